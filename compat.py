@@ -1,0 +1,43 @@
+"""Everything that depends on the ComfyUI version, in one place (0.3.64 and later)."""
+import dataclasses
+import inspect
+
+import comfy.model_management as mm
+import comfy.sample
+from comfy_api.latest import io
+
+_SCHEMA_FIELDS = {field.name for field in dataclasses.fields(io.Schema)}
+
+
+def schema(**fields):
+    """`io.Schema` of the fields that this version knows (`search_aliases` came with 0.11, for one)."""
+    return io.Schema(**{name: value for name, value in fields.items() if name in _SCHEMA_FIELDS})
+
+
+def advanced(widget):
+    """The widget, folded away under "advanced" where the front end can do that (0.10 and later)."""
+    widget.extra_dict["advanced"] = True
+    return widget
+
+
+def is_out_of_memory(error):
+    """Whether an exception means that memory ran out."""
+    known = getattr(mm, "is_oom", None)  # 0.17: AcceleratorError counts too
+    return known(error) if known else isinstance(error, mm.OOM_EXCEPTION)
+
+
+def is_nested(latent):
+    """Whether a latent is a pack of several tensors (0.3.67 and later)."""
+    return bool(getattr(latent, "is_nested", False))
+
+
+_FIX_PARAMETERS = inspect.signature(comfy.sample.fix_empty_latent_channels).parameters
+_LATENT_EXTRAS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
+
+
+def fix_empty_latent(model, latent):
+    """A LATENT dict whose empty samples have the model's channels; without the resize hints core takes out (0.11, 0.22)."""
+    hints = [latent.get(name) for name in _LATENT_EXTRAS if name in _FIX_PARAMETERS]
+    fixed = {key: value for key, value in latent.items() if key not in _LATENT_EXTRAS}
+    fixed["samples"] = comfy.sample.fix_empty_latent_channels(model, latent["samples"], *hints)
+    return fixed
