@@ -1,0 +1,51 @@
+"""NOISE objects, to and from recipes."""
+from __future__ import annotations
+
+import comfy.sample
+import torch
+
+from ..search.noise import NoiseRecipe
+from ..search.rollout import Recipe
+
+
+class RecipeNoise:
+    """A stock-compatible NOISE that rebuilds searched noises. `seed` also seeds stochastic samplers, as with stock RandomNoise."""
+
+    def __init__(self, recipes: list[Recipe]):
+        if any(len(recipe.pieces) > 1 for recipe in recipes):
+            raise ValueError("This recipe puts noise back in along the sampling path, so one initial noise does not describe it. Give the recipe to KSampler (Search) or Search Sampler to replay it.")
+        self.recipes = recipes
+        self.seed = recipes[0].pieces[0].noise.seed
+
+    def generate_noise(self, input_latent: dict) -> torch.Tensor:
+        """[B, ...] as the latent; one recipe serves all B samples, else there is one for each."""
+        samples = input_latent["samples"]
+        if len(self.recipes) not in (1, samples.shape[0]):
+            raise ValueError(f"This noise holds {len(self.recipes)} recipes, for a latent batch of {len(self.recipes)}; the latent has {samples.shape[0]} samples.")
+        recipes = self.recipes * (samples.shape[0] // len(self.recipes))
+        rows = []
+        for i, recipe in enumerate(recipes):
+            one = samples[i:i + 1]
+            rows.append(recipe.pieces[0].noise.noise(lambda seed: comfy.sample.prepare_noise(one, seed, [recipe.index])))
+        return torch.cat(rows)
+
+
+def recipe_of(noise, latent: dict) -> NoiseRecipe:
+    """The recipe of a NOISE on a one-sample latent. Raises ValueError for a noise that no seed describes."""
+    if isinstance(noise, RecipeNoise):
+        if len(noise.recipes) != 1:
+            raise ValueError(f"This noise holds {len(noise.recipes)} recipes, one per sample of a batch. Take one of them with Noise from Recipe.")
+        return noise.recipes[0].pieces[0].noise
+    seed = getattr(noise, "seed", None)
+    one = {"samples": torch.zeros_like(latent["samples"][:1])}
+    if not isinstance(seed, int) or not torch.equal(noise.generate_noise(one), comfy.sample.prepare_noise(one["samples"], seed)):
+        raise ValueError(f"The noise comes from {type(noise).__name__}, which is not a plain seeded noise, so candidates could not be reproduced. Connect RandomNoise (not DisableNoise), or a noise of NoiseSearch.")
+    return NoiseRecipe(seed)
+
+
+def seed_of(noise, latent: dict) -> int:
+    """The seed of a NOISE that starts a search."""
+    recipe = recipe_of(noise, latent)
+    if recipe.moves:
+        raise ValueError("A search starts from a plain seed, but this noise was moved by an earlier search. Connect RandomNoise; to look around a found noise use Noise Candidates.")
+    return recipe.seed

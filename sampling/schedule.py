@@ -1,0 +1,75 @@
+"""Pieces of the user's schedule between two flow times."""
+from __future__ import annotations
+
+import torch
+
+from .levels import Levels
+
+SNAP = 1e-6  # flow times closer than this are the same level
+
+
+class Schedule:
+    """The user's sigmas, cut at flow times.
+
+    sigmas: [n + 1], falling, at least two of them. levels: None for a model that only runs whole schedules.
+    """
+
+    def __init__(self, sigmas: torch.Tensor, levels: Levels | None):
+        if sigmas.ndim != 1 or len(sigmas) < 2:
+            raise ValueError(f"A schedule needs at least 2 sigmas (one step), but got {tuple(sigmas.shape)}. Check steps and denoise, or the node that makes the SIGMAS.")
+        if not bool((sigmas[1:] <= sigmas[:-1]).all()):
+            raise ValueError(f"The sigmas of a schedule fall from step to step, but got {[round(float(s), 4) for s in sigmas]}.")
+        self.sigmas = sigmas.detach().float().cpu()
+        self.levels = levels
+        self.times = None if levels is None else levels.time(self.sigmas)
+
+    def snap(self, time: float) -> float:
+        """A flow time, moved onto the user's level when it is one, and into the schedule's range; 0 = the schedule's end."""
+        if time <= float(self.times[-1]) + SNAP:
+            return 0.0
+        nearest = int((self.times - time).abs().argmin())
+        if time >= float(self.times[0]) or abs(float(self.times[nearest]) - time) <= SNAP:
+            return float(self.times[nearest])
+        return time
+
+    def whole(self, start: float | None, stop: float) -> bool:
+        return stop == 0.0 and (start is None or (self.times is not None and self.snap(start) >= float(self.times[0])))
+
+    def piece(self, start: float | None = None, stop: float = 0.0, steps: int | None = None) -> torch.Tensor:
+        """float32 sigmas from flow time `start` (None = the top) down to `stop` (0 = the end of the schedule).
+
+        The end points and the user's own sigmas strictly between, or `steps` steps spaced as the user's.
+        Raises ValueError when nothing is left between the two.
+        """
+        if self.whole(start, stop) and steps is None:
+            return self.sigmas
+        if self.levels is None:
+            raise ValueError("This model only runs whole schedules: its noise levels are unknown.")
+        places = self._place(float(self.times[0]) if start is None else start), self._place(stop)
+        if not places[0] < places[1]:
+            raise ValueError(f"No step is left between flow times {start} and {stop}: the schedule runs from {float(self.times[0]):.3f} to {float(self.times[-1]):.3f}.")
+        if steps is None:
+            inner = torch.arange(int(places[0]) + 1, len(self.times), dtype=torch.float64)
+            at = torch.cat([torch.tensor(places[:1], dtype=torch.float64), inner[inner < places[1]], torch.tensor(places[1:], dtype=torch.float64)])
+        else:
+            at = torch.linspace(*places, steps + 1, dtype=torch.float64)
+        return self._sigmas_at(at)
+
+    def _place(self, time: float) -> float:
+        """Where a flow time lies in the schedule: 0 = the first sigma, n = the last, fractions between (linear in flow time)."""
+        time = self.snap(time)
+        if time == 0.0:
+            return float(len(self.times) - 1)
+        falling = -self.times
+        right = int(torch.searchsorted(falling, torch.tensor(-time, dtype=torch.float64)))
+        if right == 0 or float(self.times[right]) == time:
+            return float(right)
+        above, below = float(self.times[right - 1]), float(self.times[right])
+        return right - 1 + (above - time) / (above - below)
+
+    def _sigmas_at(self, places: torch.Tensor) -> torch.Tensor:
+        low = places.floor().long().clamp(max=len(self.times) - 2)
+        share = places - low
+        sigmas = self.levels.sigma(self.times[low] * (1 - share) + self.times[low + 1] * share).float()
+        exact = share.round()
+        return torch.where((share - exact).abs() < 1e-12, self.sigmas[low + exact.long()], sigmas)

@@ -1,0 +1,51 @@
+"""What the outcomes of a search leave in memory, under a cap."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+CAP = 2**30  # bytes of latents
+
+
+@dataclass
+class Kept:
+    """All on the CPU, [1, ...]. state, x0: an unfinished sample and its x-prediction, in model space. latent, denoised: the two
+    outputs of a finished one, as stock nodes give them. image: the decoded sample."""
+
+    state: torch.Tensor | None = None
+    x0: torch.Tensor | None = None
+    latent: torch.Tensor | None = None
+    denoised: torch.Tensor | None = None
+    image: torch.Tensor | None = None
+
+    def size(self) -> int:
+        return sum(t.nbytes for t in (self.state, self.x0, self.latent, self.denoised) if t is not None)
+
+
+class Shelf:
+    """{outcome id: Kept}. Images stay for the best few only; latents of the worst go first when the cap is reached."""
+
+    def __init__(self, images: int, cap: int = CAP):
+        self.images, self.cap = images, cap
+        self.kept: dict[int, Kept] = {}
+
+    def __getitem__(self, id: int) -> Kept:
+        if id not in self.kept:
+            raise RuntimeError(f"The latent of candidate {id} is no longer in memory: the search holds more than {self.cap / 2**30:.1f} GiB of latents. Search in smaller images or fewer paths.")
+        return self.kept[id]
+
+    def put(self, id: int, kept: Kept) -> None:
+        self.kept[id] = kept
+
+    def rank(self, best: list[int]) -> None:
+        """`best`: the finished outcomes, best first."""
+        for id in best[self.images:]:
+            if id in self.kept:
+                self.kept[id].image = None
+        total = sum(kept.size() for kept in self.kept.values())
+        for id in reversed(best[self.images:]):
+            if total <= self.cap:
+                return
+            if id in self.kept:
+                total -= self.kept.pop(id).size()

@@ -1,0 +1,109 @@
+"""What must be known of a k-sampler to run many samples at once and have each equal a run of its own.
+
+A stochastic sampler draws noise for the whole batch from one seed. Here every row gets what it would have drawn alone: ComfyUI's own
+noise sampler, seeded per row. That needs to know which noise a sampler draws; an unknown sampler runs row by row.
+"""
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import torch
+from comfy.k_diffusion.sampling import default_noise_sampler
+from comfy.samplers import KSAMPLER, cfg_function
+
+DETERMINISTIC = frozenset((
+    "sample_euler", "sample_heun", "sample_heunpp2", "sample_dpm_2", "sample_lms", "dpm_fast_function", "sample_dpmpp_2m", "sample_dpmpp_2m_cfg_pp",
+    "sample_euler_cfg_pp", "sample_ipndm", "sample_ipndm_v", "sample_deis", "sample_gradient_estimation", "sample_gradient_estimation_cfg_pp",
+    "sample_unipc", "sample_unipc_bh2"))
+DEFAULT_NOISE = frozenset((
+    "sample_euler_ancestral", "sample_euler_ancestral_cfg_pp", "sample_dpm_2_ancestral", "sample_dpmpp_2s_ancestral", "sample_dpmpp_2s_ancestral_cfg_pp",
+    "sample_ddpm", "sample_lcm", "sample_res_multistep", "sample_res_multistep_cfg_pp", "sample_res_multistep_ancestral", "sample_res_multistep_ancestral_cfg_pp",
+    "sample_er_sde", "sample_seeds_2", "sample_seeds_3", "sample_sa_solver", "sample_sa_solver_pece"))
+BROWNIAN_TREE = frozenset((
+    "sample_dpmpp_sde", "sample_dpmpp_sde_gpu", "sample_dpmpp_2m_sde", "sample_dpmpp_2m_sde_gpu", "sample_dpmpp_2m_sde_heun", "sample_dpmpp_2m_sde_heun_gpu",
+    "sample_dpmpp_3m_sde", "sample_dpmpp_3m_sde_gpu"))
+ADAPTIVE = frozenset(("dpm_adaptive_function", "sample_dpm_adaptive"))
+
+
+class Solver:
+    """A user's SAMPLER, taken apart. Raises ValueError for those that cannot be searched with."""
+
+    def __init__(self, sampler):
+        if not isinstance(sampler, KSAMPLER):
+            raise ValueError(f"NoiseSearch runs k-diffusion samplers (KSamplerSelect and its like), not a {type(sampler).__name__}. Choose another sampler.")
+        self.function = sampler.sampler_function
+        self.options = dict(sampler.extra_options)
+        self.random_inpaint = bool(sampler.inpaint_options.get("random", False))
+        self.name = getattr(self.function, "__name__", type(self.function).__name__)
+        if self.name in ADAPTIVE:
+            raise ValueError("dpm_adaptive chooses its steps as it goes: it has no fixed cost and mixes the samples of a batch. Choose another sampler, such as dpmpp_2m.")
+        stock = getattr(self.function, "__module__", "").startswith("comfy.")
+        draws_globally = float(self.options.get("s_churn", 0) or 0) > 0 or "noise_sampler" in self.options
+        known = self.name in DETERMINISTIC or self.name in DEFAULT_NOISE or self.name in BROWNIAN_TREE
+        self.batches = stock and known and not draws_globally
+
+    def run(self, model, x, sigmas, seeds: list[int], model_options: dict, denoise_mask=None, callback=None, disable=True):
+        """The solver over `sigmas` on x [B, ...], row i drawing from seeds[i] as it would alone. Returns x at sigmas[-1]."""
+        if len(seeds) > 1 and not self.batches:
+            raise ValueError(f"{self.name} cannot run {len(seeds)} samples at once.")
+        options, seed = dict(self.options), seeds[0]
+        if len(seeds) > 1 and self.name in BROWNIAN_TREE:
+            seed = list(seeds)
+        elif len(seeds) > 1 and self.name in DEFAULT_NOISE:
+            options["noise_sampler"] = _row_noise(x, seeds)
+        extra_args = {"model_options": model_options, "seed": seed, "denoise_mask": denoise_mask}
+        return self.function(model, x, sigmas, extra_args=extra_args, callback=callback, disable=disable, **options)
+
+
+def _row_noise(x, seeds):
+    """ComfyUI's default noise sampler, one per row."""
+    rows = [default_noise_sampler(x[i:i + 1], seed=seed) for i, seed in enumerate(seeds)]
+    return lambda sigma, sigma_next: torch.cat([row(sigma, sigma_next) for row in rows])
+
+
+class Trace:
+    """The model as a solver sees it. When a preview already paid for the first evaluation, its answer is given back without asking the model again.
+
+    x, sigma: where the solver starts; model_options: what it was handed; known: the denoised at (x, sigma), or None.
+    """
+
+    def __init__(self, model, x, sigma, model_options, known=None):
+        self._model, self._x, self._sigma, self._options, self._known = model, x, float(sigma), model_options, known
+        self.evaluations = 0  # those that reached the model
+
+    def __getattr__(self, name):  # solvers reach through to model_sampling, noise and latent_image
+        return getattr(self._model, name)
+
+    def __call__(self, x, sigma, model_options={}, seed=None, **kwargs):
+        known, self._known = self._known, None  # only ever the first call
+        # CFG++ solvers listen inside the evaluation, through options of their own: theirs is not left out
+        if known is not None and x is self._x and model_options is self._options and abs(float(sigma.flatten()[0]) - self._sigma) <= 1e-6 * self._sigma:
+            return known
+        self.evaluations += 1
+        # a list of seeds is for the noise sampler only
+        return self._model(x, sigma, model_options=model_options, seed=seed[0] if isinstance(seed, list) else seed, **kwargs)
+
+
+class _Nothing:
+    """A model that predicts zeros, with as much around it as stock solvers reach for."""
+
+    def __init__(self, model_sampling):
+        patcher = SimpleNamespace(get_model_object=lambda name: model_sampling)
+        self.inner_model = SimpleNamespace(inner_model=SimpleNamespace(model_sampling=model_sampling), model_patcher=patcher)
+
+    def __call__(self, x, sigma, denoise_mask=None, model_options={}, seed=None):
+        zeros = torch.zeros_like(x)
+        return cfg_function(None, zeros, zeros, 1.0, x, sigma, model_options)
+
+
+def count_evaluations(solver: Solver, sigmas: torch.Tensor, model_sampling, known: bool = False) -> int:
+    """Denoiser evaluations that the solver spends on `sigmas`, found by running it on one tiny sample of a model that predicts zeros.
+
+    known: the first answer is known already.
+    """
+    x = torch.zeros(1, 1, 8, 8)
+    options = {}
+    trace = Trace(_Nothing(model_sampling), x, sigmas[0], options, torch.zeros_like(x) if known else None)
+    with torch.random.fork_rng(devices=[]):
+        solver.run(trace, x, sigmas.clone(), [0], options)
+    return trace.evaluations
