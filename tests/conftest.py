@@ -1,0 +1,44 @@
+"""One ComfyUI for all tests: in this process (on the CPU, one thread), and one real server for those that ask for it."""
+import os
+from pathlib import Path
+
+import pytest
+from comfy_server import ComfyServer, base_directory
+from pack import use_comfyui
+
+ROOT = Path(__file__).resolve().parent.parent
+COMFYUI = Path(os.environ.get("NOISESEARCH_COMFYUI", ROOT / ".comfyui" / "ComfyUI"))
+
+if not (COMFYUI / "main.py").is_file():
+    pytest.exit(f"no ComfyUI at {COMFYUI}: run the tests with `python tools/dev.py test`, or set NOISESEARCH_COMFYUI to its folder", 3)
+
+use_comfyui(COMFYUI)
+
+import torch  # noqa: E402  (after use_comfyui: ComfyUI sets torch up)
+
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items):
+    """Tests that need the server come last: a broken unit shows before the server is waited for."""
+    items.sort(key=lambda item: "server" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def comfyui():
+    """The folder of the ComfyUI under test."""
+    return COMFYUI
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """A running ComfyUI server with the pack, in a base directory of its own; `ComfyServer` says what it can do."""
+    folder = tmp_path_factory.mktemp("comfyui")
+    with ComfyServer(COMFYUI, base_directory(folder / "base"), log=folder / "server.log") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def object_info(server):
+    """The server's definition of every node."""
+    return server.object_info()
