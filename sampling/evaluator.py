@@ -48,8 +48,8 @@ class Job:
 class Evaluator:
     """Runs rollouts for one sample of the user's batch with any guider, solver and schedule, and scores them.
 
-    guider: the user's, with this sample's conditioning (`samples.guider_of`). judge: images [B, ...] -> a list of score tuples, or
-    None to score nothing (replay). decode: latents -> images. rows: how many samples at once. Everything is counted in `ledger`.
+    guider: the user's, with this sample's conditioning (`samples.guider_of`). judge: (images [B, ...], outcome ids) -> a list of
+    score tuples, or None to score nothing (replay). decode: latents -> images. rows: how many samples at once. Everything is counted in `ledger`.
     """
 
     def __init__(self, guider, solver: Solver, schedule: Schedule, sample: Sample, ledger: Ledger, rows: int = 1, decode=None, judge=None,
@@ -204,7 +204,7 @@ class Evaluator:
             if job.rollout.finished:
                 one.image = image[None].clone()
         with self.ledger.clock("verifying"):
-            scores = self.judge(images)
+            scores = self.judge(images, [job.id for job in jobs])
         return {job.id: tuple(row) for job, row in zip(jobs, scores)}
 
     def _shown(self, kept: Kept) -> torch.Tensor:

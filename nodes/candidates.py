@@ -1,0 +1,121 @@
+"""Candidates outside a search: noises to try by hand, images to judge, recipes to replay."""
+from __future__ import annotations
+
+import math
+
+import torch
+from comfy_api.latest import io
+
+from ..compat import schema
+from ..search.noise import NoiseRecipe
+from ..search.rollout import Outcome, Recipe, Rollout, recipes_from_json, recipes_to_json
+from ..search.seeds import mix
+from .judging import Judge
+from .noises import RecipeNoise, recipe_of
+from .report import clean
+from .sockets import ALIASES, CATEGORY, MAX_SEED, ReportType, VerifierType
+
+
+class NoiseSearchCandidates(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchCandidates", display_name="Noise Candidates", category=f"{CATEGORY}/noise", search_aliases=[*ALIASES, "variation seed"],
+            description="A list of noises to sample one by one with stock nodes: new ones, or variations of one that you like.",
+            inputs=[
+                io.Latent.Input("latent", tooltip="A latent of the size the noises are for."),
+                io.Noise.Input("around", optional=True, tooltip="A noise to look around. Not connected: every candidate is a new noise."),
+                io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate="fixed", tooltip="Seed of the first candidate, or of the directions to look in."),
+                io.Int.Input("count", default=4, min=1, max=256, tooltip="How many noises."),
+                io.Float.Input("similarity", default=0.9, min=-1.0, max=1.0, step=0.01, round=0.001, tooltip="Cosine to the noise looked around: 1 = the same, 0 = unrelated. Only used with `around`."),
+            ],
+            outputs=[
+                io.Noise.Output(display_name="noise", is_output_list=True, tooltip="The noises, one after the other."),
+                io.String.Output(display_name="recipes", is_output_list=True, tooltip="Their recipes, for Noise from Recipe."),
+            ])
+
+    @classmethod
+    def execute(cls, latent, seed, count, similarity, around=None):
+        if around is None:
+            noises = [NoiseRecipe((seed + i) % (MAX_SEED + 1)) for i in range(count)]
+        else:
+            centre = recipe_of(around, latent)
+            noises = [centre.move(mix(seed, i), similarity) for i in range(count)]
+        index = (latent.get("batch_index") or [0])[0]
+        recipes = [Recipe((Rollout(noise),), index) for noise in noises]
+        return io.NodeOutput([RecipeNoise([recipe]) for recipe in recipes], [recipes_to_json([recipe]) for recipe in recipes])
+
+
+class NoiseSearchFromRecipe(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchFromRecipe", display_name="Noise from Recipe", category=f"{CATEGORY}/noise", search_aliases=ALIASES,
+            description="Rebuilds a found noise, for SamplerCustomAdvanced and other stock nodes.",
+            inputs=[io.String.Input("recipe", multiline=True, default="", tooltip="The recipe output of a search or of Noise Candidates, unchanged.")],
+            outputs=[io.Noise.Output(display_name="noise"), io.Int.Output(display_name="seed", tooltip="The seed the noise begins with.")])
+
+    @classmethod
+    def execute(cls, recipe):
+        noise = RecipeNoise(recipes_from_json(recipe))
+        return io.NodeOutput(noise, noise.seed)
+
+
+class NoiseSearchScoreImages(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchScoreImages", display_name="Score Images", category=CATEGORY, search_aliases=[*ALIASES, "rank images", "filter images"], is_input_list=True,
+            description="Judges images you already have: best first, the rest set aside.",
+            inputs=[
+                io.Image.Input("images", tooltip="A batch, or a list of images of different sizes."),
+                VerifierType.Input("verifier", tooltip="Who judges: Load Verifier or Verifier Ensemble."),
+                io.String.Input("prompt", default="", multiline=True, tooltip="What the images should show. Verifiers that judge images alone do not need it."),
+                io.Int.Input("keep_top", default=0, min=0, max=10000, tooltip="Keep only so many of the best. 0 = all."),
+                io.Float.Input("min_score", default=-1e6, min=-1e9, max=1e9, step=0.01, tooltip="Reject images that score less (by the first verifier, where there are several)."),
+                io.Latent.Input("latents", optional=True, tooltip="Their latents, in the same order, to be sorted along."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="kept", is_output_list=True, tooltip="The images kept, best first."),
+                io.Latent.Output(display_name="kept_latents", is_output_list=True, tooltip="Their latents, when given."),
+                io.Image.Output(display_name="rejected", is_output_list=True, tooltip="The others, best first."),
+                io.Float.Output(display_name="scores", is_output_list=True, tooltip="Scores of the images kept, by the first verifier."),
+                io.Int.Output(display_name="indices", is_output_list=True, tooltip="Their places in the input, counted from 0."),
+                ReportType.Output(display_name="report", tooltip="All scores of all images. Connect it to Preview Any to read it."),
+            ])
+
+    @classmethod
+    def execute(cls, images, verifier, prompt, keep_top, min_score, latents=None):
+        pictures = [image[None] for batch in images for image in batch]
+        samples = [sample[None] for latent in latents or () for sample in latent["samples"]]
+        if latents and len(samples) != len(pictures):
+            raise ValueError(f"{len(pictures)} images came with {len(samples)} latents. Connect as many latents as images, or none.")
+        judge = Judge(verifier[0], prompt[0].strip())
+        scores = score_all(judge, pictures)
+        pool = [Outcome(i, Rollout(NoiseRecipe(0)), row, 0) for i, row in enumerate(scores)]
+        order = [outcome.id for outcome in judge.comparison.best(pool, len(pool))]
+        kept = [i for i in order if scores[i][0] >= min_score[0]][:keep_top[0] or None]
+        rejected = [i for i in order if i not in kept]
+        report = clean({
+            "verifiers": judge.names, "method": judge.comparison.method if len(judge.names) > 1 else "score", "prompt": judge.prompt, "notes": judge.notes(),
+            "held_out": judge.held_out.name if judge.held_out else None, "order": order, "kept": kept,
+            "images": [{"index": i, "scores": row, "held_out": judge.witness.get(i)} for i, row in enumerate(scores)]})
+        first = [s if math.isfinite(s) else -math.inf for s in (scores[i][0] for i in kept)]
+        return io.NodeOutput([pictures[i] for i in kept], [{"samples": samples[i]} for i in kept] if samples else [], [pictures[i] for i in rejected], first, kept, report,
+                             ui={"noise_search": [report]})
+
+
+def score_all(judge: Judge, pictures: list[torch.Tensor], at_once: int = 16) -> list[tuple[float, ...]]:
+    """Scores of images [1, H, W, C] of any sizes, in their order; those of one size are judged together."""
+    rows: dict[int, tuple[float, ...]] = {}
+    sizes: dict[tuple, list[int]] = {}
+    for i, picture in enumerate(pictures):
+        sizes.setdefault(tuple(picture.shape), []).append(i)
+    for places in sizes.values():
+        for start in range(0, len(places), at_once):
+            some = places[start:start + at_once]
+            rows.update(zip(some, judge(torch.cat([pictures[i] for i in some]), some)))
+    return [rows[i] for i in range(len(pictures))]
+
+
+NODES = [NoiseSearchCandidates, NoiseSearchFromRecipe, NoiseSearchScoreImages]

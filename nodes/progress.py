@@ -1,0 +1,43 @@
+"""What the user sees while a search runs: a bar in NFE, the best image so far, and one line of text."""
+from __future__ import annotations
+
+import time
+
+import comfy.utils
+import torch
+
+REFRESH = 0.1  # seconds between updates without a picture
+
+
+class LiveProgress:
+    """total: NFE of the whole search, all samples of the batch."""
+
+    def __init__(self, node_id: str | None, total: int):
+        self.node_id, self.total = node_id, total
+        self.bar = comfy.utils.ProgressBar(total, node_id=node_id)
+        self.shown = 0.0
+
+    def advance(self, nfe: int) -> None:
+        now = time.monotonic()
+        if now - self.shown >= REFRESH:
+            self.shown = now
+            self.bar.update_absolute(nfe, self.total)
+
+    def best(self, nfe: int, text: str, image: torch.Tensor | None) -> None:
+        """image: [1, (T,) H, W, C] in [0, 1]."""
+        self.bar.update_absolute(nfe, self.total, None if image is None else ("JPEG", _picture(image), 512))
+        self.say(text)
+
+    def say(self, text: str) -> None:
+        from server import PromptServer
+
+        server = getattr(PromptServer, "instance", None)
+        if server is not None and self.node_id is not None:
+            server.send_progress_text(text, self.node_id)
+
+
+def _picture(image):
+    from PIL import Image
+
+    frame = image[0] if image.ndim == 4 else image[0, image.shape[1] // 2]
+    return Image.fromarray((frame[..., :3].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())

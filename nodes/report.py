@@ -1,0 +1,63 @@
+"""The honest account of a search, as a JSON-able dictionary."""
+from __future__ import annotations
+
+import dataclasses
+import math
+
+VERSION = 1
+
+
+def report_of(settings, seed, judge, ledger, found, rows) -> dict:
+    notes = judge.notes()
+    nans = sum(any(math.isnan(s) for s in o.scores) for one in found for o in one.result.outcomes.values())
+    if nans:
+        notes.append(f"{nans} of {sum(len(one.result.outcomes) for one in found)} candidates could not be judged (NaN) and rank last.")
+    if ledger.lost_nfe:
+        notes.append(f"{ledger.lost_nfe} NFE were lost to batches that ran out of memory.")
+    return clean({
+        "noise_search": VERSION,
+        "search": {"name": settings.name, **dataclasses.asdict(settings)},
+        "seed": seed,
+        "verifiers": judge.names,
+        "weights": judge.comparison.weights,
+        "method": judge.comparison.method if len(judge.names) > 1 else "score",
+        "held_out": judge.held_out.name if judge.held_out else None,
+        "prompt": judge.prompt,
+        "rows_at_once": rows,
+        "totals": {**ledger.to_dict(), "search_nfe": sum(one.search_nfe for one in found), "final_nfe": sum(one.final_nfe for one in found)},
+        "notes": notes,
+        "images": [_image(one) for one in found],
+    })
+
+
+def _image(one) -> dict:
+    result = one.result
+    winner = result.winner.id
+    return {
+        "winner": {"id": winner, "seed": one.recipe.pieces[0].noise.seed, "scores": one.scores, "held_out": one.witness.get(winner), "recipe": one.recipe.to_dict()},
+        "budget_nfe": one.limits.nfe,
+        "search_nfe": one.search_nfe,
+        "final_nfe": one.final_nfe,
+        "stopped": result.stopped,
+        "seconds": round(result.seconds, 3),
+        "curve": [[nfe, outcome.id] for nfe, outcome in result.curve],
+        "rounds": result.rounds,
+        "ranking": [outcome.id for outcome in result.ranking],
+        "candidates": [_candidate(outcome, one.witness.get(outcome.id)) for outcome in result.outcomes.values()],
+    }
+
+
+def _candidate(outcome, held_out) -> dict:
+    rollout = outcome.rollout
+    piece = {name: value for name in ("parent", "start", "steps") if (value := getattr(rollout, name)) is not None}
+    noise = rollout.noise.to_dict() if rollout.noise else None
+    return {"id": outcome.id, "noise": noise, "scores": outcome.scores, "held_out": held_out, "nfe": outcome.nfe, "stop": rollout.stop, **piece}
+
+
+def clean(value):
+    """Numbers a browser's JSON can read: NaN and infinities become null."""
+    if isinstance(value, dict):
+        return {key: clean(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

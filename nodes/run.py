@@ -1,0 +1,164 @@
+"""One search from end to end: what KSampler (Search) and Search Sampler share."""
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import torch
+
+from .. import compat
+from ..sampling.batches import rows_that_fit
+from ..sampling.evaluator import Evaluator, replay
+from ..sampling.ledger import Ledger
+from ..sampling.levels import Levels
+from ..sampling.samples import draws_noise, guider_of, samples_of
+from ..sampling.schedule import Schedule
+from ..sampling.solvers import Solver
+from ..search.algorithms import RandomSearch
+from ..search.algorithms.base import fresh
+from ..search.driver import Limits, Result, run
+from ..search.rollout import Recipe, lineage
+from .decoding import decoder, flat
+from .judging import Judge
+from .noises import RecipeNoise
+from .progress import LiveProgress
+from .report import report_of
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asked of a search besides the sampling itself; the widgets of both nodes."""
+
+    candidates: int = 8
+    keep_top: int = 4
+    budget_nfe: int = 0
+    stop_at_score: float = 0.0
+    time_limit: float = 0.0
+    batch_size: int = 0
+    exact: bool = True
+
+    def __post_init__(self):
+        for name, least in (("candidates", 1), ("keep_top", 1), ("budget_nfe", 0), ("time_limit", 0), ("batch_size", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, but is {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The winners of all samples of the batch, in order; `top_*`: the best few of each."""
+
+    latent: dict
+    denoised: dict
+    images: torch.Tensor
+    top_images: torch.Tensor
+    top_latents: dict
+    recipes: list[Recipe]
+    scores: list[float]
+    report: dict
+
+    @property
+    def seed(self) -> int:
+        return self.recipes[0].pieces[0].noise.seed
+
+    def noise(self):
+        """The winning noise as a stock NOISE; for lineages of several pieces an object that says why there is none."""
+        return RecipeNoise(self.recipes)
+
+
+def search_images(guider, sampler, sigmas, latent: dict, seed: int, settings, verifier, vae, prompt: str, wishes: Wishes,
+                  final_sigmas=None, node_id: str | None = None) -> Found:
+    """Search once for every sample of the latent batch. Bad input raises ValueError before anything runs."""
+    if verifier is None or vae is None:
+        raise ValueError(f"A search needs a {'verifier' if verifier is None else 'VAE'}: connect {'Load Verifier' if verifier is None else 'the VAE of your model'}.")
+    settings = settings or RandomSearch()
+    model = guider.model_patcher
+    samples = samples_of(latent, model)
+    solver, levels = Solver(sampler), _levels(model)
+    schedule = Schedule(sigmas, levels)
+    final = None if final_sigmas is None else Schedule(final_sigmas, levels)
+    if final is not None and getattr(settings, "reinjects", False):
+        raise ValueError(f"final_sigmas renders the winner from its initial noise, but {settings.name} puts noise back in along the way. Leave final_sigmas unconnected.")
+
+    ledger, searches = Ledger(), []
+    judge = Judge(verifier, prompt, ledger)
+    if wishes.stop_at_score and len(judge.members) > 1 and judge.comparison.method != "weighted sum":
+        raise ValueError(f"stop_at_score needs one verifier or a weighted sum; by {judge.comparison.method} a score only says how candidates compare. Set it to 0.")
+    rows = wishes.batch_size or rows_that_fit(guider, samples[0].latent.shape)
+    live = LiveProgress(node_id, 1)
+    for i, sample in enumerate(samples):
+        one, own_judge = guider_of(guider, i), Judge(verifier, prompt, ledger)
+        searches.append(_Search(one, solver, schedule, final, sample, ledger, own_judge, decoder(vae), 1 if draws_noise(one) else rows, settings, wishes, live))
+    live.total = sum(search.limits.nfe for search in searches)
+    found = [search.run(seed) for search in searches]
+    return _assemble(compat.fix_empty_latent(model, latent), found, report_of(settings, seed, judge, ledger, found, rows if solver.batches else 1))
+
+
+def _levels(model):
+    try:
+        return Levels(model.get_model_object("model_sampling"))
+    except ValueError as error:  # whole images can be searched all the same
+        logging.info("NoiseSearch: %s", error)
+        return None
+
+
+class _Search:
+    """The search for one sample of the batch."""
+
+    def __init__(self, guider, solver, schedule, final, sample, ledger, judge, decode, rows, settings, wishes, live):
+        self.settings, self.wishes, self.live, self.ledger, self.judge, self.sample = settings, wishes, live, ledger, judge, sample
+        parts = dict(ledger=ledger, decode=decode, on_evaluation=lambda: live.advance(ledger.nfe))
+        self.evaluator = Evaluator(guider, solver, schedule, sample, rows=rows, judge=judge, keep_images=wishes.keep_top, **parts)
+        # batched arithmetic differs visibly from a lone run's on GPUs
+        again = wishes.exact and rows > 1 and solver.batches and guider.model_patcher.load_device.type != "cpu"
+        self.renderer = Evaluator(guider, solver, final or schedule, sample, rows=1, **parts) if final or again else None
+        whole = self.evaluator.cost(fresh(0), None)
+        reserve = self.renderer.cost(fresh(0), None) if self.renderer else 0
+        self.limits = Limits(wishes.budget_nfe or wishes.candidates * whole + reserve, reserve, wishes.time_limit or None, wishes.stop_at_score or None)
+
+    def run(self, seed: int) -> _FoundOne:
+        before = self.ledger.nfe
+        result = run(self.settings, seed, self.evaluator, self.judge.comparison, self.limits, lambda p: self._show(p, before))
+        search_nfe = self.ledger.nfe - before
+        top = [outcome.id for outcome in result.ranking[:self.wishes.keep_top]]
+        kept = [self.evaluator.shelf[id] for id in top]
+        images = [self.evaluator.image(id) for id in top]
+        recipe = Recipe(lineage(result.outcomes, top[0]), self.sample.index)
+        scores = result.winner.scores
+        if self.renderer:
+            last = replay(self.renderer, recipe.rollouts())
+            kept[0], images[0] = self.renderer.shelf[last], self.renderer.image(last)
+            scores = self.judge(images[0], [top[0]])[0]
+        return _FoundOne(result, self.limits, recipe, kept, images, scores, self.judge.witness, search_nfe, self.ledger.nfe - before - search_nfe)
+
+    def _show(self, progress, before):
+        best = progress.best
+        if best is None:
+            return self.live.say(f"{progress.nfe}/{progress.budget} NFE")
+        score = " ".join(f"{score:.3g}" for score in best.scores)
+        self.live.best(before + progress.nfe, f"{progress.finished} candidates · best {score} · {progress.nfe}/{progress.budget} NFE", self.evaluator.image(best.id))
+
+
+@dataclass(frozen=True)
+class _FoundOne:
+    result: Result
+    limits: Limits
+    recipe: Recipe
+    kept: list
+    images: list
+    scores: tuple[float, ...]
+    witness: dict[int, float]
+    search_nfe: int
+    final_nfe: int
+
+
+def _assemble(latent: dict, found: list[_FoundOne], report: dict) -> Found:
+    def latents(rows, **changes):
+        return {**latent, "samples": torch.cat(rows), **changes}
+
+    top = [kept.latent for one in found for kept in one.kept]
+    places = {"batch_index": [one.recipe.index for one in found for _ in one.kept]}
+    top_latents = {key: value for key, value in latents(top, **places).items() if key != "noise_mask"}
+    return Found(
+        latent=latents([one.kept[0].latent for one in found]), denoised=latents([one.kept[0].denoised for one in found]),
+        images=flat([one.images[0] for one in found]), top_images=flat([image for one in found for image in one.images]), top_latents=top_latents,
+        recipes=[one.recipe for one in found], scores=[one.scores[0] for one in found], report=report)
