@@ -49,5 +49,5 @@ class Judge:
         if len(scores) != len(batch.images):
             raise RuntimeError(f"The verifier \"{verifier.name}\" gave {len(scores)} scores for {len(batch.images)} images; it must give one each.")
         if self.ledger is not None:
-            self.ledger.verifier_calls += 1
+            self.ledger.verifier_calls += len(scores)
         return scores.tolist()

@@ -1,6 +1,7 @@
 """What the user sees while a search runs: a bar in NFE, the best image so far, and one line of text."""
 from __future__ import annotations
 
+import sys
 import time
 
 import comfy.utils
@@ -29,9 +30,8 @@ class LiveProgress:
         self.say(text)
 
     def say(self, text: str) -> None:
-        from server import PromptServer
-
-        server = getattr(PromptServer, "instance", None)
+        running = sys.modules.get("server")  # absent where nodes run without ComfyUI's server
+        server = getattr(running.PromptServer, "instance", None) if running else None
         if server is not None and self.node_id is not None:
             server.send_progress_text(text, self.node_id)
 

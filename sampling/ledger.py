@@ -25,7 +25,7 @@ class Ledger:
     lost_nfe: int = 0  # of batches that ran out of memory and were run again
     network_rows: int = 0
     decodes: int = 0
-    verifier_calls: int = 0
+    verifier_calls: int = 0  # images judged, summed over verifiers
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
