@@ -1,8 +1,10 @@
 """What a verifier is: images (and a prompt) in, one score per image out (Ma et al. 2025, section 3)."""
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+
+MAX_ASPECT = 64  # beyond it, fitting an image into a square network takes absurd memory for no meaning
 
 
 @dataclass(frozen=True)
@@ -38,3 +40,76 @@ class Verifier(ABC):
     def notes(self, prompt: str) -> tuple[str, ...]:
         """What the user should know before trusting the scores, such as text that was cut off."""
         return ()
+
+
+class ImageVerifier(Verifier):
+    """A judge of single images: subclasses write `judge`, and never meet a video, a broken image or a missing prompt."""
+
+    frames: int = 8  # how many frames of a video are judged
+    over_frames: str = "mean"  # what a video's score is made of: "mean" or "min" (its worst frame)
+
+    @abstractmethod
+    def judge(self, batch: Batch) -> torch.Tensor:
+        """One score per image [B], for finite images [B, H, W, 3]."""
+
+    def score(self, batch: Batch) -> torch.Tensor:
+        check_batch(batch, self)
+        if batch.images.dim() == 5:
+            return over_frames(self.score(sample_frames(batch, self.frames)), len(batch.images), self.over_frames)
+        usable = finite(batch.images)
+        if self.needs_previews:
+            usable &= finite(batch.previews)
+        if usable.all():  # the batch's own tensor: verifiers that share an image tower recognise it
+            return self.judge(batch).detach().to("cpu", torch.float32)
+        scores = torch.full((len(batch.images),), torch.nan)
+        if usable.any():
+            previews = batch.previews[usable] if batch.previews is not None else None
+            scores[usable] = self.judge(replace(batch, images=batch.images[usable], previews=previews)).detach().to("cpu", torch.float32)
+        return scores
+
+
+class Wrapper:
+    """A verifier with something changed; whatever a subclass does not define is the wrapped verifier's own (any object with `name` and `score`)."""
+
+    def __init__(self, verifier):
+        self.verifier = verifier
+
+    def __getattr__(self, attribute):
+        if attribute == "verifier":  # not there yet while being copied
+            raise AttributeError(attribute)
+        return getattr(self.verifier, attribute)
+
+
+def check_batch(batch, verifier):
+    """Raise ValueError unless the batch has what the verifier needs."""
+    shape = tuple(batch.images.shape)
+    if len(shape) not in (4, 5) or shape[-1] != 3 or 0 in shape:
+        raise ValueError(f"{verifier.name} was given images of shape {shape}; it needs [B, H, W, 3] (or videos [B, T, H, W, 3]) in [0, 1].")
+    if max(shape[-3:-1]) > MAX_ASPECT * min(shape[-3:-1]):
+        raise ValueError(f"{verifier.name} was given images of {shape[-2]} x {shape[-3]} pixels; one side may be {MAX_ASPECT} times the other at most.")
+    if verifier.needs_prompt and not batch.prompt.strip():
+        raise ValueError(f"{verifier.name} compares images with the prompt, which is empty. Write one, or judge by the images alone.")
+    if verifier.needs_previews and (batch.previews is None or batch.previews.shape[0] != shape[0]):
+        raise ValueError(f"{verifier.name} compares each image with its preview at flow time 0.4, and there is none. It works inside a search only.")
+
+
+def finite(images):
+    """bool [B]: which images hold no NaN and no infinity."""
+    return torch.isfinite(images).flatten(1).all(1).cpu()
+
+
+def sample_frames(batch, count):
+    """Videos [B, T, ...] as single images [B * n, ...]: n = min(count, T) frames, evenly spread, first and last included."""
+    total = batch.images.shape[1]
+    picked = torch.linspace(0, total - 1, min(count, total)).round().long()
+    flat = batch.images[:, picked].flatten(0, 1)
+    previews = batch.previews
+    if previews is not None and previews.dim() == 5:
+        previews = previews[:, torch.linspace(0, previews.shape[1] - 1, len(picked)).round().long()].flatten(0, 1)
+    return replace(batch, images=flat, previews=previews)
+
+
+def over_frames(scores, videos, rule):
+    """One score per video [B] from the scores of its frames [B * n]: their mean, or the worst. A frame with NaN makes the video NaN."""
+    per_video = scores.view(videos, -1)
+    return per_video.mean(1) if rule == "mean" else per_video.min(1).values

@@ -1,0 +1,40 @@
+"""The documents about verifiers say what is so: the example runs, every scorer and node has its page."""
+import re
+from pathlib import Path
+
+import torch
+from noisesearch.nodes.verifiers import NODES, NoiseSearchVerifierEnsemble
+from noisesearch.verifiers.base import Batch
+from noisesearch.verifiers.catalogue import SCORERS
+from verifier_helpers import images
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_the_example_of_an_own_verifier_runs_and_joins_an_ensemble():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own_verifier.md").read_text(encoding="utf-8"), re.S)
+    scope = {}
+    exec(compile(code, "own_verifier.md", "exec"), scope)  # noqa: S102  (our own page)
+    scope["ContrastVerifier"].define_schema()
+    (verifier,) = scope["ContrastVerifier"].execute().result
+    batch = Batch(images(3), "a cat")
+    assert torch.allclose(verifier.score(batch), batch.images.flatten(1).std(1))
+    (ensemble,) = NoiseSearchVerifierEnsemble.execute("average rank", True, verifier_1=verifier, verifier_2=verifier).result
+    assert [member.score(batch).shape for member in ensemble.members] == [(3,), (3,)]
+    assert ensemble.members[1].notes("a cat") == ()
+
+
+def test_every_scorer_is_on_the_help_page_and_in_the_documentation():
+    for page in ("web/docs/NoiseSearchLoadVerifier.md", "docs/verifiers.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for scorer in SCORERS:
+            assert f"| {scorer} |" in text, f"{scorer} is missing in {page}"
+
+
+def test_every_node_has_a_help_page_that_names_its_inputs_and_every_input_a_tooltip():
+    for node in NODES:
+        schema = node.define_schema()
+        text = (ROOT / "web" / "docs" / f"{schema.node_id}.md").read_text(encoding="utf-8")
+        for widget in schema.inputs:
+            assert widget.tooltip, f"{schema.node_id}.{widget.id}"
+            assert re.search(rf"\*\*{widget.id}\*\*", text) or re.search(r"_\d$", widget.id), f"{schema.node_id}.md says nothing about {widget.id}"

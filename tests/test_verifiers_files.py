@@ -1,0 +1,95 @@
+"""Verifier files: what is listed, what is refused, and that nothing in a file runs."""
+import os
+import pickle
+
+import folder_paths
+import pytest
+import torch
+from noisesearch.nodes import verifiers as nodes
+from noisesearch.verifiers import files
+from noisesearch.verifiers.catalogue import SCORERS, all_files, load_verifier
+from safetensors.torch import save_file
+from verifier_helpers import add_root, write_clip_folder
+
+files.register_folders()
+
+
+class Payload:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize("ending", [".pt", ".pth", ".bin"])
+def test_a_pickle_with_a_payload_is_refused_and_does_not_run(tmp_path, ending):
+    torch.save({"weight": torch.zeros(2), "extra": Payload(tmp_path / "ran")}, tmp_path / f"torch{ending}")
+    (tmp_path / f"plain{ending}").write_bytes(pickle.dumps(Payload(tmp_path / "ran")))
+    for name in ("torch", "plain"):
+        with pytest.raises(ValueError, match="was refused"):
+            files.load_weights(tmp_path / f"{name}{ending}")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_broken_and_foreign_files_are_refused(tmp_path):
+    save_file({"weight": torch.zeros(100)}, tmp_path / "whole.safetensors")
+    (tmp_path / "short.safetensors").write_bytes((tmp_path / "whole.safetensors").read_bytes()[:-50])
+    (tmp_path / "noise.safetensors").write_bytes(os.urandom(64))
+    (tmp_path / "code.py").write_text("raise SystemExit")
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"step": 3}, tmp_path / "number.pt")
+    for name, message in {
+        "short.safetensors": "not a whole safetensors file",
+        "noise.safetensors": "not a whole safetensors file",
+        "code.py": "not a weights file",
+        "list.pt": "no table of named tensors",
+        "number.pt": "no table of named tensors",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            files.load_weights(tmp_path / name)
+    assert files.load_weights(tmp_path / "whole.safetensors")["weight"].shape == (100,)
+    torch.save({"state_dict": {"weight": torch.ones(3)}}, tmp_path / "wrapped.pt")
+    assert files.load_weights(tmp_path / "wrapped.pt")["weight"].tolist() == [1, 1, 1]
+
+
+def test_lists_show_files_and_open_clip_folders_as_one_name_each(tmp_path, monkeypatch):
+    root = add_root(monkeypatch, files.CLIPS, tmp_path / "clips")
+    write_clip_folder(root / "tiny")
+    save_file({"weight": torch.zeros(1)}, root / "single.safetensors")
+    (root / "notes.txt").write_text("not a model")
+    names = files.file_names(files.CLIPS)
+    assert "tiny" in names and "single.safetensors" in names
+    assert not any("notes" in name or "open_clip_model" in name for name in names)
+    assert files.find(files.CLIPS, "tiny") == root / "tiny"
+    assert files.find(files.CLIPS, "single.safetensors") == root / "single.safetensors"
+    assert {"auto", "tiny", "single.safetensors"} <= set(all_files())
+    for outside in ("../clips/single.safetensors", str(root / "single.safetensors"), "..", "."):
+        assert files.find(files.CLIPS, outside) is None
+
+
+def test_the_users_folders_and_the_packs_own_are_registered():
+    for folder in (files.VERIFIERS, files.CLIPS):
+        paths = folder_paths.get_folder_paths(folder)
+        assert os.path.join(folder_paths.models_dir, folder) in paths
+        assert any(path.endswith(os.path.join("models", "demo", folder)) for path in paths)
+
+
+@pytest.mark.parametrize("scorer", [name for name, entry in SCORERS.items() if entry.files and "comes with this pack" not in str(entry.files[0])])
+def test_a_missing_file_is_named_with_size_licence_page_and_folder(scorer, tmp_path, monkeypatch):
+    folder = SCORERS[scorer].folder
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, ([str(tmp_path)], files.EXTENSIONS))
+    monkeypatch.delitem(folder_paths.filename_list_cache, folder, raising=False)
+    wanted = SCORERS[scorer].files[0]
+    for file, asked in (("auto", "none of its usual files"), ("other.safetensors", "cannot find other.safetensors")):
+        with pytest.raises(FileNotFoundError) as error:
+            load_verifier(scorer, file)
+        for part in (asked, wanted.name, wanted.size, wanted.licence, wanted.page, f"models/{folder}", "There now: nothing"):
+            assert part in str(error.value)
+
+
+def test_the_load_node_gives_a_scorer_with_its_settings(tmp_path, monkeypatch):
+    write_clip_folder(add_root(monkeypatch, files.CLIPS, tmp_path) / "tiny")
+    (verifier,) = nodes.NoiseSearchLoadVerifier.execute("CLIPScore", "tiny", "cpu", "auto", 5, "min").result
+    assert (verifier.name, verifier.frames, verifier.over_frames) == ("CLIPScore", 5, "min")
+    assert verifier.tower.model.patcher.load_device == torch.device("cpu")

@@ -1,0 +1,70 @@
+"""What a CLIP file needs besides its weights: architecture, activation and preprocessing.
+
+open_clip falls back to OpenAI's preprocessing and plain GELU for any file on disk, silently. So a file must be one of those below
+(its name contains the model's), or come as a folder with its own open_clip_config.json.
+"""
+from dataclasses import dataclass
+
+from .preprocess import CLIP_MEAN, CLIP_STD, HALF
+
+
+@dataclass(frozen=True)
+class ClipModel:
+    """One published CLIP. name: as it must occur in the file's name; architecture: open_clip's name for it."""
+
+    name: str
+    architecture: str
+    quick_gelu: bool = False
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+    interpolation: str = "bicubic"
+    fit: str = "crop"
+
+
+_ZERO, _ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+
+MODELS = (
+    ClipModel("ViT-B-32-openai", "ViT-B-32", quick_gelu=True),
+    ClipModel("ViT-B-16-openai", "ViT-B-16", quick_gelu=True),
+    ClipModel("ViT-L-14-openai", "ViT-L-14", quick_gelu=True),
+    ClipModel("ViT-L-14-336-openai", "ViT-L-14-336", quick_gelu=True),
+    ClipModel("CLIP-ViT-B-32-laion2B-s34B-b79K", "ViT-B-32"),
+    ClipModel("CLIP-ViT-B-16-laion2B-s34B-b88K", "ViT-B-16"),
+    ClipModel("CLIP-ViT-L-14-laion2B-s32B-b82K", "ViT-L-14", mean=HALF, std=HALF),
+    ClipModel("CLIP-ViT-H-14-laion2B-s32B-b79K", "ViT-H-14"),
+    ClipModel("CLIP-ViT-bigG-14-laion2B-39B-b160k", "ViT-bigG-14"),
+    ClipModel("CLIP-ViT-B-32-DataComp.XL-s13B-b90K", "ViT-B-32"),
+    ClipModel("CLIP-ViT-B-16-DataComp.XL-s13B-b90K", "ViT-B-16"),
+    ClipModel("CLIP-ViT-L-14-DataComp.XL-s13B-b90K", "ViT-L-14"),
+    ClipModel("DFN2B-CLIP-ViT-B-16", "ViT-B-16", quick_gelu=True),
+    ClipModel("DFN2B-CLIP-ViT-L-14", "ViT-L-14", quick_gelu=True),
+    ClipModel("DFN5B-CLIP-ViT-H-14", "ViT-H-14", quick_gelu=True, fit="squash"),
+    ClipModel("MobileCLIP2-S0", "MobileCLIP2-S0", mean=_ZERO, std=_ONE, interpolation="bilinear"),
+    ClipModel("MobileCLIP2-S2", "MobileCLIP2-S2", mean=_ZERO, std=_ONE, interpolation="bilinear"),
+    ClipModel("MobileCLIP2-S4", "MobileCLIP2-S4", interpolation="bilinear"),
+    ClipModel("PE-Core-B-16", "PE-Core-B-16", mean=HALF, std=HALF, interpolation="bilinear", fit="squash"),
+    ClipModel("PE-Core-L-14-336", "PE-Core-L-14-336", mean=HALF, std=HALF, interpolation="bilinear", fit="squash"),
+)
+
+
+def by_name(name):
+    """The model whose name is exactly this."""
+    return next(model for model in MODELS if model.name == name)
+
+
+def by_file(file_name):
+    """The model that a file's name mentions (the longest match), ignoring case and punctuation.
+
+    ValueError: no known model, with the list of known ones and what to do.
+    """
+    found = [model for model in MODELS if _plain(model.name) in _plain(file_name)]
+    if not found:
+        raise ValueError(
+            f"The name of {file_name} says nothing about its architecture. Either choose it under `architecture`, or name the file after one of "
+            f"{', '.join(model.name for model in MODELS)}, or use the model's whole folder with its open_clip_config.json."
+        )
+    return max(found, key=lambda model: len(model.name))
+
+
+def _plain(name):
+    return "".join(char for char in name.lower() if char.isalnum())

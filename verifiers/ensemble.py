@@ -1,0 +1,56 @@
+"""Several verifiers as one (Ma et al. 2025, section 3: the verifier ensemble). Only declared here: the search combines their scores."""
+from dataclasses import dataclass
+
+from .base import Wrapper
+
+METHODS = ("average rank", "z-score", "weighted sum")
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Verifiers whose scores are combined over the pool of candidates of one image.
+
+    members: the verifiers, with distinct names (the second of a name gets " 2").
+    weights: one number per member, not negative, not all 0.
+    method: "average rank" as in the paper (rank per member, weighted mean), "z-score" (scores standardised over the pool), or
+        "weighted sum" (the raw scores; only for members on one scale).
+    held_out: scored and reported, never used to choose: the honest witness of verifier hacking.
+    """
+
+    members: tuple
+    weights: tuple[float, ...]
+    method: str = "average rank"
+    held_out: object | None = None
+
+    def __post_init__(self):
+        if not self.members:
+            raise ValueError("A verifier ensemble needs at least one verifier.")
+        if len(self.weights) != len(self.members) or not min(self.weights) >= 0 or not any(self.weights):
+            given = f"{len(self.members)} verifiers, weights {self.weights}"
+            raise ValueError(f"A verifier ensemble needs one weight per verifier, none negative and not all 0; it was given {given}.")
+        if self.method not in METHODS:
+            raise ValueError(f"Unknown way to combine verifiers {self.method!r}: choose {', '.join(METHODS)}.")
+        nested = [member for member in (*self.members, self.held_out) if isinstance(member, Ensemble)]
+        if nested:
+            raise ValueError("An ensemble cannot hold another ensemble: connect its verifiers one by one.")
+        object.__setattr__(self, "members", tuple(numbered(self.members)))
+
+    @property
+    def name(self):
+        return " + ".join(member.name for member in self.members)
+
+
+def numbered(verifiers):
+    """The verifiers with names that differ: the second "CLIPScore" becomes "CLIPScore 2"."""
+    seen = {}
+    for verifier in verifiers:
+        seen[verifier.name] = seen.get(verifier.name, 0) + 1
+        yield verifier if seen[verifier.name] == 1 else Renamed(verifier, f"{verifier.name} {seen[verifier.name]}")
+
+
+class Renamed(Wrapper):
+    """A verifier under another name."""
+
+    def __init__(self, verifier, name):
+        super().__init__(verifier)
+        self.name = name

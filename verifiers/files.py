@@ -1,0 +1,80 @@
+"""Where verifier files live, and how they are opened: names come from folder lists, and nothing in a file may run."""
+from pathlib import Path
+
+import folder_paths
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+VERIFIERS, CLIPS = "verifiers", "clip_verifiers"  # folders under ComfyUI's models/
+EXTENSIONS = {".safetensors", ".sft", ".pt", ".pth", ".bin"}
+CLIP_CONFIG = "open_clip_config.json"  # what makes a folder an open_clip model
+
+_PACKAGED = Path(__file__).resolve().parent.parent / "models" / "demo"
+
+
+def register_folders():
+    """Tell ComfyUI about models/verifiers and models/clip_verifiers, the user's and the pack's own."""
+    for folder in (VERIFIERS, CLIPS):
+        folder_paths.add_model_folder_path(folder, str(Path(folder_paths.models_dir) / folder))
+        folder_paths.add_model_folder_path(folder, str(_PACKAGED / folder))
+        folder_paths.folder_names_and_paths[folder][1].update(EXTENSIONS)
+
+
+def file_names(folder):
+    """The names one can choose in a folder list, sorted; an open_clip folder counts as one name."""
+    names = set()
+    for name in folder_paths.get_filename_list(folder):
+        parent = Path(name).parent.as_posix()
+        names.add(parent if parent != "." and _clip_folder(folder, parent) else name)
+    return sorted(names)
+
+
+def find(folder, name):
+    """The path of a listed file or open_clip folder, None when it is not there."""
+    if name not in file_names(folder):
+        return None
+    found = _clip_folder(folder, name)
+    return found or Path(folder_paths.get_full_path_or_raise(folder, name))
+
+
+def load_weights(path):
+    """The state dict of a safetensors file, or of a torch file that holds tensors only (`weights_only=True`).
+
+    ValueError: another kind of file, a broken file, or one that would have to run code to be read.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in EXTENSIONS:
+        raise ValueError(f"{path.name} is not a weights file: allowed are {', '.join(sorted(EXTENSIONS))}.")
+    try:
+        state = load_file(path) if path.suffix.lower() in (".safetensors", ".sft") else torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is not a whole safetensors file ({error}). Copy or download it again.") from error
+    except Exception as error:
+        raise ValueError(
+            f"{path.name} was refused: it is broken, or it is a pickle that holds more than tensors and could run code. "
+            f"Use a safetensors file instead. ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'})"
+        ) from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError(f"{path.name} holds no table of named tensors, so it cannot be the weights of a verifier.")
+    return state
+
+
+def load_strict(network, state, path, what):
+    """Fill the network; ValueError names the file and what does not fit."""
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{Path(path).name} does not hold the weights of {what}: {reason}") from error
+    return network
+
+
+def _clip_folder(folder, name):
+    """The open_clip folder of that name under one of the folder's roots, or None."""
+    for root in folder_paths.get_folder_paths(folder):
+        if (Path(root) / name / CLIP_CONFIG).is_file():
+            return Path(root) / name
+    return None

@@ -1,0 +1,28 @@
+"""The sanity gate: images no verifier should be asked about. CLIP-like scores can prefer a black frame to a plain picture."""
+import torch
+
+from .base import Wrapper
+
+FLAT = 0.02  # standard deviation over all pixels and channels, [0, 1] units: about 5 of 255 levels
+CLIPPED = 0.99  # share of channel values at exactly 0 or 1
+
+
+def healthy(images):
+    """bool [B]: finite, not flat (black, grey, one colour) and not blown out.
+
+    Images are [B, H, W, 3]. Of videos, [B, T, H, W, 3], at least half of the frames must be.
+    """
+    if images.dim() == 5:
+        frames = torch.stack([healthy(frame) for frame in images.unbind(1)], dim=1)
+        return frames.float().mean(1) >= 0.5
+    values = images.flatten(1).float().cpu()
+    clipped = ((values <= 0) | (values >= 1)).float().mean(1)
+    return torch.isfinite(values).all(1) & (values.std(1, correction=0) > FLAT) & (clipped < CLIPPED)
+
+
+class Gated(Wrapper):
+    """A verifier that cannot judge (NaN, ranked last) what fails the sanity gate."""
+
+    def score(self, batch):
+        scores = self.verifier.score(batch)
+        return torch.where(healthy(batch.images), scores, torch.nan)
