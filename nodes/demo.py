@@ -1,0 +1,37 @@
+"""The embedded demo models."""
+from comfy_api.latest import io
+
+from ..compat import schema
+from ..demo.worlds import WORLDS
+
+
+class LoadDemoModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchLoadDemoModel",
+            display_name="Load Demo Model",
+            category="NoiseSearch/demo",
+            description="Tiny text-to-image models that come with NoiseSearch: a real ComfyUI MODEL, CLIP and VAE that draw 64x64 pixels on any CPU in a blink, with flaws for a search to fix.",
+            search_aliases=["tiny model", "demo checkpoint", "digits", "scenes"],
+            inputs=[
+                io.Combo.Input(
+                    "world", options=list(WORLDS), default="digits",
+                    tooltip='digits: handwritten digits, "digit seven". scenes: one or two coloured shapes, "a red circle left of a blue star on a grey background".',
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="model", tooltip="A flow model in Stable Diffusion 3's layout, its shift set to the 1.0 it was trained with."),
+                io.Clip.Output(display_name="clip", tooltip="A text encoder that knows the words of its world; an empty prompt is the negative."),
+                io.Vae.Output(display_name="vae", tooltip="16 channels, a ratio of 8: EmptySD3LatentImage at 64x64 pixels fits."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, world):
+        from ..demo.load import load_world
+
+        return io.NodeOutput(*load_world(world))
+
+
+NODES = [LoadDemoModel]

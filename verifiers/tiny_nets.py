@@ -1,0 +1,94 @@
+"""Small image classifiers with one or several heads. Two unlike architectures, so that a judge does not share a verifier's blind spots."""
+import json
+
+import torch
+from safetensors import safe_open
+from torch import nn
+from torch.nn import functional as F
+
+from .managed import ManagedModel
+
+
+class PlainNet(nn.Module):
+    """Three stages of 3x3 convolutions with max pooling between them, then a hidden layer over the whole 4x4 map."""
+
+    def __init__(self, channels, outputs, width):
+        super().__init__()
+        widths = (channels, width, 2 * width, 4 * width)
+        self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:]))
+        self.norms = nn.ModuleList(nn.GroupNorm(8, b) for b in widths[1:])
+        self.hidden = nn.Linear(4 * width * 16, 128)
+        self.head = nn.Linear(128, outputs)
+
+    def forward(self, x):
+        for conv, norm in zip(self.convs, self.norms):
+            x = F.max_pool2d(F.relu(norm(conv(x))), 2)
+        return self.head(F.relu(self.hidden(x.flatten(1))))
+
+
+class PatchNet(nn.Module):
+    """4x4 patches, then residual blocks of depthwise 5x5 convolutions and two pointwise layers at 8x8."""
+
+    def __init__(self, channels, outputs, width, depth=4):
+        super().__init__()
+        self.stem = nn.Conv2d(channels, width, 6, stride=4, padding=1)
+        self.mixers = nn.ModuleList(nn.Conv2d(width, width, 5, padding=2, groups=width) for _ in range(depth))
+        self.norms = nn.ModuleList(nn.GroupNorm(1, width) for _ in range(depth))
+        self.ups = nn.ModuleList(nn.Conv2d(width, 3 * width, 1) for _ in range(depth))
+        self.downs = nn.ModuleList(nn.Conv2d(3 * width, width, 1) for _ in range(depth))
+        self.head = nn.Linear(width * 16, outputs)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for mixer, norm, up, down in zip(self.mixers, self.norms, self.ups, self.downs):
+            x = x + down(F.gelu(up(norm(mixer(x)))))
+        return self.head(F.avg_pool2d(x, 2).flatten(1))
+
+
+NETS = {"plain": PlainNet, "patch": PatchNet}
+
+
+class TinyClassifier(nn.Module):
+    """Images [B, H, W, 3] in [0, 1] of any size -> one tensor of log-probabilities [B, classes] per head.
+
+    They are resized to `size`; `grey` averages the colours. Sizes above 32 are folded into channels, so that every net sees a 32x32 grid.
+    """
+
+    def __init__(self, architecture, width, heads, size=32, grey=False):
+        super().__init__()
+        self.settings = {"architecture": architecture, "width": width, "heads": list(heads), "size": size, "grey": grey}
+        self.heads, self.size, self.grey = tuple(heads), size, grey
+        self.net = NETS[architecture]((1 if grey else 3) * (size // 32) ** 2, sum(heads), width)
+
+    def forward(self, images):
+        x = images.movedim(-1, 1)
+        if self.grey:
+            x = x.mean(1, keepdim=True)
+        if x.shape[-2:] != (self.size, self.size):
+            x = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
+        x = F.pixel_unshuffle(x * 2 - 1, self.size // 32)
+        return [logits.log_softmax(-1) for logits in self.net(x).split(self.heads, dim=-1)]
+
+
+def load_classifier(path):
+    """The TinyClassifier of a safetensors file, whose metadata hold its settings; float32, on the CPU."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        if "classifier" not in metadata:
+            raise ValueError(f"{path} is not a classifier of the demo models: it has no 'classifier' entry in its metadata.")
+        state = {name: file.get_tensor(name) for name in file.keys()}
+    model = TinyClassifier(**json.loads(metadata["classifier"]))
+    model.load_state_dict(state)
+    return model.train(False)
+
+
+class ManagedClassifier:
+    """A TinyClassifier under ComfyUI's memory management."""
+
+    def __init__(self, path, device="auto"):
+        network = load_classifier(path)
+        self.heads, self.managed = network.heads, ManagedModel(network, device, row_bytes=2**21)
+
+    def __call__(self, images):
+        """One float32 tensor of log-probabilities [B, classes] per head, on the CPU."""
+        return self.managed.run(lambda network, rows: torch.cat(network(rows), dim=-1), images.float()).split(self.heads, dim=-1)
