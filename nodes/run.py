@@ -17,6 +17,7 @@ from ..sampling.solvers import Solver
 from ..search.algorithms import RandomSearch
 from ..search.algorithms.base import fresh
 from ..search.driver import Limits, Result, run
+from ..search.noise import NoiseRecipe
 from ..search.rollout import Recipe, lineage
 from .decoding import decoder, flat
 from .judging import Judge
@@ -70,6 +71,7 @@ def search_images(guider, sampler, sigmas, latent: dict, seed: int, settings, ve
     """Search once for every sample of the latent batch. Bad input raises ValueError before anything runs."""
     if verifier is None or vae is None:
         raise ValueError(f"A search needs a {'verifier' if verifier is None else 'VAE'}: connect {'Load Verifier' if verifier is None else 'the VAE of your model'}.")
+    NoiseRecipe(seed)  # refuses what is no seed
     settings = settings or RandomSearch()
     model = guider.model_patcher
     samples = samples_of(latent, model)

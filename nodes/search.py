@@ -81,7 +81,7 @@ class NoiseSearchKSampler(io.ComfyNode):
         sigmas = comfy.samplers.KSampler(model, steps, model.load_device, sampler_name, scheduler, denoise, model.model_options).sigmas
         wishes = Wishes(candidates, keep_top, budget_nfe, stop_at_score, time_limit, batch_size, exactly_reproducible)
         found = search_images(guider, comfy.samplers.sampler_object(sampler_name), sigmas, latent_image, seed, search, verifier, vae,
-                              prompt_for(cls, verifier, prompt, "positive"), wishes, node_id=cls.hidden.unique_id)
+                              prompt_for(cls, verifier, prompt, "positive"), wishes, node_id=hidden(cls, "unique_id"))
         return io.NodeOutput(found.latent, *outputs_of(found), ui=ui_of(found))
 
 
@@ -112,15 +112,20 @@ class NoiseSearchSampler(io.ComfyNode):
                 time_limit=0.0, batch_size=0, exactly_reproducible=True, final_sigmas=None):
         wishes = Wishes(candidates, keep_top, budget_nfe, stop_at_score, time_limit, batch_size, exactly_reproducible)
         found = search_images(guider, sampler, sigmas, latent_image, seed_of(noise, latent_image), search, verifier, vae,
-                              prompt_for(cls, verifier, prompt, "guider"), wishes, final_sigmas, cls.hidden.unique_id)
+                              prompt_for(cls, verifier, prompt, "guider"), wishes, final_sigmas, hidden(cls, "unique_id"))
         return io.NodeOutput(found.latent, found.denoised, *outputs_of(found), ui=ui_of(found))
+
+
+def hidden(cls, name: str):
+    """A hidden input; None where the node is called without ComfyUI's executor."""
+    return getattr(cls.hidden, name, None)
 
 
 def prompt_for(cls, verifier, prompt: str, entrance: str) -> str:
     """What the user wrote, or the text behind the conditioning where the verifier needs one."""
     if prompt.strip() or not any(getattr(v, "needs_prompt", True) for v in (*getattr(verifier, "members", (verifier,)), *filter(None, [getattr(verifier, "held_out", None)]))):
         return prompt.strip()
-    return find_prompt(cls.hidden.prompt or {}, cls.hidden.unique_id, entrance)
+    return find_prompt(hidden(cls, "prompt") or {}, hidden(cls, "unique_id"), entrance)
 
 
 def outputs_of(found: Found):
