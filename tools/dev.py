@@ -1,0 +1,110 @@
+"""Set up what is missing, then run the demo, the tests, a server or the benchmarks.
+
+    python tools/dev.py demo                    before/after pictures, scores and costs in output/demo
+    python tools/dev.py test [--slow]           the tests; after `--`, arguments for pytest
+    python tools/dev.py serve [--port N]        ComfyUI with this pack; after `--`, arguments for its main.py
+    python tools/dev.py bench [NAME ...]        benchmarks/NAME.py, or all of them; after `--`, arguments for them
+
+A first run makes .venv and fetches a ComfyUI into .comfyui (8 GB on Linux, minutes); the next ones start at once. With
+--comfyui PATH, or when this folder is in a ComfyUI's custom_nodes, that ComfyUI and its Python are used and left as they are.
+"""
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+if sys.version_info < (3, 10):
+    sys.exit("Python 3.10 or later is needed, this is " + sys.version.split()[0] + ". Start tools/dev.py with a newer one.")
+
+from bootstrap import HOME, ROOT, Place, SetupError, comfyui_around, own_place, require, say, users_place
+from comfy_server import ComfyServer, ServerError, base_directory, free_port
+
+PLOTS = {"matplotlib": "matplotlib"}
+TESTS = {"pytest": "pytest", "hypothesis": "hypothesis", "open_clip": "open_clip_torch", "timm": "timm"}
+
+
+def main(arguments):
+    split = arguments.index("--") if "--" in arguments else len(arguments)
+    options, extra = _parse(arguments[:split]), arguments[split + 1:]
+    try:
+        place = _place(options)
+        return {"demo": _demo, "test": _test, "serve": _serve, "bench": _bench}[options.command](place, options, extra)
+    except (SetupError, ServerError) as error:
+        say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parse(arguments):
+    parser = argparse.ArgumentParser(prog="dev.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{demo,test,serve,bench}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--comfyui", type=Path, metavar="PATH", help="use the ComfyUI in this folder (the one with main.py)")
+    common.add_argument("--python", type=Path, metavar="FILE", help="that ComfyUI's Python, when it is not found beside it")
+    commands.add_parser("demo", parents=[common], help="before/after pictures in output/demo")
+    commands.add_parser("test", parents=[common], help="run the tests").add_argument("--slow", action="store_true", help="the slow ones too")
+    commands.add_parser("serve", parents=[common], help="start ComfyUI with this pack").add_argument("--port", type=int, default=8188)
+    commands.add_parser("bench", parents=[common], help="run benchmarks").add_argument("names", nargs="*", help="all of them if none is named")
+    return parser.parse_args(arguments)
+
+
+def _place(options) -> Place:
+    # Not resolved: a link in custom_nodes counts as being there.
+    comfyui = options.comfyui or comfyui_around(Path(os.path.abspath(__file__)).parent.parent)
+    if comfyui is None:
+        if options.python:
+            raise SetupError("--python goes with --comfyui: our own ComfyUI has its Python in .venv.")
+        return own_place()
+    say(f"using the ComfyUI in {comfyui}")
+    return users_place(comfyui.absolute(), options.python and options.python.absolute())
+
+
+def _demo(place, options, extra):
+    require(place, PLOTS)
+    return _run(place, ["tools/demo.py", *extra])
+
+
+def _test(place, options, extra):
+    require(place, TESTS)
+    selected = [] if options.slow else ["-m", "not slow"]
+    named = any(Path(ROOT, argument.split("::")[0]).exists() for argument in extra if not argument.startswith("-"))
+    return _run(place, ["-m", "pytest", "-c", "tests/pytest.ini", *selected, *([] if named else ["tests"]), *extra])
+
+
+def _serve(place, options, extra):
+    require(place, {})
+    base = None if place.has_pack else base_directory(HOME / "base")
+    if base and not place.own:
+        say(f"this pack is not in {place.comfyui / 'custom_nodes'}, so ComfyUI runs in {base}, without your models and other packs. Link this folder there to have both.")
+    port = free_port(options.port)
+    server = ComfyServer(place.comfyui, base, python=place.python, port=port, cpu=place.own, arguments=extra).start(timeout=900)  # other packs of the user may be slow
+    try:
+        say(f"ComfyUI is at {server.url} - the demo is in its menu under Templates, noise-search. Ctrl-C ends it.")
+        return server.process.wait()
+    finally:
+        server.stop()
+
+
+def _bench(place, options, extra):
+    scripts = {script.stem: script for script in sorted((ROOT / "benchmarks").glob("[!_]*.py"))}
+    unknown = [name for name in options.names if name not in scripts]
+    if unknown:
+        raise SetupError(f"there is no benchmark {', '.join(unknown)}; there are: {', '.join(scripts)}.")
+    require(place, PLOTS)
+    for name in options.names or scripts:
+        say(f"benchmarks/{name}.py")
+        if code := _run(place, [str(scripts[name]), *extra]):
+            return code
+    return 0
+
+
+def _run(place, arguments) -> int:
+    """Run a Python child in the repository's root and return its exit code."""
+    environment = {"OMP_NUM_THREADS": "1", **os.environ, "NOISESEARCH_COMFYUI": str(place.comfyui), "PYTHONUNBUFFERED": "1"}
+    return subprocess.run([str(place.python), *arguments], cwd=ROOT, env=environment).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
