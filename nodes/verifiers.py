@@ -7,10 +7,7 @@ from ..compat import advanced, schema
 from ..verifiers.base import ImageVerifier
 from ..verifiers.catalogue import SCORERS, all_files, architectures, load_verifier
 from ..verifiers.ensemble import METHODS, Ensemble
-from ..verifiers.files import register_folders
 from ..verifiers.sanity import Gated
-
-register_folders()
 
 VerifierType = io.Custom("NOISE_SEARCH_VERIFIER")
 MEMBERS = 8

@@ -1,22 +1,25 @@
 """The documents about verifiers say what is so: the example runs, every scorer and node has its page."""
+import importlib
 import re
 from pathlib import Path
 
 import torch
+from verifier_helpers import images
+
 from noisesearch.nodes.verifiers import NODES, NoiseSearchVerifierEnsemble
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import SCORERS
-from verifier_helpers import images
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_example_of_an_own_verifier_runs_and_joins_an_ensemble():
+def test_the_example_of_an_own_verifier_runs_and_joins_an_ensemble(tmp_path, monkeypatch):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own_verifier.md").read_text(encoding="utf-8"), re.S)
-    scope = {}
-    exec(compile(code, "own_verifier.md", "exec"), scope)  # noqa: S102  (our own page)
-    scope["ContrastVerifier"].define_schema()
-    (verifier,) = scope["ContrastVerifier"].execute().result
+    (tmp_path / "contrast_pack.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    node = importlib.import_module("contrast_pack").ContrastVerifier
+    assert node.define_schema().outputs[0].io_type == "NOISE_SEARCH_VERIFIER"
+    (verifier,) = node.execute().result
     batch = Batch(images(3), "a cat")
     assert torch.allclose(verifier.score(batch), batch.images.flatten(1).std(1))
     (ensemble,) = NoiseSearchVerifierEnsemble.execute("average rank", True, verifier_1=verifier, verifier_2=verifier).result

@@ -1,11 +1,12 @@
 """The ensemble's declaration, its node, and the sanity gate."""
 import pytest
 import torch
+from verifier_helpers import images
+
 from noisesearch.nodes.verifiers import NoiseSearchVerifierEnsemble
 from noisesearch.verifiers.base import Batch, Verifier
 from noisesearch.verifiers.ensemble import Ensemble
 from noisesearch.verifiers.sanity import Gated, healthy
-from verifier_helpers import images
 
 
 class Brightness(Verifier):

@@ -5,13 +5,12 @@ import pickle
 import folder_paths
 import pytest
 import torch
-from noisesearch.nodes import verifiers as nodes
-from noisesearch.verifiers import files
-from noisesearch.verifiers.catalogue import SCORERS, all_files, load_verifier
 from safetensors.torch import save_file
 from verifier_helpers import add_root, write_clip_folder
 
-files.register_folders()
+from noisesearch.nodes import verifiers as nodes
+from noisesearch.verifiers import files
+from noisesearch.verifiers.catalogue import SCORERS, all_files, load_verifier
 
 
 class Payload:

@@ -4,11 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from noisesearch.verifiers.preprocess import Preprocess, to_bytes
-from noisesearch.verifiers.resize import resize_bytes
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from verifier_helpers import images, pil
+
+from noisesearch.verifiers.preprocess import Preprocess, to_bytes
+from noisesearch.verifiers.resize import resize_bytes
 
 FITS = {"crop": "shortest", "squash": "squash", "pad": "longest"}
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}

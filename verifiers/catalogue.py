@@ -103,11 +103,20 @@ _CLIP_FILES = (
     _clip_file("ViT-L-14-openai", "1.7 GB", "timm/vit_large_patch14_clip_224.openai"),
     _clip_file("ViT-B-32-openai", "0.6 GB", "timm/vit_base_patch32_clip_224.openai"),
 )
+def _image_quality(path, device, architecture):
+    from .image_quality import ImageQuality
+
+    return ImageQuality(path)
+
+
 _PACKAGED = ("0.1 MB", "GPL-3.0-or-later", "comes with this pack")
 
 SCORERS = {
     "CLIPScore": Scorer(CLIPS, _CLIP_FILES, _clip_score),
     "CLIP cosine": Scorer(CLIPS, _CLIP_FILES, _clip_cosine),
+    "image quality (BRISQUE)": Scorer(
+        VERIFIERS, (Published("brisque.safetensors", "0.2 MB", "Apache-2.0", "comes with this pack"),), _image_quality
+    ),
     "digit classifier (demo)": Scorer(VERIFIERS, (Published("digits_classifier.safetensors", *_PACKAGED),), _digits),
     "scene attributes (demo)": Scorer(VERIFIERS, (Published("scenes_attributes.safetensors", *_PACKAGED),), _scenes),
 }

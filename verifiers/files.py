@@ -10,14 +10,14 @@ VERIFIERS, CLIPS = "verifiers", "clip_verifiers"  # folders under ComfyUI's mode
 EXTENSIONS = {".safetensors", ".sft", ".pt", ".pth", ".bin"}
 CLIP_CONFIG = "open_clip_config.json"  # what makes a folder an open_clip model
 
-_PACKAGED = Path(__file__).resolve().parent.parent / "models" / "demo"
+_PACK_MODELS = Path(__file__).resolve().parent.parent / "models"
 
 
 def register_folders():
     """Tell ComfyUI about models/verifiers and models/clip_verifiers, the user's and the pack's own."""
     for folder in (VERIFIERS, CLIPS):
-        folder_paths.add_model_folder_path(folder, str(Path(folder_paths.models_dir) / folder))
-        folder_paths.add_model_folder_path(folder, str(_PACKAGED / folder))
+        for root in (Path(folder_paths.models_dir), _PACK_MODELS, _PACK_MODELS / "demo"):
+            folder_paths.add_model_folder_path(folder, str(root / folder))
         folder_paths.folder_names_and_paths[folder][1].update(EXTENSIONS)
 
 
@@ -62,6 +62,15 @@ def load_weights(path):
     return state
 
 
+def load_named(path, names, what):
+    """The weights of a file that must hold these names; ValueError says which are missing."""
+    state = load_weights(path)
+    missing = [name for name in names if name not in state]
+    if missing:
+        raise ValueError(f"{Path(path).name} does not hold {what}: it lacks {', '.join(missing)}.")
+    return state
+
+
 def load_strict(network, state, path, what):
     """Fill the network; ValueError names the file and what does not fit."""
     try:
@@ -78,3 +87,6 @@ def _clip_folder(folder, name):
         if (Path(root) / name / CLIP_CONFIG).is_file():
             return Path(root) / name
     return None
+
+
+register_folders()

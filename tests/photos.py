@@ -1,0 +1,29 @@
+"""Real photos and damaged copies of them, the same for the tests and for the reference programs (needs numpy and Pillow only)."""
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+FOLDER = Path(__file__).resolve().parent / "fixtures" / "photos"
+NAMES = ("astronaut", "chelsea", "coffee")
+
+
+def photo(name):
+    """uint8 [H, W, 3]."""
+    return np.asarray(Image.open(FOLDER / f"{name}.jpg").convert("RGB"))
+
+
+def noisy(pixels, deviation, seed=0):
+    """With Gaussian noise of that deviation, in levels of 255."""
+    noise = np.random.default_rng(seed).normal(0, deviation, pixels.shape)
+    return np.clip(np.round(pixels + noise), 0, 255).astype(np.uint8)
+
+
+def blurred(pixels, radius):
+    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)))
+
+
+def variants(name):
+    """Kind of damage -> uint8 [H, W, 3]; "odd" is the clean photo with sides that are not even."""
+    clean = photo(name)
+    return {"clean": clean, "odd": clean[:151, :133], "blur": blurred(clean, 2), "strong blur": blurred(clean, 5), "noise": noisy(clean, 25)}
