@@ -24,8 +24,9 @@ class NoiseRecipe:
     moves: tuple[tuple[int | NoiseRecipe, float], ...] = ()
 
     def __post_init__(self):
-        if not 0 <= self.seed <= MASK:
-            raise ValueError(f"A seed is a whole number from 0 to 2^64 - 1, not {self.seed}.")
+        for seed in (self.seed, *(direction for direction, _ in self.moves if isinstance(direction, int))):
+            if not 0 <= seed <= MASK:
+                raise ValueError(f"A seed is a whole number from 0 to 2^64 - 1, not {seed}.")
         for _, cosine in self.moves:
             if not -1.0 <= cosine <= 1.0:
                 raise ValueError(f"The cosine of a noise move lies in [-1, 1], not at {cosine}.")
@@ -51,9 +52,9 @@ class NoiseRecipe:
     def from_dict(cls, data: dict) -> NoiseRecipe:
         """Raises ValueError for anything that is not the dictionary of a recipe."""
         try:
-            moves = tuple((_whole(d) if isinstance(d, int) else cls.from_dict(d), float(c)) for d, c in data.get("moves", ()))
-            return cls(_whole(data["seed"]), moves)
-        except (AttributeError, KeyError, TypeError) as error:
+            moves = tuple((whole(d) if isinstance(d, int) else cls.from_dict(d), real(c)) for d, c in data.get("moves", ()))
+            return cls(whole(data["seed"]), moves)
+        except (AttributeError, KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"Not a noise recipe: {data!r}. It looks like {{\"seed\": 7, \"moves\": [[9, 0.95]]}}.") from error
 
 
@@ -74,7 +75,15 @@ def step_on_sphere(x: torch.Tensor, direction: torch.Tensor, cosine: float) -> t
     return (norm * (cosine * u + (1.0 - cosine * cosine) ** 0.5 * w)).to(x.dtype).view_as(x)
 
 
-def _whole(number) -> int:
+def whole(number) -> int:
+    """A whole number out of JSON; TypeError for anything else (text, fractions, true)."""
     if isinstance(number, bool) or not isinstance(number, int):
         raise TypeError(f"{number!r} is not a whole number")
     return number
+
+
+def real(number) -> float:
+    """A number out of JSON; TypeError for anything else."""
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise TypeError(f"{number!r} is not a number")
+    return float(number)

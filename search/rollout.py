@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .noise import NoiseRecipe
+from .noise import NoiseRecipe, real, whole
 
 RECIPE_VERSION = 1
 
@@ -83,6 +83,10 @@ class Recipe:
     def __post_init__(self):
         if not self.pieces or self.pieces[0].noise is None:
             raise ValueError("A recipe has at least one piece, and its first piece has a noise.")
+        if not self.pieces[-1].finished:
+            raise ValueError(f"A recipe ends with a finished sample, but its last piece stops at flow time {self.pieces[-1].stop}.")
+        if self.index < 0:
+            raise ValueError(f"The index in a latent batch is 0 or more, not {self.index}.")
 
     def rollouts(self) -> list[Rollout]:
         """The pieces to run one after the other, with parents 0, 1, ..."""
@@ -108,12 +112,12 @@ class Recipe:
             pieces = []
             for i, entry in enumerate(data["pieces"]):
                 noise = NoiseRecipe.from_dict(entry["noise"]) if "noise" in entry else None
-                start = None if entry.get("start") is None else float(entry["start"])
-                steps = None if entry.get("steps") is None else int(entry["steps"])
-                pieces.append(Rollout(noise, i - 1 if i else None, start, float(entry.get("stop", 0.0)), steps))
-            return cls(tuple(pieces), int(data.get("index", 0)))
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ValueError(f"This NoiseSearch recipe is damaged: {error!r}. Paste the recipe output of a search node, unchanged.") from error
+                start = None if entry.get("start") is None else real(entry["start"])
+                steps = None if entry.get("steps") is None else whole(entry["steps"])
+                pieces.append(Rollout(noise, i - 1 if i else None, start, real(entry.get("stop", 0.0)), steps))
+            return cls(tuple(pieces), whole(data.get("index", 0)))
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise ValueError(f"This NoiseSearch recipe is damaged ({type(error).__name__}: {error}). Paste the recipe output of a search node, unchanged.") from error
 
 
 def recipes_to_json(recipes: list[Recipe]) -> str:
@@ -126,7 +130,7 @@ def recipes_from_json(text: str) -> list[Recipe]:
     """Inverse of `recipes_to_json`; ValueError says what is wrong with the text."""
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: brackets nested too deeply
         raise ValueError(f"The recipe is not JSON ({error}). Paste the recipe output of a search node, unchanged.") from error
     entries = data if isinstance(data, list) else [data]
     if not entries:
