@@ -42,6 +42,7 @@ class Comparison:
             score = {"average rank": _negative_ranks, "z-score": _standard_scores, "weighted sum": _plain}[self.method]
             judged = [(w, score(column)) for w, column in zip(weights, columns) if w > 0]
             totals = [sum(w * column[i] for w, column in judged) / sum(w for w, _ in judged) for i in range(len(pool))]
+            totals = [-math.inf if math.isnan(total) else total for total in totals]  # one verifier says inf, another could not judge
         return {outcome.id: total for outcome, total in zip(pool, totals)}
 
     def best(self, candidates: Iterable[Outcome], k: int, pool: Sequence[Outcome] | None = None) -> list[Outcome]:
