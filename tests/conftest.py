@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from comfy_server import ComfyServer, base_directory
 from pack import use_comfyui
 

@@ -2,8 +2,9 @@
 import io
 
 import pytest
-from comfy_server import ServerError
 from PIL import Image
+
+from comfy_server import ServerError
 
 PICTURE = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 24, "height": 16, "batch_size": 2, "color": 0x3366CC}},

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-if sys.version_info < (3, 10):
+if sys.version_info < (3, 10):  # noqa: UP036  (whoever has an older one should be told)
     sys.exit("Python 3.10 or later is needed, this is " + sys.version.split()[0] + ". Start tools/dev.py with a newer one.")
 
 from bootstrap import HOME, ROOT, Place, SetupError, comfyui_around, own_place, require, say, users_place

@@ -99,8 +99,10 @@ def _widgets(node, definition):
 def _node_problems(node, object_info, values):
     if node["type"] in NOTES:
         return []
-    if node["type"] in FRONT_END_ONLY or node["type"] not in object_info:
-        return ["not a node that this server knows" if node["type"] not in FRONT_END_ONLY else "lives in the page only; connect its nodes directly"]
+    if node["type"] in FRONT_END_ONLY:
+        return ["lives in the page only; connect its nodes directly"]
+    if node["type"] not in object_info:
+        return ["not a node that this server knows"]
     if node.get("mode", EVERYTHING_ON) != EVERYTHING_ON:
         return ["is muted or bypassed"]
     definition = object_info[node["type"]]
