@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import copy
 import importlib
-import io
 import json
 import os
 import sys
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_server import ROOT, ComfyServer, ServerError, base_directory
+from demo_pictures import contact_sheet, picture, score_plot
 from pack import load_pack, use_comfyui
 from workflow import to_api
 
@@ -107,18 +107,7 @@ def judge(run: Run) -> bool:
     return bool(kind(str(weights)).correct(batch(picture(run.png)[None], run.prompt))[0])
 
 
-def picture(png: bytes):
-    """A PNG as a tensor [H, W, 3] in [0, 1]."""
-    import numpy as np
-    import torch
-    from PIL import Image
-
-    return torch.from_numpy(np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.float32) / 255)
-
-
 def write(runs: list[Run]) -> None:
-    from demo_pictures import contact_sheet, score_plot
-
     (OUTPUT / "images").mkdir(parents=True, exist_ok=True)
     for run in runs:
         name = f"{run.world}_{run.prompt}_{run.mode}".replace(" ", "_")

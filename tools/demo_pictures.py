@@ -1,10 +1,14 @@
 """The demo's pictures: a before/after contact sheet, and score against NFE."""
 from __future__ import annotations
 
+import io
 import textwrap
 from pathlib import Path
 
 import matplotlib
+import numpy as np
+import torch
+from PIL import Image
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
@@ -12,10 +16,13 @@ import matplotlib.pyplot as plt  # noqa: E402  (the backend comes first)
 RIGHT, WRONG = "#1a7f37", "#cf222e"
 
 
+def picture(png: bytes) -> torch.Tensor:
+    """A PNG as [H, W, 3] in [0, 1]."""
+    return torch.from_numpy(np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.float32) / 255)
+
+
 def contact_sheet(runs: list, modes: tuple[str, ...], path: Path) -> None:
     """One column per prompt, one row per mode; the frame says whether the independent judge found everything right."""
-    from demo import picture
-
     prompts = list(dict.fromkeys(run.prompt for run in runs))
     figure, axes = plt.subplots(len(modes), len(prompts), figsize=(1.7 * len(prompts), 1.75 * len(modes) + 0.9), squeeze=False)
     for run in runs:

@@ -1,0 +1,112 @@
+"""Searches on the embedded demo models, recorded candidate by candidate, and statistics over them. Shared by the benchmarks."""
+from __future__ import annotations
+
+import math
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from pack import use_comfyui  # noqa: E402
+
+use_comfyui(os.environ.get("NOISESEARCH_COMFYUI", ROOT / ".comfyui" / "ComfyUI"))
+import comfy.samplers  # noqa: E402
+import torch  # noqa: E402
+
+from noisesearch.demo.load import FOLDER, load_world  # noqa: E402
+from noisesearch.demo.worlds import WORLDS  # noqa: E402
+from noisesearch.nodes.run import Wishes, search_images  # noqa: E402
+from noisesearch.verifiers.attributes import SceneAttributes  # noqa: E402
+from noisesearch.verifiers.base import Verifier  # noqa: E402
+from noisesearch.verifiers.digits import DigitClassifier  # noqa: E402
+from noisesearch.verifiers.ensemble import Ensemble  # noqa: E402
+
+torch.set_num_threads(1)
+JUDGES = {"digits": (DigitClassifier, "digits_classifier", "digits_judge"), "scenes": (SceneAttributes, "scenes_attributes", "scenes_judge")}
+
+
+class Verdict(Verifier):
+    """The independent judge as a held-out verifier: 1 where everything the prompt asks for is right, else 0. Remembers the images it saw."""
+
+    name = "judge"
+    needs_prompt = True
+
+    def __init__(self, judge):
+        self.judge, self.images = judge, []
+
+    def score(self, batch):
+        self.images += list(batch.images.cpu())
+        return self.judge.correct(batch).float()
+
+
+@dataclass
+class Trial:
+    """One search: what each candidate cost, scored, was judged, and looks like; in the order they ran."""
+
+    prompt: str
+    seed: int
+    nfe: list[int]
+    scores: list[float]
+    verdicts: list[float]
+    images: list[torch.Tensor]
+    winner: int
+
+    def best_within(self, budget: int) -> int | None:
+        """Index of the best finished candidate among those that `budget` NFE pay for."""
+        spent, best = 0, None
+        for i, (nfe, score) in enumerate(zip(self.nfe, self.scores)):
+            spent += nfe
+            if spent > budget:
+                break
+            if best is None or score > self.scores[best]:
+                best = i
+        return best
+
+
+class World:
+    """A demo world ready to be searched with its recommended settings."""
+
+    def __init__(self, name: str):
+        self.name, self.settings = name, WORLDS[name]
+        self.model, self.clip, self.vae = load_world(name)
+        kind, verifier, judge = JUDGES[name]
+        self.verifier, self.judge = (kind(FOLDER / "verifiers" / f"{file}.safetensors") for file in (verifier, judge))
+
+    @torch.inference_mode()
+    def search(self, settings, prompt: str, seed: int, verifier=None, steps: int | None = None, **wishes) -> Trial:
+        """One search with the world's own verifier (or another), the judge held out."""
+        world, model = self.settings, self.model
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(*(self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (prompt, "")))
+        guider.set_cfg(world.cfg)
+        sampler = comfy.samplers.KSampler(model, steps or world.steps, model.load_device, world.sampler, world.scheduler, 1.0, model.model_options)
+        verdict = Verdict(self.judge)
+        judged = Ensemble((verifier or self.verifier,), (1.0,), held_out=verdict)
+        latent = {"samples": torch.zeros(1, 16, world.size // 8, world.size // 8)}
+        found = search_images(guider, comfy.samplers.sampler_object(world.sampler), sampler.sigmas, latent, seed, settings, judged, self.vae, prompt, Wishes(keep_top=1, **wishes))
+        image = found.report["images"][0]
+        rows = [c for c in image["candidates"] if c["scores"]]
+        return Trial(prompt, seed, [c["nfe"] for c in rows], [c["scores"][0] for c in rows], [c["held_out"] for c in rows], verdict.images,
+                     next(i for i, c in enumerate(rows) if c["id"] == image["winner"]["id"]))
+
+
+def mean(values) -> tuple[float, float]:
+    """(mean, half width of its 95 % interval, normal approximation)."""
+    values = torch.as_tensor(list(values), dtype=torch.float64)
+    return float(values.mean()), 1.96 * float(values.std(correction=1)) / math.sqrt(len(values))
+
+
+def share(values) -> tuple[float, float, float]:
+    """(share of ones, low, high): the Wilson 95 % interval."""
+    values = list(values)
+    n, p, z = len(values), sum(values) / len(values), 1.96
+    centre, spread = (p + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return p, centre - spread, centre + spread
+
+
+def diversity(images: list[torch.Tensor]) -> float:
+    """Mean root-mean-square pixel distance between all pairs of images; 0 = all the same."""
+    flat = torch.stack([image.flatten() for image in images]).double()
+    return float(torch.pdist(flat).mean() / math.sqrt(flat.shape[1]))
