@@ -4,13 +4,39 @@ from dataclasses import replace
 from comfy_api.latest import io
 
 from ..compat import advanced, schema
+from ..verifiers.aesthetic import Aesthetic
 from ..verifiers.base import ImageVerifier
-from ..verifiers.catalogue import SCORERS, all_files, architectures, load_verifier
+from ..verifiers.catalogue import (
+    AESTHETIC_HEAD,
+    AUTO,
+    SCORERS,
+    all_files,
+    architectures,
+    clip_files,
+    head_files,
+    load_clip,
+    load_verifier,
+    resolve,
+)
+from ..verifiers.clip_vision import ClipVisionFeatures
 from ..verifiers.ensemble import METHODS, Ensemble
+from ..verifiers.files import VERIFIERS
 from ..verifiers.sanity import Gated
+from ..verifiers.zero_shot import TEMPLATES, ZeroShotClassifier
+from .sockets import VerifierType
 
-VerifierType = io.Custom("NOISE_SEARCH_VERIFIER")
 MEMBERS = 8
+_TEMPLATES = "\n".join(TEMPLATES)
+
+
+def _device():
+    tooltip = "auto: the GPU unless memory is short. cpu: leaves the GPU to the diffusion model; slower."
+    return io.Combo.Input("device", options=["auto", "cpu"], default="auto", tooltip=tooltip)
+
+
+def _architecture():
+    tooltip = "For CLIP files: which CLIP it is. auto: read from the file's name, or from the folder's open_clip_config.json."
+    return advanced(io.Combo.Input("architecture", options=architectures(), default=AUTO, optional=True, tooltip=tooltip))
 
 
 class NoiseSearchLoadVerifier(io.ComfyNode):
@@ -30,23 +56,12 @@ class NoiseSearchLoadVerifier(io.ComfyNode):
                     default="auto",
                     tooltip="Its weights, from models/verifiers or models/clip_verifiers. auto: the published file; if missing, it is named.",
                 ),
-                io.Combo.Input(
-                    "device",
-                    options=["auto", "cpu"],
-                    default="auto",
-                    tooltip="auto: the GPU unless memory is short. cpu: leaves the GPU to the diffusion model; slower.",
-                ),
-                advanced(
-                    io.Combo.Input(
-                        "architecture",
-                        options=architectures(),
-                        default="auto",
-                        tooltip="For CLIP files: which CLIP it is. auto: read from the file's name, or from the folder's open_clip_config.json.",
-                    )
-                ),
+                _device(),
+                _architecture(),
                 advanced(
                     io.Int.Input(
                         "frames",
+                        optional=True,
                         default=ImageVerifier.frames,
                         min=1,
                         max=256,
@@ -56,6 +71,7 @@ class NoiseSearchLoadVerifier(io.ComfyNode):
                 advanced(
                     io.Combo.Input(
                         "over_frames",
+                        optional=True,
                         options=["mean", "min"],
                         default="mean",
                         tooltip="Videos: the score is the mean over the frames, or the score of the worst frame.",
@@ -72,7 +88,7 @@ class NoiseSearchLoadVerifier(io.ComfyNode):
 
 def _weight(number):
     tooltip = f"How much verifier_{number} counts. 0: reported only."
-    return io.Float.Input(f"weight_{number}", default=1.0, min=0.0, max=100.0, step=0.05, tooltip=tooltip)
+    return io.Float.Input(f"weight_{number}", optional=True, default=1.0, min=0.0, max=100.0, step=0.05, tooltip=tooltip)
 
 
 class NoiseSearchVerifierEnsemble(io.ComfyNode):
@@ -118,4 +134,66 @@ class NoiseSearchVerifierEnsemble(io.ComfyNode):
         return io.NodeOutput(replace(ensemble, members=tuple(map(Gated, ensemble.members))) if sanity_gate else ensemble)
 
 
-NODES = [NoiseSearchLoadVerifier, NoiseSearchVerifierEnsemble]
+class NoiseSearchZeroShotClassifier(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchZeroShotClassifier",
+            display_name="Zero-Shot Classifier",
+            category="NoiseSearch/verifiers",
+            description="A judge that asks a CLIP which of your classes an image shows.",
+            search_aliases=["clip classifier", "class score"],
+            inputs=[
+                io.String.Input("classes", multiline=True, default="cat\ndog\nbird", tooltip="The class names, one a line."),
+                io.String.Input("target", default="", tooltip="The class that is wanted. Empty: the one of the list that the prompt names."),
+                io.Combo.Input(
+                    "score",
+                    options=["logit", "log-probability"],
+                    default="logit",
+                    tooltip="logit: how near the image is to the target, as in the paper. log-probability: nearer to it than to the other classes.",
+                ),
+                io.Combo.Input("file", options=clip_files(), default=AUTO, tooltip="The CLIP, from models/clip_verifiers. auto: the first usual one that is there."),
+                _device(),
+                advanced(
+                    io.String.Input(
+                        "templates",
+                        multiline=True,
+                        optional=True,
+                        default=_TEMPLATES,
+                        tooltip="Texts a class name is put into at {}, one a line.",
+                    )
+                ),
+                _architecture(),
+            ],
+            outputs=[VerifierType.Output(display_name="verifier")],
+        )
+
+    @classmethod
+    def execute(cls, classes, target, score, file, device, templates=_TEMPLATES, architecture=AUTO):
+        tower = load_clip("The zero-shot classifier", file, device, architecture)
+        return io.NodeOutput(ZeroShotClassifier(tower, classes.splitlines(), target, templates.splitlines(), score == "logit"))
+
+
+class NoiseSearchAestheticFromClipVision(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchAestheticFromClipVision",
+            display_name="Aesthetic Score (CLIP Vision)",
+            category="NoiseSearch/verifiers",
+            description="LAION's aesthetic score on a stock CLIP Vision model: needs no package beyond ComfyUI.",
+            search_aliases=["laion aesthetic"],
+            inputs=[
+                io.ClipVision.Input("clip_vision", tooltip="OpenAI's CLIP ViT-L/14 (clip-vit-large-patch14), from Load CLIP Vision."),
+                io.Combo.Input("file", options=head_files(), default=AUTO, tooltip="The small file on top of it, from models/verifiers. auto: the published one."),
+            ],
+            outputs=[VerifierType.Output(display_name="verifier")],
+        )
+
+    @classmethod
+    def execute(cls, clip_vision, file):
+        path = resolve("The aesthetic score", VERIFIERS, file, (AESTHETIC_HEAD,))
+        return io.NodeOutput(Aesthetic(ClipVisionFeatures(clip_vision), path))
+
+
+NODES = [NoiseSearchLoadVerifier, NoiseSearchVerifierEnsemble, NoiseSearchZeroShotClassifier, NoiseSearchAestheticFromClipVision]

@@ -3,8 +3,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import clip_models
+from .aesthetic import Aesthetic
+from .attributes import SceneAttributes
 from .base import ImageVerifier
+from .clip_score import ClipScore
+from .clip_tower import load_tower
+from .digits import DigitClassifier
 from .files import CLIPS, VERIFIERS, file_names, find
+from .image_quality import ImageQuality
+from .preference import HumanPreference, PickScore
 
 AUTO = "auto"
 
@@ -37,10 +44,15 @@ def load_verifier(scorer, file=AUTO, device=AUTO, architecture=AUTO, frames=Imag
     FileNotFoundError says which file belongs where.
     """
     entry = SCORERS[scorer]
-    verifier = entry.load(_path(scorer, entry, file), device, architecture)
+    verifier = entry.load(resolve(scorer, entry.folder, file, entry.files), device, architecture)
     if isinstance(verifier, ImageVerifier):
         verifier.frames, verifier.over_frames = frames, over_frames
     return verifier
+
+
+def load_clip(who, file=AUTO, device=AUTO, architecture=AUTO, files=None):
+    """The shared CLIP tower of a name in models/clip_verifiers. who: the verifier that needs it, for the error; files: what "auto" looks for."""
+    return load_tower(resolve(who, CLIPS, file, files or CLIP_FILES), architecture, device)
 
 
 def all_files():
@@ -48,75 +60,65 @@ def all_files():
     return [AUTO, *sorted({*file_names(VERIFIERS), *file_names(CLIPS)})]
 
 
+def clip_files():
+    """The files a node can choose among that needs a CLIP."""
+    return [AUTO, *file_names(CLIPS)]
+
+
+def head_files():
+    """The files a node can choose among that needs one of models/verifiers."""
+    return [AUTO, *file_names(VERIFIERS)]
+
+
 def architectures():
     """What the node's architecture list offers."""
     return [AUTO, *(model.name for model in clip_models.MODELS)]
 
 
-def _path(scorer, entry, file):
-    wanted = [published.name for published in entry.files] if file == AUTO else [file]
-    path = next((found for found in (find(entry.folder, name) for name in wanted) if found), None)
+def resolve(who, folder, file, published):
+    """The path of a listed file, or with "auto" of the first published one that is there. FileNotFoundError says what belongs where."""
+    wanted = [known.name for known in published] if file == AUTO else [file]
+    path = next((found for found in (find(folder, name) for name in wanted) if found), None)
     if path is None:
         asked = "finds none of its usual files" if file == AUTO else f"cannot find {file}"
-        there = ", ".join(file_names(entry.folder)) or "nothing"
         raise FileNotFoundError(
-            f"{scorer} {asked} in ComfyUI/models/{entry.folder}. Put one of these there, under this name: "
-            f"{'; '.join(map(str, entry.files))}. There now: {there}."
+            f"{who} {asked} in ComfyUI/models/{folder}. Put one of these there, under this name: "
+            f"{'; '.join(map(str, published))}. There now: {', '.join(file_names(folder)) or 'nothing'}."
         )
     return path
 
 
-def _clip_score(path, device, architecture):
-    from .clip_score import ClipScore
-    from .clip_tower import load_tower
-
-    return ClipScore(load_tower(path, architecture, device))
-
-
-def _clip_cosine(path, device, architecture):
-    from .clip_score import ClipScore
-    from .clip_tower import load_tower
-
-    return ClipScore(load_tower(path, architecture, device), raw=True)
-
-
-def _digits(path, device, architecture):
-    from .digits import DigitClassifier
-
-    return DigitClassifier(path)
-
-
-def _scenes(path, device, architecture):
-    from .attributes import SceneAttributes
-
-    return SceneAttributes(path)
-
-
-def _clip_file(name, size, page):
+def _open_clip(name, size, page):
     return Published(f"{name}.safetensors", size, "MIT", f"open_clip_model.safetensors of {page}")
 
 
-_CLIP_FILES = (
-    _clip_file("CLIP-ViT-L-14-DataComp.XL-s13B-b90K", "1.7 GB", "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"),
-    _clip_file("CLIP-ViT-H-14-laion2B-s32B-b79K", "3.9 GB", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
-    _clip_file("CLIP-ViT-B-32-laion2B-s34B-b79K", "0.6 GB", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
-    _clip_file("ViT-L-14-openai", "1.7 GB", "timm/vit_large_patch14_clip_224.openai"),
-    _clip_file("ViT-B-32-openai", "0.6 GB", "timm/vit_base_patch32_clip_224.openai"),
+OPENAI_L14 = (
+    _open_clip("ViT-L-14-openai", "1.7 GB", "timm/vit_large_patch14_clip_224.openai"),
+    Published("clip-vit-large-patch14.safetensors", "1.7 GB", "MIT", "model.safetensors of openai/clip-vit-large-patch14"),
 )
-def _image_quality(path, device, architecture):
-    from .image_quality import ImageQuality
-
-    return ImageQuality(path)
-
-
-_PACKAGED = ("0.1 MB", "GPL-3.0-or-later", "comes with this pack")
+CLIP_FILES = (
+    _open_clip("CLIP-ViT-L-14-DataComp.XL-s13B-b90K", "1.7 GB", "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"),
+    _open_clip("CLIP-ViT-H-14-laion2B-s32B-b79K", "3.9 GB", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"),
+    _open_clip("CLIP-ViT-B-32-laion2B-s34B-b79K", "0.6 GB", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"),
+    *OPENAI_L14,
+    _open_clip("ViT-B-32-openai", "0.6 GB", "timm/vit_base_patch32_clip_224.openai"),
+)
+AESTHETIC_HEAD = Published("sac+logos+ava1-l14-linearMSE.pth", "3.7 MB", "Apache-2.0", "christophschuhmann/improved-aesthetic-predictor")
+PICK_SCORE = Published("PickScore_v1.safetensors", "3.9 GB", "licence not stated", "model.safetensors of yuvalkirstain/PickScore_v1")
+HPS = Published("HPS_v2.1_compressed.pt", "2.0 GB", "Apache-2.0", "xswu/HPSv2")
+BRISQUE = Published("brisque.safetensors", "0.2 MB", "Apache-2.0", "comes with this pack")
+DIGITS = Published("digits_classifier.safetensors", "0.3 MB", "GPL-3.0-or-later", "comes with this pack")
+SCENES = Published("scenes_attributes.safetensors", "0.7 MB", "GPL-3.0-or-later", "comes with this pack")
 
 SCORERS = {
-    "CLIPScore": Scorer(CLIPS, _CLIP_FILES, _clip_score),
-    "CLIP cosine": Scorer(CLIPS, _CLIP_FILES, _clip_cosine),
-    "image quality (BRISQUE)": Scorer(
-        VERIFIERS, (Published("brisque.safetensors", "0.2 MB", "Apache-2.0", "comes with this pack"),), _image_quality
+    "CLIPScore": Scorer(CLIPS, CLIP_FILES, lambda path, device, architecture: ClipScore(load_tower(path, architecture, device))),
+    "CLIP cosine": Scorer(CLIPS, CLIP_FILES, lambda path, device, architecture: ClipScore(load_tower(path, architecture, device), raw=True)),
+    "PickScore": Scorer(CLIPS, (PICK_SCORE,), lambda path, device, architecture: PickScore(load_tower(path, architecture, device))),
+    "HPSv2.1": Scorer(CLIPS, (HPS,), lambda path, device, architecture: HumanPreference(load_tower(path, architecture, device))),
+    "aesthetic (LAION v2)": Scorer(
+        VERIFIERS, (AESTHETIC_HEAD,), lambda path, device, architecture: Aesthetic(load_clip("The aesthetic score", AUTO, device, files=OPENAI_L14), path)
     ),
-    "digit classifier (demo)": Scorer(VERIFIERS, (Published("digits_classifier.safetensors", *_PACKAGED),), _digits),
-    "scene attributes (demo)": Scorer(VERIFIERS, (Published("scenes_attributes.safetensors", *_PACKAGED),), _scenes),
+    "image quality (BRISQUE)": Scorer(VERIFIERS, (BRISQUE,), lambda path, device, architecture: ImageQuality(path)),
+    "digit classifier (demo)": Scorer(VERIFIERS, (DIGITS,), lambda path, device, architecture: DigitClassifier(path)),
+    "scene attributes (demo)": Scorer(VERIFIERS, (SCENES,), lambda path, device, architecture: SceneAttributes(path)),
 }

@@ -1,7 +1,7 @@
 """What a CLIP file needs besides its weights: architecture, activation and preprocessing.
 
 open_clip falls back to OpenAI's preprocessing and plain GELU for any file on disk, silently. So a file must be one of those below
-(its name contains the model's), or come as a folder with its own open_clip_config.json.
+(its name contains the model's name), or come as a folder with its own open_clip_config.json.
 """
 from dataclasses import dataclass
 
@@ -10,10 +10,11 @@ from .preprocess import CLIP_MEAN, CLIP_STD, HALF
 
 @dataclass(frozen=True)
 class ClipModel:
-    """One published CLIP. name: as it must occur in the file's name; architecture: open_clip's name for it."""
+    """One published CLIP. name, or one of `also`: as it must occur in the file's name; architecture: open_clip's name for it."""
 
     name: str
     architecture: str
+    also: tuple[str, ...] = ()
     quick_gelu: bool = False
     mean: tuple[float, ...] = CLIP_MEAN
     std: tuple[float, ...] = CLIP_STD
@@ -24,14 +25,14 @@ class ClipModel:
 _ZERO, _ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 MODELS = (
-    ClipModel("ViT-B-32-openai", "ViT-B-32", quick_gelu=True),
-    ClipModel("ViT-B-16-openai", "ViT-B-16", quick_gelu=True),
-    ClipModel("ViT-L-14-openai", "ViT-L-14", quick_gelu=True),
-    ClipModel("ViT-L-14-336-openai", "ViT-L-14-336", quick_gelu=True),
+    ClipModel("ViT-B-32-openai", "ViT-B-32", ("clip-vit-base-patch32",), quick_gelu=True),
+    ClipModel("ViT-B-16-openai", "ViT-B-16", ("clip-vit-base-patch16",), quick_gelu=True),
+    ClipModel("ViT-L-14-openai", "ViT-L-14", ("clip-vit-large-patch14",), quick_gelu=True),
+    ClipModel("ViT-L-14-336-openai", "ViT-L-14-336", ("clip-vit-large-patch14-336",), quick_gelu=True),
     ClipModel("CLIP-ViT-B-32-laion2B-s34B-b79K", "ViT-B-32"),
     ClipModel("CLIP-ViT-B-16-laion2B-s34B-b88K", "ViT-B-16"),
     ClipModel("CLIP-ViT-L-14-laion2B-s32B-b82K", "ViT-L-14", mean=HALF, std=HALF),
-    ClipModel("CLIP-ViT-H-14-laion2B-s32B-b79K", "ViT-H-14"),
+    ClipModel("CLIP-ViT-H-14-laion2B-s32B-b79K", "ViT-H-14", ("PickScore", "HPS_v2")),
     ClipModel("CLIP-ViT-bigG-14-laion2B-39B-b160k", "ViT-bigG-14"),
     ClipModel("CLIP-ViT-B-32-DataComp.XL-s13B-b90K", "ViT-B-32"),
     ClipModel("CLIP-ViT-B-16-DataComp.XL-s13B-b90K", "ViT-B-16"),
@@ -57,13 +58,13 @@ def by_file(file_name):
 
     ValueError: no known model, with the list of known ones and what to do.
     """
-    found = [model for model in MODELS if _plain(model.name) in _plain(file_name)]
+    found = {name: model for model in MODELS for name in (model.name, *model.also) if _plain(name) in _plain(file_name)}
     if not found:
         raise ValueError(
             f"The name of {file_name} says nothing about its architecture. Either choose it under `architecture`, or name the file after one of "
             f"{', '.join(model.name for model in MODELS)}, or use the model's whole folder with its open_clip_config.json."
         )
-    return max(found, key=lambda model: len(model.name))
+    return found[max(found, key=len)]
 
 
 def _plain(name):

@@ -44,6 +44,11 @@ class ClipTower:
             self._texts[texts] = self.model.run(lambda network, rows: network.encode_text(rows, normalize=True).float(), tokens)
         return self._texts[texts]
 
+    @property
+    def scale(self):
+        """What the network multiplies a cosine with to make a logit."""
+        return self.model.network.logit_scale.exp().item()
+
     def truncation(self, text):
         """What is cut off a text, in words, or None when the network reads all of it."""
         room = max(2 * self.context, len(text) + 2)  # no tokenizer makes more tokens than characters and two marks

@@ -1,0 +1,40 @@
+"""LAION's aesthetic predictor v2: how much people liked such a picture, whatever the prompt (Schuhmann et al. 2022)."""
+import torch
+
+from .base import ImageVerifier
+from .files import load_weights
+
+
+class Aesthetic(ImageVerifier):
+    """A rating of about 1 to 10, linear in the unit-length image features of OpenAI's CLIP ViT-L/14.
+
+    features: an object with `image_features(images)` -> [B, 768] of length 1.
+    The published head is five linear layers with nothing between them, so it is folded into one.
+    """
+
+    name = "aesthetic"
+
+    def __init__(self, features, path):
+        self.features, (self.weight, self.bias) = features, fold(load_weights(path), path)
+
+    def judge(self, batch):
+        features = self.features.image_features(batch.images)
+        if features.shape[1] != len(self.weight):
+            raise ValueError(
+                f"The aesthetic head reads {len(self.weight)} image features and was given {features.shape[1]}: "
+                "it belongs to OpenAI's CLIP ViT-L/14, so connect or choose that one."
+            )
+        return (features.double() @ self.weight + self.bias).float()
+
+
+def fold(state, path):
+    """The layers `layers.N.weight/bias` of a state dict, in order, as one (weight [inputs], bias) in float64."""
+    layers = sorted(int(name.split(".")[1]) for name in state if name.startswith("layers.") and name.endswith(".weight"))
+    if not layers or state[f"layers.{layers[-1]}.weight"].shape[0] != 1:
+        raise ValueError(f"{path.name} is not an aesthetic head: it needs layers.N.weight and layers.N.bias, the last with one output.")
+    inputs = state[f"layers.{layers[0]}.weight"].shape[1]
+    weight, bias = torch.eye(inputs, dtype=torch.float64), torch.zeros(inputs, dtype=torch.float64)
+    for layer in layers:
+        matrix = state[f"layers.{layer}.weight"].double()
+        weight, bias = matrix @ weight, matrix @ bias + state[f"layers.{layer}.bias"].double()
+    return weight[0], bias

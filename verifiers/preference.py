@@ -1,0 +1,49 @@
+"""CLIPs trained further on what people preferred: PickScore and HPSv2."""
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+
+from .base import ImageVerifier
+from .preprocess import CLIP_MEAN, CLIP_STD, normalise, pad_to_square
+
+
+class PickScore(ImageVerifier):
+    """The logit of image and prompt, about 15 to 25 (Kirstain et al. 2023, arXiv 2305.01569)."""
+
+    name = "PickScore"
+    needs_prompt = True
+
+    def __init__(self, tower):
+        self.tower = tower
+
+    def judge(self, batch):
+        return self.tower.scale * (self.tower.image_features(batch.images) @ self.tower.text_features((batch.prompt,))[0])
+
+    def notes(self, prompt):
+        cut = self.tower.truncation(prompt)
+        return (cut,) if cut else ()
+
+
+class HumanPreference(PickScore):
+    """HPSv2: the cosine of image and prompt, about 0.2 to 0.35 (Wu et al. 2023, arXiv 2306.09341). The whole image is seen, with black borders."""
+
+    name = "HPSv2"
+
+    def judge(self, batch):
+        return self.tower.image_features(batch.images, WholeImage(self.tower.preprocess.size)) @ self.tower.text_features((batch.prompt,))[0]
+
+
+@dataclass(frozen=True)
+class WholeImage:
+    """HPSv2's own preprocessing: the longest side becomes `size` by one bicubic pass in float, not clamped, and black borders make it square."""
+
+    size: int
+
+    def __call__(self, images):
+        """[B, H, W, 3] in [0, 1] -> [B, 3, size, size]."""
+        pixels = (images.movedim(-1, 1).cpu().float().clamp(0, 1) * 255).floor() / 255
+        height, width = pixels.shape[-2:]
+        scale = self.size / max(height, width)
+        if scale != 1:
+            pixels = F.interpolate(pixels, (max(1, round(height * scale)), max(1, round(width * scale))), mode="bicubic", antialias=True)
+        return normalise(pad_to_square(pixels, self.size), CLIP_MEAN, CLIP_STD)
