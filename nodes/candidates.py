@@ -58,6 +58,7 @@ class NoiseSearchFromRecipe(io.ComfyNode):
     @classmethod
     def execute(cls, recipe):
         noise = RecipeNoise(recipes_from_json(recipe))
+        noise.check()
         return io.NodeOutput(noise, noise.seed)
 
 

@@ -12,13 +12,17 @@ class RecipeNoise:
     """A stock-compatible NOISE that rebuilds searched noises. `seed` also seeds stochastic samplers, as with stock RandomNoise."""
 
     def __init__(self, recipes: list[Recipe]):
-        if any(len(recipe.pieces) > 1 for recipe in recipes):
-            raise ValueError("This recipe puts noise back in along the sampling path, so one initial noise does not describe it. Give the recipe to KSampler (Search) or Search Sampler to replay it.")
         self.recipes = recipes
         self.seed = recipes[0].pieces[0].noise.seed
 
+    def check(self) -> None:
+        """Raise ValueError unless an initial noise says it all."""
+        if any(len(recipe.pieces) > 1 for recipe in self.recipes):
+            raise ValueError("This recipe puts noise back in along the sampling path, so no initial noise describes it. Connect it to Replay Recipe, and that to KSampler (Search) or Search Sampler.")
+
     def generate_noise(self, input_latent: dict) -> torch.Tensor:
         """[B, ...] as the latent; one recipe serves all B samples, else there is one for each."""
+        self.check()
         samples = input_latent["samples"]
         if len(self.recipes) not in (1, samples.shape[0]):
             raise ValueError(f"This noise holds {len(self.recipes)} recipes, for a latent batch of {len(self.recipes)}; the latent has {samples.shape[0]} samples.")
@@ -35,6 +39,7 @@ def recipe_of(noise, latent: dict) -> NoiseRecipe:
     if isinstance(noise, RecipeNoise):
         if len(noise.recipes) != 1:
             raise ValueError(f"This noise holds {len(noise.recipes)} recipes, one per sample of a batch. Take one of them with Noise from Recipe.")
+        noise.check()
         return noise.recipes[0].pieces[0].noise
     seed = getattr(noise, "seed", None)
     one = {"samples": torch.zeros_like(latent["samples"][:1])}

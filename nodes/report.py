@@ -8,26 +8,39 @@ VERSION = 1
 
 
 def report_of(settings, seed, judge, ledger, found, rows) -> dict:
-    notes = judge.notes()
-    nans = sum(any(math.isnan(s) for s in o.scores) for one in found for o in one.result.outcomes.values())
-    if nans:
-        notes.append(f"{nans} of {sum(len(one.result.outcomes) for one in found)} candidates could not be judged (NaN) and rank last.")
-    if ledger.lost_nfe:
-        notes.append(f"{ledger.lost_nfe} NFE were lost to batches that ran out of memory.")
+    """judge: None after a replay without a verifier."""
+    names = judge.names if judge else []
     return clean({
         "noise_search": VERSION,
-        "search": {"name": settings.name, **dataclasses.asdict(settings)},
+        "search": _described(settings),
         "seed": seed,
-        "verifiers": judge.names,
-        "weights": judge.comparison.weights,
-        "method": judge.comparison.method if len(judge.names) > 1 else "score",
-        "held_out": judge.held_out.name if judge.held_out else None,
-        "prompt": judge.prompt,
+        "verifiers": names,
+        "weights": judge.comparison.weights if judge else [],
+        "method": judge.comparison.method if len(names) > 1 else "score",
+        "held_out": judge.held_out.name if judge and judge.held_out else None,
+        "prompt": judge.prompt if judge else "",
         "rows_at_once": rows,
         "totals": {**ledger.to_dict(), "search_nfe": sum(one.search_nfe for one in found), "final_nfe": sum(one.final_nfe for one in found)},
-        "notes": notes,
+        "notes": _notes(settings, judge, ledger, found),
         "images": [_image(one) for one in found],
     })
+
+
+def _described(settings) -> dict:
+    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    return {"name": settings.name, **{name: value for name, value in values.items() if name != "recipes"}}
+
+
+def _notes(settings, judge, ledger, found) -> list[str]:
+    notes = judge.notes() if judge else []
+    outcomes = [outcome for one in found for outcome in one.result.outcomes.values()]
+    if nans := sum(any(math.isnan(score) for score in outcome.scores) for outcome in outcomes):
+        notes.append(f"{nans} of {len(outcomes)} candidates could not be judged (NaN) and rank last.")
+    if ledger.lost_nfe:
+        notes.append(f"{ledger.lost_nfe} NFE were lost to batches that ran out of memory.")
+    for start in {one.result.settings.start for one in found if hasattr(settings, "start")} - {getattr(settings, "start", None)}:
+        notes.append(f"The search over paths starts at flow time {start:.3f} instead of {settings.start:.3f}: the schedule begins below.")
+    return notes
 
 
 def _image(one) -> dict:
@@ -35,6 +48,7 @@ def _image(one) -> dict:
     winner = result.winner.id
     return {
         "winner": {"id": winner, "seed": one.recipe.pieces[0].noise.seed, "scores": one.scores, "held_out": one.witness.get(winner), "recipe": one.recipe.to_dict()},
+        "settings": _described(result.settings),
         "budget_nfe": one.limits.nfe,
         "search_nfe": one.search_nfe,
         "final_nfe": one.final_nfe,

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,11 +15,13 @@ from ..sampling.levels import Levels
 from ..sampling.samples import draws_noise, guider_of, samples_of
 from ..sampling.schedule import Schedule
 from ..sampling.solvers import Solver
-from ..search.algorithms import RandomSearch
-from ..search.algorithms.base import fresh
+from ..search.algorithms import RandomSearch, Replay
+from ..search.algorithms.base import Terms, fresh
+from ..search.algorithms.paths import EXTRA
 from ..search.driver import Limits, Result, run
 from ..search.noise import NoiseRecipe
 from ..search.rollout import Recipe, lineage
+from ..search.selection import Comparison
 from .decoding import decoder, flat
 from .judging import Judge
 from .noises import RecipeNoise
@@ -69,10 +72,10 @@ class Found:
 def search_images(guider, sampler, sigmas, latent: dict, seed: int, settings, verifier, vae, prompt: str, wishes: Wishes,
                   final_sigmas=None, node_id: str | None = None) -> Found:
     """Search once for every sample of the latent batch. Bad input raises ValueError before anything runs."""
-    if verifier is None or vae is None:
-        raise ValueError(f"A search needs a {'verifier' if verifier is None else 'VAE'}: connect {'Load Verifier' if verifier is None else 'the VAE of your model'}.")
     NoiseRecipe(seed)  # refuses what is no seed
     settings = settings or RandomSearch()
+    if vae is None or (verifier is None and not isinstance(settings, Replay)):
+        raise ValueError(f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Verifier'}.")
     model = guider.model_patcher
     samples = samples_of(latent, model)
     solver, levels = Solver(sampler), _levels(model)
@@ -82,17 +85,19 @@ def search_images(guider, sampler, sigmas, latent: dict, seed: int, settings, ve
         raise ValueError(f"final_sigmas renders the winner from its initial noise, but {settings.name} puts noise back in along the way. Leave final_sigmas unconnected.")
 
     ledger, searches = Ledger(), []
-    judge = Judge(verifier, prompt, ledger)
-    if wishes.stop_at_score and len(judge.members) > 1 and judge.comparison.method != "weighted sum":
-        raise ValueError(f"stop_at_score needs one verifier or a weighted sum; by {judge.comparison.method} a score only says how candidates compare. Set it to 0.")
     rows = wishes.batch_size or rows_that_fit(guider, samples[0].latent.shape)
     live = LiveProgress(node_id, 1)
     for i, sample in enumerate(samples):
-        one, own_judge = guider_of(guider, i), Judge(verifier, prompt, ledger)
-        searches.append(_Search(one, solver, schedule, final, sample, ledger, own_judge, decoder(vae), 1 if draws_noise(one) else rows, settings, wishes, live))
+        one, own = guider_of(guider, i), settings
+        if isinstance(settings, Replay):
+            own = settings.of_sample(i, len(samples))
+            sample = replace(sample, index=own.recipes[0].index)
+        judge = None if verifier is None else Judge(verifier, prompt, ledger)
+        searches.append(_Search(one, solver, schedule, final, sample, ledger, judge, decoder(vae), 1 if draws_noise(one) else rows, own, wishes, live))
     live.total = sum(search.limits.nfe for search in searches)
     found = [search.run(seed) for search in searches]
-    return _assemble(compat.fix_empty_latent(model, latent), found, report_of(settings, seed, judge, ledger, found, rows if solver.batches else 1))
+    report = report_of(settings, seed, searches[0].judge, ledger, found, rows if solver.batches else 1)
+    return _assemble(compat.fix_empty_latent(model, latent), found, report)
 
 
 def _levels(model):
@@ -108,18 +113,29 @@ class _Search:
 
     def __init__(self, guider, solver, schedule, final, sample, ledger, judge, decode, rows, settings, wishes, live):
         self.settings, self.wishes, self.live, self.ledger, self.judge, self.sample = settings, wishes, live, ledger, judge, sample
+        self.comparison = judge.comparison if judge else Comparison()
+        if wishes.stop_at_score and judge and len(judge.members) > 1 and self.comparison.method != "weighted sum":
+            raise ValueError(f"stop_at_score needs one verifier or a weighted sum; by {self.comparison.method} a score only says how candidates compare. Set it to 0.")
         parts = dict(ledger=ledger, decode=decode, on_evaluation=lambda: live.advance(ledger.nfe))
-        self.evaluator = Evaluator(guider, solver, schedule, sample, rows=rows, judge=judge, keep_images=wishes.keep_top, **parts)
+        self.evaluator = Evaluator(guider, solver, schedule, sample, rows=rows, judge=judge, keep_images=wishes.keep_top, preview=getattr(settings, "preview", EXTRA), **parts)
         # batched arithmetic differs visibly from a lone run's on GPUs
-        again = wishes.exact and rows > 1 and solver.batches and guider.model_patcher.load_device.type != "cpu"
+        again = wishes.exact and rows > 1 and solver.batches and guider.model_patcher.load_device.type != "cpu" and not isinstance(settings, Replay)
         self.renderer = Evaluator(guider, solver, final or schedule, sample, rows=1, **parts) if final or again else None
-        whole = self.evaluator.cost(fresh(0), None)
-        reserve = self.renderer.cost(fresh(0), None) if self.renderer else 0
-        self.limits = Limits(wishes.budget_nfe or wishes.candidates * whole + reserve, reserve, wishes.time_limit or None, wishes.stop_at_score or None)
+        self.limits = self._limits()
+
+    def _limits(self) -> Limits:
+        cost, wishes = self.evaluator.cost, self.wishes
+        terms = Terms(wishes.budget_nfe, cost, self.evaluator.top)
+        if isinstance(self.settings, Replay):
+            return Limits(self.settings.price(terms))
+        reserve = 0
+        if self.renderer:
+            reserve = self.settings.lineage_price(terms) if getattr(self.settings, "reinjects", False) else self.renderer.cost(fresh(0), None)
+        return Limits(wishes.budget_nfe or wishes.candidates * cost(fresh(0), None) + reserve, reserve, wishes.time_limit or None, wishes.stop_at_score or None)
 
     def run(self, seed: int) -> _FoundOne:
         before = self.ledger.nfe
-        result = run(self.settings, seed, self.evaluator, self.judge.comparison, self.limits, lambda p: self._show(p, before))
+        result = run(self.settings, seed, self.evaluator, self.comparison, self.limits, lambda progress: self._show(progress, before))
         search_nfe = self.ledger.nfe - before
         top = [outcome.id for outcome in result.ranking[:self.wishes.keep_top]]
         kept = [self.evaluator.shelf[id] for id in top]
@@ -129,12 +145,14 @@ class _Search:
         if self.renderer:
             last = replay(self.renderer, recipe.rollouts())
             kept[0], images[0] = self.renderer.shelf[last], self.renderer.image(last)
-            scores = self.judge(images[0], [top[0]])[0]
-        return _FoundOne(result, self.limits, recipe, kept, images, scores, self.judge.witness, search_nfe, self.ledger.nfe - before - search_nfe)
+        if self.judge and (self.renderer or not scores):
+            scores = self.judge(images[0], top[:1])[0]
+        witness = self.judge.witness if self.judge else {}
+        return _FoundOne(result, self.limits, recipe, kept, images, scores, witness, search_nfe, self.ledger.nfe - before - search_nfe)
 
     def _show(self, progress, before):
         best = progress.best
-        if best is None:
+        if best is None or not best.scores:
             return self.live.say(f"{progress.nfe}/{progress.budget} NFE")
         score = " ".join(f"{score:.3g}" for score in best.scores)
         self.live.best(before + progress.nfe, f"{progress.finished} candidates · best {score} · {progress.nfe}/{progress.budget} NFE", self.evaluator.image(best.id))
@@ -163,4 +181,4 @@ def _assemble(latent: dict, found: list[_FoundOne], report: dict) -> Found:
     return Found(
         latent=latents([one.kept[0].latent for one in found]), denoised=latents([one.kept[0].denoised for one in found]),
         images=flat([one.images[0] for one in found]), top_images=flat([image for one in found for image in one.images]), top_latents=top_latents,
-        recipes=[one.recipe for one in found], scores=[one.scores[0] for one in found], report=report)
+        recipes=[one.recipe for one in found], scores=[one.scores[0] if one.scores else math.nan for one in found], report=report)

@@ -67,13 +67,13 @@ class NoiseSearchKSampler(io.ComfyNode):
                 io.Latent.Input("latent_image", tooltip="The latent to denoise. Each sample of a batch gets a search of its own; noise masks work."),
                 io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="How much is denoised; lower keeps the structure of the input (image to image)."),
                 io.Vae.Input("vae", tooltip="Decodes candidates, for the verifier to see."),
-                VerifierType.Input("verifier", tooltip="Who judges the images: Load Verifier or Verifier Ensemble."),
+                VerifierType.Input("verifier", optional=True, tooltip="Who judges the images: Load Verifier or Verifier Ensemble. Only Replay Recipe does without."),
                 *wish_inputs(),
             ],
             outputs=[io.Latent.Output(display_name="LATENT", tooltip="The winner's latent."), *result_outputs()])
 
     @classmethod
-    def execute(cls, model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise, vae, verifier, candidates, keep_top,
+    def execute(cls, model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise, vae, candidates, keep_top, verifier=None,
                 prompt="", search=None, budget_nfe=0, stop_at_score=0.0, time_limit=0.0, batch_size=0, exactly_reproducible=True):
         guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(positive, negative)
@@ -98,7 +98,7 @@ class NoiseSearchSampler(io.ComfyNode):
                 io.Sigmas.Input("sigmas", tooltip="The noise levels every candidate runs through."),
                 io.Latent.Input("latent_image", tooltip="The latent to denoise. Each sample of a batch gets a search of its own; noise masks work."),
                 io.Vae.Input("vae", tooltip="Decodes candidates, for the verifier to see."),
-                VerifierType.Input("verifier", tooltip="Who judges the images: Load Verifier or Verifier Ensemble."),
+                VerifierType.Input("verifier", optional=True, tooltip="Who judges the images: Load Verifier or Verifier Ensemble. Only Replay Recipe does without."),
                 *wish_inputs(),
                 io.Sigmas.Input("final_sigmas", optional=True, tooltip="Search with few steps, then render the winner's noise once more with these sigmas. Part of the budget."),
             ],
@@ -108,7 +108,7 @@ class NoiseSearchSampler(io.ComfyNode):
                 *result_outputs()])
 
     @classmethod
-    def execute(cls, noise, guider, sampler, sigmas, latent_image, vae, verifier, candidates, keep_top, prompt="", search=None, budget_nfe=0, stop_at_score=0.0,
+    def execute(cls, noise, guider, sampler, sigmas, latent_image, vae, candidates, keep_top, verifier=None, prompt="", search=None, budget_nfe=0, stop_at_score=0.0,
                 time_limit=0.0, batch_size=0, exactly_reproducible=True, final_sigmas=None):
         wishes = Wishes(candidates, keep_top, budget_nfe, stop_at_score, time_limit, batch_size, exactly_reproducible)
         found = search_images(guider, sampler, sigmas, latent_image, seed_of(noise, latent_image), search, verifier, vae,
@@ -123,7 +123,7 @@ def hidden(cls, name: str):
 
 def prompt_for(cls, verifier, prompt: str, entrance: str) -> str:
     """What the user wrote, or the text behind the conditioning where the verifier needs one."""
-    if prompt.strip() or not any(getattr(v, "needs_prompt", True) for v in (*getattr(verifier, "members", (verifier,)), *filter(None, [getattr(verifier, "held_out", None)]))):
+    if verifier is None or prompt.strip() or not any(getattr(v, "needs_prompt", True) for v in (*getattr(verifier, "members", (verifier,)), *filter(None, [getattr(verifier, "held_out", None)]))):
         return prompt.strip()
     return find_prompt(hidden(cls, "prompt") or {}, hidden(cls, "unique_id"), entrance)
 

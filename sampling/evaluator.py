@@ -11,6 +11,7 @@ import comfy.sample
 import torch
 from comfy.samplers import KSAMPLER
 
+from ..search.algorithms.paths import EXTRA
 from ..search.noise import NoiseRecipe
 from ..search.rollout import Outcome, Rollout
 from ..search.seeds import mix
@@ -24,7 +25,6 @@ from .shelf import Kept, Shelf
 from .solvers import Solver, Trace, count_evaluations
 
 WAVE_SECONDS = 30.0  # sampling time before what is there gets decoded and scored
-EXTRA, FREE = "extra evaluation", "free"  # how an unfinished sample is previewed
 
 
 @dataclass
@@ -62,6 +62,11 @@ class Evaluator:
         self.shelf = Shelf(keep_images)
         self.jobs: dict[int, Job] = {}
         self._costs: dict = {}
+
+    @property
+    def top(self) -> float:
+        """Flow time at which the schedule begins."""
+        return 1.0 if self.schedule.times is None else float(self.schedule.times[0])
 
     # -- the driver's side ------------------------------------------------------------------------------------------
 
@@ -221,11 +226,7 @@ def _inpaint_noise(x, seed):
 
 
 def replay(evaluator: Evaluator, rollouts: Sequence[Rollout]) -> int:
-    """Run a lineage (`Recipe.rollouts`) without any verifier. Returns the id of its finished outcome."""
-    first = max(evaluator.jobs, default=-1) + 1
+    """Run a lineage (`Recipe.rollouts`) without any verifier, in an evaluator that ran nothing else. Returns the id of its finished outcome."""
     for i, rollout in enumerate(rollouts):
-        parent = None if rollout.parent is None else rollout.parent + first
-        moved = Rollout(rollout.noise, parent, rollout.start, rollout.stop, rollout.steps, rollout.score)
-        for _ in evaluator.evaluate([(first + i, moved)]):
-            pass
-    return first + len(rollouts) - 1
+        list(evaluator.evaluate([(i, rollout)]))
+    return len(rollouts) - 1

@@ -7,13 +7,15 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from .algorithms.base import Settings
+from .algorithms.base import BudgetTooSmall, Settings, Terms
 from .rollout import Outcome, Rollout
 from .selection import Comparison
 
 
 class Evaluator(Protocol):
-    """Runs rollouts and scores what comes out. `sampling/evaluator.py` does it with a diffusion model."""
+    """Runs rollouts and scores what comes out. `sampling/evaluator.py` does it with a diffusion model. top: flow time where the schedule begins."""
+
+    top: float
 
     def cost(self, rollout: Rollout, parent: Rollout | None) -> int:
         """NFE that the rollout will take, known before it runs."""
@@ -51,9 +53,10 @@ class Progress:
 
 @dataclass
 class Result:
-    """ranking: the finished outcomes, best first. curve: (NFE spent, best outcome) whenever the best changed.
+    """settings: what the search ran with, after planning. ranking: the finished outcomes, best first. curve: (NFE spent, best outcome) whenever the best changed.
     rounds: the ids evaluated for each request of the search. stopped: why it ended."""
 
+    settings: Settings
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     ranking: list[Outcome] = field(default_factory=list)
     curve: list[tuple[int, Outcome]] = field(default_factory=list)
@@ -67,8 +70,7 @@ class Result:
         return self.ranking[0]
 
 
-class BudgetTooSmall(ValueError):
-    """The budget does not pay for one complete result."""
+FINISH = Rollout(parent=0)  # for asking what it costs to complete a sample
 
 
 def run(
@@ -81,19 +83,21 @@ def run(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Search for one image. Raises BudgetTooSmall before anything runs; what the evaluator raises passes through."""
-    return _Run(evaluator, comparison, limits, on_progress, should_stop).drive(settings, seed)
+    if hasattr(settings, "plan"):
+        settings = settings.plan(Terms(limits.nfe - limits.reserve, evaluator.cost, evaluator.top))
+    return _Run(settings, evaluator, comparison, limits, on_progress, should_stop).drive(seed)
 
 
 class _Run:
-    def __init__(self, evaluator, comparison, limits, on_progress, should_stop):
+    def __init__(self, settings, evaluator, comparison, limits, on_progress, should_stop):
         self.evaluator, self.comparison, self.limits = evaluator, comparison, limits
         self.on_progress, self.should_stop = on_progress, should_stop
-        self.result = Result()
+        self.result = Result(settings)
         self.began = time.monotonic()
 
-    def drive(self, settings: Settings, seed: int) -> Result:
+    def drive(self, seed: int) -> Result:
         result, told = self.result, None
-        with closing(settings.begin(seed, self.best)) as search:
+        with closing(result.settings.begin(seed, self.best)) as search:
             while not result.stopped:
                 try:
                     asked = search.send(told)
@@ -129,7 +133,7 @@ class _Run:
             spent += self.cost(rollout)
             done = done or rollout.finished
             if not rollout.finished:
-                finishing = max(finishing, self.evaluator.cost(Rollout(parent=-1, score=True), rollout))
+                finishing = max(finishing, self.evaluator.cost(FINISH, rollout))
             if spent + (0 if done else finishing) <= left:
                 count = i + 1
         if count == 0 and not self.result.outcomes:

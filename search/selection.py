@@ -30,8 +30,8 @@ class Comparison:
 
     def utilities(self, pool: Sequence[Outcome]) -> dict[int, float]:
         """{id: utility} over the pool; -inf where nothing could be judged."""
-        if not pool:
-            return {}
+        if not any(outcome.scores for outcome in pool):  # a replay: nothing to compare
+            return {outcome.id: 0.0 for outcome in pool}
         columns = list(zip(*(outcome.scores for outcome in pool), strict=True))
         weights = self.weights or (1.0,) * len(columns)
         if len(weights) != len(columns):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from noisesearch.sampling import evaluator as evaluator_module
 from noisesearch.search.algorithms import RandomSearch, ZeroOrder
 from noisesearch.search.algorithms.base import fresh
-from noisesearch.search.driver import BudgetTooSmall
+from noisesearch.search.algorithms.base import BudgetTooSmall
 from noisesearch.search.noise import NoiseRecipe
 from noisesearch.search.rollout import Rollout
 

@@ -9,7 +9,7 @@ from noisesearch.nodes.candidates import NoiseSearchCandidates, NoiseSearchFromR
 from noisesearch.nodes.noises import RecipeNoise, seed_of
 from noisesearch.nodes.search import NoiseSearchKSampler
 from noisesearch.search.algorithms import RandomSearch, ZeroOrder
-from noisesearch.search.driver import BudgetTooSmall
+from noisesearch.search.algorithms.base import BudgetTooSmall
 from noisesearch.search.rollout import recipes_from_json, recipes_to_json
 from noisesearch.verifiers.base import Verifier
 from noisesearch.verifiers.ensemble import Ensemble
@@ -193,7 +193,7 @@ def test_bad_input_is_refused_before_anything_runs(change, message):
     with pytest.raises(ValueError, match=message):
         NoiseSearchKSampler.execute(
             graph.model, given["seed"], 6, 4.0, given.get("sampler_name", "euler"), "simple", graph.positive, graph.negative, latent, given.get("denoise", 1.0), given["vae"],
-            given["verifier"], prompt="x", **wishes)
+            verifier=given["verifier"], prompt="x", **wishes)
     assert graph.model.spy.calls == 0
 
 

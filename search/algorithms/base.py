@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..noise import NoiseRecipe
@@ -12,8 +13,28 @@ Best = Callable[[Sequence[Outcome], int], list[Outcome]]  # the best k of some o
 Search = Generator[list[Rollout], list[Outcome], None]
 
 
+class BudgetTooSmall(ValueError):
+    """The budget does not pay for one complete result."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a search has to work with, for those that plan ahead.
+
+    budget: NFE that the search itself may spend. cost: NFE of a rollout, given its parent. top: flow time at which the schedule begins.
+    """
+
+    budget: int
+    cost: Callable[[Rollout, Rollout | None], int]
+    top: float
+
+
 class Settings(Protocol):
-    """Frozen settings of one algorithm, as they flow over a NOISE_SEARCH socket."""
+    """Frozen settings of one algorithm, as they flow over a NOISE_SEARCH socket.
+
+    A search that cannot end at any moment also has `plan(terms)`, which gives the settings to begin with, or raises BudgetTooSmall
+    when one pass does not fit. One that puts noise back in has `reinjects = True` and `lineage_price(terms)`.
+    """
 
     name: str
 

@@ -1,0 +1,35 @@
+"""Not a search: a found lineage once more, without any verifier."""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..rollout import Recipe
+from .base import Best, Search, Terms
+
+
+@dataclass(frozen=True)
+class Replay:
+    """recipes: one, or one for each sample of the latent batch."""
+
+    recipes: tuple[Recipe, ...]
+    name = "replay"
+
+    @property
+    def reinjects(self) -> bool:
+        return any(len(recipe.pieces) > 1 for recipe in self.recipes)
+
+    def of_sample(self, i: int, count: int) -> Replay:
+        """The replay for sample `i` of a batch of `count`."""
+        if len(self.recipes) not in (1, count):
+            raise ValueError(f"There are {len(self.recipes)} recipes, but the latent has {count} samples. Give it the latent batch that was searched.")
+        return Replay((self.recipes[i % len(self.recipes)],))
+
+    def begin(self, seed: int, best: Best) -> Search:
+        last = None
+        for piece in self.recipes[0].rollouts():
+            last = (yield [replace(piece, parent=last and last.id)])[0]
+
+    def price(self, terms: Terms) -> int:
+        """NFE of the whole lineage."""
+        pieces = self.recipes[0].rollouts()
+        return sum(terms.cost(piece, before) for piece, before in zip(pieces, [None, *pieces]))
