@@ -5,14 +5,17 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..compat import schema
-from ..search.algorithms import RandomSearch, ZeroOrder
+from ..sampling.stock import cfg_guider, ksampler_sigmas
+from ..search.algorithms import RandomSearch, Replay, SearchOverPaths, ZeroOrder
+from ..search.algorithms.paths import PRESETS, PREVIEWS
 from ..search.algorithms.zero_order import PIVOTS
-from ..search.rollout import recipes_to_json
+from ..search.rollout import recipes_from_json, recipes_to_json
 from .noises import seed_of
 from .prompt_text import find_prompt
 from .run import Found, Wishes, search_images
-from .sockets import ALIASES, CATEGORY, MAX_SEED, SearchType, VerifierType, result_outputs, wish_inputs
+from .sockets import ALIASES, CATEGORY, SearchType, VerifierType, ksampler_inputs, result_outputs, wish_inputs
 
+CUSTOM = "custom"
 EVERYWHERE = [io.Hidden.unique_id, io.Hidden.prompt]
 
 
@@ -49,6 +52,47 @@ class NoiseSearchZeroOrder(io.ComfyNode):
         return io.NodeOutput(ZeroOrder(neighbours, similarity, pivot))
 
 
+class NoiseSearchPaths(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        local = PRESETS["local"]
+        return schema(
+            node_id="NoiseSearchPaths", display_name="Search over Paths", category=f"{CATEGORY}/searches", search_aliases=[*ALIASES, "particle", "branching"],
+            description="Branch half-way: put fresh noise into half-denoised images, let the verifier see where each is heading, go on with the best.",
+            inputs=[
+                io.Int.Input("paths", default=SearchOverPaths.paths, min=1, max=64, tooltip="Images kept from round to round (the paper's N)."),
+                io.Int.Input("width", default=0, min=0, max=1024, tooltip="Noises tried per path and round (the paper's M). 0 = as many as candidates or budget_nfe pay for."),
+                io.Combo.Input("preset", options=[*PRESETS, CUSTOM], default="local",
+                               tooltip="local: our measured setting. paper: start 0.12, forward 0.78, backward 0.81, probably the paper's (it prints none). custom: the three values below."),
+                io.Float.Input("start", default=local[0], min=0.01, max=0.99, step=0.01, tooltip="custom: share of noise (flow time) at which the search begins."),
+                io.Float.Input("forward", default=local[1], min=0.01, max=0.99, step=0.01, tooltip="custom: how much noise each round puts back, in flow time."),
+                io.Float.Input("backward", default=local[2], min=0.02, max=1.0, step=0.01, tooltip="custom: how much each round then removes. Must be larger than forward."),
+                io.Int.Input("steps_per_round", default=SearchOverPaths.steps, min=0, max=1000, tooltip="Sampling steps in each round (the paper's L). 0 = those of your schedule that lie in between."),
+                io.Combo.Input("preview", options=list(PREVIEWS), default=PREVIEWS[0],
+                               tooltip="What the verifier sees of an unfinished image. extra evaluation: one more NFE, sharper (the paper). free: what the sampler predicted last."),
+            ],
+            outputs=[SearchType.Output(display_name="search")])
+
+    @classmethod
+    def execute(cls, paths, width, preset, start, forward, backward, steps_per_round, preview):
+        times = (start, forward, backward) if preset == CUSTOM else PRESETS[preset]
+        return io.NodeOutput(SearchOverPaths(paths, width, *times, steps_per_round, preview))
+
+
+class NoiseSearchReplay(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchReplay", display_name="Replay Recipe", category=f"{CATEGORY}/searches", search_aliases=ALIASES,
+            description="Makes a found image again from its recipe, without a verifier. Connect it where the search was, with the same model, prompt and settings.",
+            inputs=[io.String.Input("recipe", multiline=True, default="", tooltip="The recipe output of a search, unchanged.")],
+            outputs=[SearchType.Output(display_name="search")])
+
+    @classmethod
+    def execute(cls, recipe):
+        return io.NodeOutput(Replay(tuple(recipes_from_json(recipe))))
+
+
 class NoiseSearchKSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -56,16 +100,7 @@ class NoiseSearchKSampler(io.ComfyNode):
             node_id="NoiseSearchKSampler", display_name="KSampler (Search)", category=CATEGORY, search_aliases=ALIASES, not_idempotent=True, hidden=EVERYWHERE,
             description="A KSampler that tries several noises, lets a verifier judge the images, and hands back the best one, its seed and what it cost.",
             inputs=[
-                io.Model.Input("model", tooltip="The model used for denoising the input latent."),
-                io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate="fixed", tooltip="Seed of the first candidate; the others follow from it. The first candidate is the image a plain KSampler gives."),
-                io.Int.Input("steps", default=20, min=1, max=10000, tooltip="Sampling steps of every candidate."),
-                io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="Classifier-free guidance scale."),
-                io.Combo.Input("sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS), tooltip="The sampling algorithm. All but dpm_adaptive can search."),
-                io.Combo.Input("scheduler", options=list(comfy.samplers.KSampler.SCHEDULERS), tooltip="How noise is removed over the steps."),
-                io.Conditioning.Input("positive", tooltip="What to include in the image."),
-                io.Conditioning.Input("negative", tooltip="What to keep out of the image."),
-                io.Latent.Input("latent_image", tooltip="The latent to denoise. Each sample of a batch gets a search of its own; noise masks work."),
-                io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="How much is denoised; lower keeps the structure of the input (image to image)."),
+                *ksampler_inputs(),
                 io.Vae.Input("vae", tooltip="Decodes candidates, for the verifier to see."),
                 VerifierType.Input("verifier", optional=True, tooltip="Who judges the images: Load Verifier or Verifier Ensemble. Only Replay Recipe does without."),
                 *wish_inputs(),
@@ -75,10 +110,8 @@ class NoiseSearchKSampler(io.ComfyNode):
     @classmethod
     def execute(cls, model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise, vae, candidates, keep_top, verifier=None,
                 prompt="", search=None, budget_nfe=0, stop_at_score=0.0, time_limit=0.0, batch_size=0, exactly_reproducible=True):
-        guider = comfy.samplers.CFGGuider(model)
-        guider.set_conds(positive, negative)
-        guider.set_cfg(cfg)
-        sigmas = comfy.samplers.KSampler(model, steps, model.load_device, sampler_name, scheduler, denoise, model.model_options).sigmas
+        guider = cfg_guider(model, positive, negative, cfg)
+        sigmas = ksampler_sigmas(model, steps, sampler_name, scheduler, denoise)
         wishes = Wishes(candidates, keep_top, budget_nfe, stop_at_score, time_limit, batch_size, exactly_reproducible)
         found = search_images(guider, comfy.samplers.sampler_object(sampler_name), sigmas, latent_image, seed, search, verifier, vae,
                               prompt_for(cls, verifier, prompt, "positive"), wishes, node_id=hidden(cls, "unique_id"))
@@ -137,4 +170,4 @@ def ui_of(found: Found) -> dict:
     return {"noise_search": [found.report]}
 
 
-NODES = [NoiseSearchKSampler, NoiseSearchSampler, NoiseSearchRandom, NoiseSearchZeroOrder]
+NODES = [NoiseSearchKSampler, NoiseSearchSampler, NoiseSearchRandom, NoiseSearchZeroOrder, NoiseSearchPaths, NoiseSearchReplay]

@@ -1,4 +1,5 @@
 """Our own socket types, and inputs that several nodes share."""
+import comfy.samplers
 from comfy_api.latest import io
 
 from ..compat import advanced
@@ -10,6 +11,22 @@ ReportType = io.Custom("NOISE_SEARCH_REPORT")
 CATEGORY = "NoiseSearch"
 ALIASES = ["best of n", "seed search", "cherry pick", "aesthetic"]
 MAX_SEED = 0xFFFFFFFFFFFFFFFF  # as stock nodes
+
+
+def ksampler_inputs():
+    """The stock KSampler's inputs, in its order."""
+    return [
+        io.Model.Input("model", tooltip="The model used for denoising the input latent."),
+        io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate="fixed", tooltip="The random seed used for creating the noise. In a search the seed of the first candidate, which is the image a plain KSampler gives."),
+        io.Int.Input("steps", default=20, min=1, max=10000, tooltip="Sampling steps, of every candidate."),
+        io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="Classifier-free guidance scale."),
+        io.Combo.Input("sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS), tooltip="The sampling algorithm. All but dpm_adaptive can search."),
+        io.Combo.Input("scheduler", options=list(comfy.samplers.KSampler.SCHEDULERS), tooltip="How noise is removed over the steps."),
+        io.Conditioning.Input("positive", tooltip="What to include in the image."),
+        io.Conditioning.Input("negative", tooltip="What to keep out of the image."),
+        io.Latent.Input("latent_image", tooltip="The latent to denoise; noise masks work. Each sample of a batch gets a search of its own."),
+        io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="How much is denoised; lower keeps the structure of the input (image to image)."),
+    ]
 
 
 def wish_inputs():

@@ -8,7 +8,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import torch
-from comfy.k_diffusion.sampling import default_noise_sampler
+from comfy.k_diffusion.sampling import BrownianTreeNoiseSampler, default_noise_sampler
 from comfy.samplers import KSAMPLER, cfg_function
 
 DETERMINISTIC = frozenset((
@@ -40,23 +40,42 @@ class Solver:
         stock = getattr(self.function, "__module__", "").startswith("comfy.")
         draws_globally = float(self.options.get("s_churn", 0) or 0) > 0 or "noise_sampler" in self.options
         known = self.name in DETERMINISTIC or self.name in DEFAULT_NOISE or self.name in BROWNIAN_TREE
-        self.batches = stock and known and not draws_globally
+        self.seeds_per_row = getattr(self.function, "seeds_per_row", False)  # our own samplers take a list of seeds
+        self.batches = self.seeds_per_row or (stock and known and not draws_globally)
 
-    def run(self, model, x, sigmas, seeds: list[int], model_options: dict, denoise_mask=None, callback=None, disable=True):
-        """The solver over `sigmas` on x [B, ...], row i drawing from seeds[i] as it would alone. Returns x at sigmas[-1]."""
-        if len(seeds) > 1 and not self.batches:
-            raise ValueError(f"{self.name} cannot run {len(seeds)} samples at once.")
-        options, seed = dict(self.options), seeds[0]
-        if len(seeds) > 1 and self.name in BROWNIAN_TREE:
-            seed = list(seeds)
-        elif len(seeds) > 1 and self.name in DEFAULT_NOISE:
-            options["noise_sampler"] = _row_noise(x, seeds)
+    def run(self, model, x, sigmas, seeds: list[int], model_options: dict, denoise_mask=None, callback=None, disable=True, sources=None):
+        """The solver over `sigmas` on x [B, ...], row i drawing from seeds[i] as it would alone. Returns x at sigmas[-1].
+
+        sources: options from `noise_sources`, when several runs shall draw on from one another.
+        """
+        if len(seeds) not in (1, x.shape[0]) or (len(seeds) > 1 and not self.batches):
+            raise ValueError(f"{self.name} cannot run {x.shape[0]} samples with {len(seeds)} seeds at once.")
+        seed = seeds[0]
+        if sources is None and len(seeds) > 1 and self.name in DEFAULT_NOISE:
+            sources = self.noise_sources(x, sigmas, seeds)
+        elif len(seeds) > 1 and (self.seeds_per_row or (sources is None and self.name in BROWNIAN_TREE)):
+            seed = list(seeds)  # Brownian trees take one seed per row
         extra_args = {"model_options": model_options, "seed": seed, "denoise_mask": denoise_mask}
-        return self.function(model, x, sigmas, extra_args=extra_args, callback=callback, disable=disable, **options)
+        return self.function(model, x, sigmas, extra_args=extra_args, callback=callback, disable=disable, **{**self.options, **(sources or {})})
+
+    def noise_sources(self, x, sigmas, seeds: list[int], lowest: float | None = None) -> dict:
+        """The options that make a stochastic solver draw per row, from ComfyUI's own noise samplers; {} for those that draw nothing.
+
+        lowest: the smallest noise level above 0 that will be asked for, where it is below that of `sigmas`.
+        """
+        if self.name in DEFAULT_NOISE:
+            return {"noise_sampler": row_noise(x, seeds)}
+        if self.name in BROWNIAN_TREE:
+            seed = list(seeds) if len(seeds) > 1 else seeds[0]
+            sigma_min = sigmas[sigmas > 0].min() if lowest is None else torch.as_tensor(lowest).to(sigmas)
+            return {"noise_sampler": BrownianTreeNoiseSampler(x, sigma_min, sigmas.max(), seed=seed, cpu=not self.name.endswith("_gpu"))}
+        return {}
 
 
-def _row_noise(x, seeds):
-    """ComfyUI's default noise sampler, one per row."""
+def row_noise(x, seeds: list[int]):
+    """ComfyUI's default noise sampler, one per row; one for the whole batch when there is one seed."""
+    if len(seeds) == 1:
+        return default_noise_sampler(x, seed=seeds[0])
     rows = [default_noise_sampler(x[i:i + 1], seed=seed) for i, seed in enumerate(seeds)]
     return lambda sigma, sigma_next: torch.cat([row(sigma, sigma_next) for row in rows])
 

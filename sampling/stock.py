@@ -1,0 +1,35 @@
+"""What the stock KSampler does with its widgets, in parts."""
+from __future__ import annotations
+
+import comfy.model_management as mm
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+
+from ..compat import fix_empty_latent
+from .ledger import Ledger
+
+
+def cfg_guider(model, positive, negative, cfg: float):
+    """The guider of a stock KSampler."""
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(cfg)
+    return guider
+
+
+def ksampler_sigmas(model, steps: int, sampler_name: str, scheduler: str, denoise: float):
+    """The sigmas of a stock KSampler."""
+    return comfy.samplers.KSampler(model, steps, model.load_device, sampler_name, scheduler, denoise, model.model_options).sigmas
+
+
+def ksample(guider, sampler, sigmas, latent: dict, seed: int) -> tuple[dict, Ledger]:
+    """A stock KSampler run; returns its LATENT and what it cost."""
+    model, ledger = guider.model_patcher, Ledger()
+    latent = fix_empty_latent(model, latent)
+    noise = comfy.sample.prepare_noise(latent["samples"], seed, latent.get("batch_index"))
+    callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
+    samples = ledger.watch(guider).sample(
+        noise, latent["samples"], sampler, sigmas, denoise_mask=latent.get("noise_mask"), callback=callback, disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed)
+    return {**latent, "samples": samples.to(mm.intermediate_device())}, ledger
