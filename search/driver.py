@@ -104,6 +104,8 @@ class _Run:
                 except StopIteration:
                     result.stopped = "the search came to its end"
                     break
+                if not asked:
+                    raise RuntimeError(f"The algorithm {result.settings.name} asked for no rollouts. It must ask for some, or return.")
                 affordable = self.affordable(asked)
                 if affordable:
                     told = self.evaluate(affordable)
@@ -120,22 +122,27 @@ class _Run:
         """All finished outcomes of this image: what an outcome is compared within."""
         return [outcome for outcome in self.result.outcomes.values() if outcome.finished]
 
+    @property
+    def left(self) -> int:
+        """NFE that the search may still spend."""
+        return self.limits.nfe - self.limits.reserve - self.result.nfe
+
     def best(self, candidates: Sequence[Outcome], k: int) -> list[Outcome]:
         pool = self.pool if all(outcome.finished for outcome in candidates) else None
         return self.comparison.best(candidates, k, pool)
 
     def affordable(self, asked: list[Rollout]) -> list[Rollout]:
-        """The longest prefix that leaves enough to complete one sample."""
-        left = self.limits.nfe - self.limits.reserve - self.result.nfe
+        """The longest prefix that, broken off after any wave, leaves enough to complete one sample."""
         spent, finishing, count = 0, 0, 0
         done = bool(self.pool)
-        for i, rollout in enumerate(asked):
+        for rollout in asked:
             spent += self.cost(rollout)
             done = done or rollout.finished
             if not rollout.finished:
                 finishing = max(finishing, self.evaluator.cost(FINISH, rollout))
-            if spent + (0 if done else finishing) <= left:
-                count = i + 1
+            if spent + (0 if done else finishing) > self.left:
+                break
+            count += 1
         if count == 0 and not self.result.outcomes:
             need = self.cost(asked[0]) + (0 if asked[0].finished else finishing) + self.limits.reserve
             raise BudgetTooSmall(f"A budget of {self.limits.nfe} NFE does not pay for one complete image, which takes {need} here. Raise the budget or take fewer steps.")
@@ -180,7 +187,8 @@ class _Run:
 
     def finish(self) -> None:
         """Complete the best unfinished sample, from the reserve kept for it."""
-        unfinished = [o for o in self.result.outcomes.values() if o.scores] or list(self.result.outcomes.values())
+        within = [outcome for outcome in self.result.outcomes.values() if self.cost(Rollout(parent=outcome.id)) <= self.left]
+        unfinished = [outcome for outcome in within if outcome.scores] or within
         last = min(outcome.rollout.stop for outcome in unfinished)
         level = [outcome for outcome in unfinished if outcome.rollout.stop == last]
         parent = self.best(level, 1)[0] if level[0].scores else level[0]
