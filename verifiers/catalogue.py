@@ -11,6 +11,7 @@ from .clip_tower import load_tower
 from .digits import DigitClassifier
 from .files import CLIPS, VERIFIERS, file_names, find
 from .image_quality import ImageQuality
+from .image_reward import ImageReward
 from .preference import HumanPreference, PickScore
 
 AUTO = "auto"
@@ -104,6 +105,7 @@ CLIP_FILES = (
     _open_clip("ViT-B-32-openai", "0.6 GB", "timm/vit_base_patch32_clip_224.openai"),
 )
 AESTHETIC_HEAD = Published("sac+logos+ava1-l14-linearMSE.pth", "3.7 MB", "Apache-2.0", "christophschuhmann/improved-aesthetic-predictor")
+IMAGE_REWARD = Published("ImageReward.pt", "1.8 GB", "Apache-2.0", "zai-org/ImageReward")
 PICK_SCORE = Published("PickScore_v1.safetensors", "3.9 GB", "licence not stated", "model.safetensors of yuvalkirstain/PickScore_v1")
 HPS = Published("HPS_v2.1_compressed.pt", "2.0 GB", "Apache-2.0", "xswu/HPSv2")
 BRISQUE = Published("brisque.safetensors", "0.2 MB", "Apache-2.0", "comes with this pack")
@@ -111,6 +113,7 @@ DIGITS = Published("digits_classifier.safetensors", "0.3 MB", "GPL-3.0-or-later"
 SCENES = Published("scenes_attributes.safetensors", "0.7 MB", "GPL-3.0-or-later", "comes with this pack")
 
 SCORERS = {
+    "ImageReward": Scorer(VERIFIERS, (IMAGE_REWARD,), lambda path, device, architecture: ImageReward(path, device)),
     "CLIPScore": Scorer(CLIPS, CLIP_FILES, lambda path, device, architecture: ClipScore(load_tower(path, architecture, device))),
     "CLIP cosine": Scorer(CLIPS, CLIP_FILES, lambda path, device, architecture: ClipScore(load_tower(path, architecture, device), raw=True)),
     "PickScore": Scorer(CLIPS, (PICK_SCORE,), lambda path, device, architecture: PickScore(load_tower(path, architecture, device))),

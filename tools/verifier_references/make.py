@@ -1,35 +1,54 @@
 """Compute the numbers the verifiers' tests compare with, by the original packages, each in an environment of its own.
 
-    python tools/verifier_references/make.py brisque      writes tests/fixtures/brisque.json
+    python tools/verifier_references/make.py brisque image_reward      writes tests/fixtures/<name>.json
+    python tools/verifier_references/make.py --test-transformers4      runs the tests of ImageReward on transformers 4
 
-Needs `uv` (or set up the environment under .cache/references/<name> by hand). Nothing of this is installed where the pack runs.
+Needs `uv`. Nothing of this is installed where the pack runs: packages go to .cache/references/<name>, in front of this Python's own.
 """
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+TRANSFORMERS4 = ["transformers==4.57.6", "tokenizers==0.22.2", "huggingface-hub==0.36.2"]
 PACKAGES = {
-    "brisque": ["brisque==0.2.0", "opencv-python-headless==5.0.0.93", "scikit-image==0.26.0", "numpy==2.4.6", "pillow==13.0.0"],
+    "brisque": ["brisque==0.2.0", "opencv-python-headless==5.0.0.93", "scikit-image==0.26.0", "libsvm-official==3.37.0", "lazy-loader", "imageio", "tifffile"],
+    "image_reward": ["image-reward==1.5", *TRANSFORMERS4],
+    "transformers4": TRANSFORMERS4,
 }
 
 
+def environment(name):
+    """The environment variables that put the packages in front."""
+    folder = ROOT / ".cache" / "references" / name
+    if not folder.exists():
+        uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+        subprocess.run([uv, "pip", "install", "-q", "--no-deps", "--python", sys.executable, "--target", folder, *PACKAGES[name]], check=True)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT / "tests")])}
+
+
 def make(name):
-    environment = ROOT / ".cache" / "references" / name
-    python = environment / "bin" / "python"
-    if not python.exists():
-        subprocess.run(["uv", "venv", "-q", "-p", sys.executable, environment], check=True)
-        subprocess.run(["uv", "pip", "install", "-q", "--python", python, *PACKAGES[name]], check=True)
     program = Path(__file__).with_name(f"{name}.py")
-    done = subprocess.run([python, program], cwd=ROOT, env={"PYTHONPATH": str(ROOT / "tests"), "PATH": ""}, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([sys.executable, program], cwd=ROOT, env=environment(name), check=True, stdout=subprocess.PIPE, text=True)
     result = {"made by": f"tools/verifier_references/make.py {name}", "with": PACKAGES[name], "values": json.loads(done.stdout)}
-    (ROOT / "tests" / "fixtures" / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (ROOT / "tests" / "fixtures" / f"{name}.json").write_text(json.dumps(result) + "\n", encoding="utf-8")
+
+
+def test_transformers4():
+    command = [sys.executable, "-m", "pytest", "-c", "tests/pytest.ini", "tests/test_verifiers_image_reward.py", *("-m", "not slow")]
+    return subprocess.run(command, cwd=ROOT, env=environment("transformers4")).returncode
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", choices=sorted(PACKAGES))
-    for name in parser.parse_args().names:
+    parser.add_argument("names", nargs="*", help="brisque, image_reward")
+    parser.add_argument("--test-transformers4", action="store_true")
+    wanted = parser.parse_args()
+    for name in wanted.names:
         make(name)
+    if wanted.test_transformers4:
+        sys.exit(test_transformers4())

@@ -1,0 +1,118 @@
+"""ImageReward in transformers' modules against the package's own (tests/fixtures/image_reward.json), on tiny weights of its layout."""
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from reward_weights import inputs, weights
+from verifier_helpers import images
+
+from noisesearch.verifiers.base import Batch
+from noisesearch.verifiers.image_reward import TOKENS, ImageReward, load_network, load_tokenizer
+
+REFERENCE = json.loads((Path(__file__).parent / "fixtures" / "image_reward.json").read_text(encoding="utf-8"))["values"]
+
+
+def write(path, **changes):
+    state = {name: torch.from_numpy(value) for name, value in weights({**REFERENCE["shapes"], **changes}).items()}
+    state["blip.text_encoder.embeddings.position_ids"] = torch.arange(64)[None]  # in the published file, unused
+    state["blip.vision_proj.weight"] = torch.zeros(2, 2)
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def verifier(tmp_path_factory):
+    """A tiny ImageReward that knows all of BERT's words."""
+    words = "blip.text_encoder.embeddings.word_embeddings.weight"
+    return ImageReward(write(tmp_path_factory.mktemp("reward") / "ImageReward.pt", **{words: (30524, REFERENCE["shapes"][words][1])}))
+
+
+@torch.no_grad()
+def test_rewards_equal_the_packages(tmp_path):
+    network = load_network(write(tmp_path / "ImageReward.pt")).train(False)
+    pixels, ids, mask = map(torch.from_numpy, inputs())
+    for prompt in range(len(ids)):
+        expected = torch.tensor(REFERENCE["rewards"][prompt])
+        singles = torch.cat([network(image[None], ids[prompt], mask[prompt]) for image in pixels])
+        assert (singles - expected).abs().max() < 1e-6
+        assert (network(pixels, ids[prompt], mask[prompt]) - expected).abs().max() < 1e-5
+        assert expected.std() > 0.1
+
+
+def test_a_batch_equals_its_images_one_by_one_and_the_prompt_matters(verifier):
+    batch = images(5, 50, 40)
+    scores = verifier.score(Batch(batch, "a cat"))
+    assert (scores - torch.cat([verifier.score(Batch(image[None], "a cat")) for image in batch])).abs().max() < 1e-5
+    assert (scores - verifier.score(Batch(batch, "a dog on the moon"))).abs().max() > 1e-3
+
+
+def test_tokens_are_those_of_transformers_bert_tokenizer(verifier, tmp_path):
+    from transformers import BertTokenizer
+
+    (tmp_path / "vocab.txt").write_bytes((Path(__file__).parent.parent / "models" / "verifiers" / "bert_vocab.txt").read_bytes())
+    theirs = BertTokenizer.from_pretrained(str(tmp_path))
+    for prompt in ("A painting of a cat", "Café, naïve; 東京 — 3.5x 'zoom'!", "supercalifragilistic " * 20, "x"):
+        expected = theirs(prompt, padding="max_length", truncation=True, max_length=TOKENS)
+        ids, mask = verifier.tokens(prompt)
+        assert ids.tolist() == expected["input_ids"] and mask.tolist() == expected["attention_mask"], prompt
+    assert load_tokenizer().encode("A painting of a cat").ids == [101, 1037, 4169, 1997, 1037, 4937, 102]
+
+
+def test_text_that_is_cut_off_is_reported(verifier):
+    assert verifier.notes("a short prompt") == ()
+    assert verifier.notes("word " * 40) == ("reads 35 of the prompt's 42 tokens; the end is ignored",)
+    assert verifier.score(Batch(images(1), "many words " * 1000)).isfinite().all()
+
+
+def test_other_files_are_refused(tmp_path):
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="other.pt does not hold ImageReward as published"):
+        load_network(tmp_path / "other.pt")
+    shape = REFERENCE["shapes"]["mlp.layers.2.weight"]
+    with pytest.raises(ValueError, match="does not hold the weights of ImageReward.*head.2.weight"):
+        load_network(write(tmp_path / "odd.pt", **{"mlp.layers.2.weight": (shape[0], shape[1] + 1)}))
+
+
+def test_scoring_needs_no_package_of_imagerewards_own(verifier):
+    verifier.score(Batch(images(1), "a cat"))
+    assert not {"ImageReward", "fairscale", "diffusers", "datasets"} & set(sys.modules)
+
+
+@pytest.mark.slow
+def test_the_published_shapes_load(tmp_path):
+    """The true sizes (446 million weights, 1.79 GB): keys and shapes of the published file, random numbers."""
+    width, text = 1024, 768
+    shapes = {}
+    for name, shape in REFERENCE["shapes"].items():
+        layers = 24 if "visual_encoder.blocks.0." in name else 12 if "text_encoder.encoder.layer.0." in name else 1
+        if any(f".{kind}.1." in name for kind in ("blocks", "layer")):
+            continue
+        shape = published_shape(name, shape, width, text)
+        for layer in range(layers):
+            shapes[name.replace("blocks.0.", f"blocks.{layer}.").replace("layer.0.", f"layer.{layer}.")] = shape
+    state = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    assert sum(value.numel() for value in state.values()) == pytest.approx(446.2e6, rel=0.002)
+    torch.save(state, tmp_path / "ImageReward.pt")
+    del state
+    verifier = ImageReward(tmp_path / "ImageReward.pt")
+    assert verifier.preprocess.size == 224
+    assert verifier.score(Batch(images(1), "a cat")).isfinite().all()
+
+
+def published_shape(name, shape, width, text):
+    """A tiny shape with the published sizes."""
+    if "word_embeddings" in name:
+        return 30524, text
+    if "position_embeddings" in name:
+        return 512, text
+    if "pos_embed" in name:
+        return 1, 197, width
+    if name.startswith("mlp"):
+        return tuple(text if side == 128 and "layers.0" in name else side for side in shape)
+    if "visual_encoder" in name:
+        return tuple({128: width, 384: 3 * width, 512: 4 * width}.get(side, side) for side in shape)
+    crossed = "crossattention.self.key.weight" in name or "crossattention.self.value.weight" in name
+    sizes = {128: text, 256: 4 * text}
+    return (text, width) if crossed else tuple(sizes.get(side, side) for side in shape)
