@@ -15,7 +15,7 @@ NOT_INTERPOLANTS = ("IMG_TO_IMG", "IMG_TO_IMG_FLOW", "IMG_TO_IMG_VELOCITY", "V_P
 
 
 def _float64(values) -> torch.Tensor:
-    return torch.as_tensor(values).detach().to("cpu", torch.float64)
+    return torch.as_tensor(values, dtype=torch.float64).detach().cpu()
 
 
 class Levels:
