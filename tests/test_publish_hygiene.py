@@ -22,7 +22,7 @@ REJECTED = {
     "another process": (r"\bsubprocess\b|\bos\.(system|popen|exec[lv]\w*|spawn\w+)\b", TEXT),
     "code from text": (r"(?<![\w.])(eval|exec|compile)\s*\(|\.eval\s*\(|new\s+Function\b", CODE),
     "a module by name": (r"__import__|\bimport_module\b", CODE),
-    "pickle": (r"\b(c?[Pp]ickle|dill|marshal|shelve|joblib)\b", CODE),
+    "pickle": (r"^[ \t]*(import|from)\s+(c?[Pp]ickle|dill|marshal|shelve|joblib)\b|\b(c?[Pp]ickle|dill|marshal|shelve|joblib)\.\w+", CODE),
     "a load that unpickles": (r"\btorch\.load\((?![^)]*weights_only=True)|allow_pickle\s*=\s*True", CODE),
     "a package from a URL": (r"(@|git\+)\s*(https?|git|ssh|file)://|\.whl\b", (".toml", ".txt")),
 }

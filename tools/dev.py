@@ -79,6 +79,7 @@ def _serve(place, options, extra):
     if base and not place.own:
         say(f"this pack is not in {place.comfyui / 'custom_nodes'}, so ComfyUI runs in {base}, without your models and other packs. Link this folder there to have both.")
     port = free_port(options.port)
+    say("starting ComfyUI")
     server = ComfyServer(place.comfyui, base, python=place.python, port=port, cpu=place.own, arguments=extra).start(timeout=900)  # other packs of the user may be slow
     try:
         say(f"ComfyUI is at {server.url} - the demo is in its menu under Templates, noise-search. Ctrl-C ends it.")
@@ -95,7 +96,8 @@ def _bench(place, options, extra):
     require(place, PLOTS)
     for name in options.names or scripts:
         say(f"benchmarks/{name}.py")
-        if code := _run(place, [str(scripts[name]), *extra]):
+        code = _run(place, [str(scripts[name]), *extra])
+        if code:
             return code
     return 0
 
