@@ -23,6 +23,7 @@ from ..verifiers.catalogue import (
 from ..verifiers.clip_vision import ClipVisionFeatures
 from ..verifiers.ensemble import METHODS, Ensemble
 from ..verifiers.files import VERIFIERS
+from ..verifiers.frechet import FrechetOracle, load_statistics, statistics_of
 from ..verifiers.imagenet import EfficientNetLite0, ImageNetClassifier
 from ..verifiers.reference import ReferenceSimilarity
 from ..verifiers.sanity import Gated
@@ -30,6 +31,7 @@ from ..verifiers.zero_shot import TEMPLATES, ZeroShotClassifier
 from .sockets import VerifierType
 
 FeaturesType = io.Custom("NOISE_SEARCH_FEATURES")
+StatisticsType = io.Custom("NOISE_SEARCH_STATISTICS")
 MEMBERS = 8
 _TEMPLATES = "\n".join(TEMPLATES)
 
@@ -278,6 +280,69 @@ class NoiseSearchReferenceSimilarity(io.ComfyNode):
         return io.NodeOutput(ReferenceSimilarity(features, reference))
 
 
+class NoiseSearchFeatureStatistics(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchFeatureStatistics",
+            display_name="Feature Statistics",
+            category="NoiseSearch/verifiers",
+            description="How the features of many images are distributed: the reference of the FID oracle.",
+            search_aliases=["fid statistics"],
+            inputs=[
+                FeaturesType.Input("features", tooltip="The network: Load Image Features."),
+                io.Image.Input("images", tooltip="The reference images, as many as you can: several times the number of features."),
+            ],
+            outputs=[StatisticsType.Output(display_name="statistics")],
+        )
+
+    @classmethod
+    def execute(cls, features, images):
+        return io.NodeOutput(statistics_of(features.image_features(images[..., :3].float())))
+
+
+class NoiseSearchLoadFeatureStatistics(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchLoadFeatureStatistics",
+            display_name="Load Feature Statistics",
+            category="NoiseSearch/verifiers",
+            description="Feature statistics from a file, such as those published for FID.",
+            search_aliases=["fid statistics"],
+            inputs=[
+                io.Combo.Input("file", options=head_files()[1:], tooltip="From models/verifiers: .npz with mu and sigma, or safetensors with mean and covariance."),
+            ],
+            outputs=[StatisticsType.Output(display_name="statistics")],
+        )
+
+    @classmethod
+    def execute(cls, file):
+        return io.NodeOutput(load_statistics(resolve("Load Feature Statistics", VERIFIERS, file, ())))
+
+
+class NoiseSearchFidOracle(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchFidOracle",
+            display_name="FID Oracle",
+            category="NoiseSearch/verifiers",
+            description="For experiments: picks the image that brings a growing set nearest to reference statistics.",
+            search_aliases=["frechet distance"],
+            inputs=[
+                FeaturesType.Input("features", tooltip="The network the statistics were made with."),
+                StatisticsType.Input("statistics", tooltip="The reference: Feature Statistics or Load Feature Statistics."),
+                io.Image.Input("accepted", optional=True, tooltip="The images that are already in the set; a candidate is scored together with them."),
+            ],
+            outputs=[VerifierType.Output(display_name="verifier")],
+        )
+
+    @classmethod
+    def execute(cls, features, statistics, accepted=None):
+        return io.NodeOutput(FrechetOracle(features, statistics, accepted))
+
+
 NODES = [
     NoiseSearchLoadVerifier,
     NoiseSearchVerifierEnsemble,
@@ -286,4 +351,7 @@ NODES = [
     NoiseSearchImageNetClassifier,
     NoiseSearchLoadFeatures,
     NoiseSearchReferenceSimilarity,
+    NoiseSearchFeatureStatistics,
+    NoiseSearchLoadFeatureStatistics,
+    NoiseSearchFidOracle,
 ]

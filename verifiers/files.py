@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 VERIFIERS, CLIPS = "verifiers", "clip_verifiers"  # folders under ComfyUI's models/
 EXTENSIONS = {".safetensors", ".sft", ".pt", ".pth", ".bin"}
+STATISTICS = {".npz"}  # listed too; read by verifiers/frechet.py
 CLIP_CONFIG = "open_clip_config.json"  # what makes a folder an open_clip model
 
 _PACK_MODELS = Path(__file__).resolve().parent.parent / "models"
@@ -18,7 +19,7 @@ def register_folders():
     for folder in (VERIFIERS, CLIPS):
         for root in (Path(folder_paths.models_dir), _PACK_MODELS, _PACK_MODELS / "demo"):
             folder_paths.add_model_folder_path(folder, str(root / folder))
-        folder_paths.folder_names_and_paths[folder][1].update(EXTENSIONS)
+        folder_paths.folder_names_and_paths[folder][1].update(EXTENSIONS | STATISTICS)
 
 
 def file_names(folder):
