@@ -5,6 +5,7 @@ import math
 
 import torch
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..compat import schema
 from ..search.noise import NoiseRecipe
@@ -14,6 +15,8 @@ from .judging import Judge
 from .noises import RecipeNoise, recipe_of
 from .report import clean
 from .sockets import ALIASES, CATEGORY, MAX_SEED, ReportType, VerifierType
+
+NOTHING = ExecutionBlocker(None)  # instead of an empty list, on which ComfyUI's executor stumbles: what is connected there does not run
 
 
 class NoiseSearchCandidates(io.ComfyNode):
@@ -102,8 +105,8 @@ class NoiseSearchScoreImages(io.ComfyNode):
             "held_out": judge.held_out.name if judge.held_out else None, "order": order, "kept": kept,
             "images": [{"index": i, "scores": row, "held_out": judge.witness.get(i)} for i, row in enumerate(scores)]})
         first = [s if math.isfinite(s) else -math.inf for s in (scores[i][0] for i in kept)]
-        return io.NodeOutput([pictures[i] for i in kept], [{"samples": samples[i]} for i in kept] if samples else [], [pictures[i] for i in rejected], first, kept, report,
-                             ui={"noise_search": [report]})
+        lists = [pictures[i] for i in kept], [{"samples": samples[i]} for i in kept] if samples else [], [pictures[i] for i in rejected], first, kept
+        return io.NodeOutput(*(items or [NOTHING] for items in lists), report, ui={"noise_search": [report]})
 
 
 def score_all(judge: Judge, pictures: list[torch.Tensor], at_once: int = 16) -> list[tuple[float, ...]]:

@@ -27,11 +27,12 @@ class RecipeNoise:
         if len(self.recipes) not in (1, samples.shape[0]):
             raise ValueError(f"This noise holds {len(self.recipes)} recipes, for a latent batch of {len(self.recipes)}; the latent has {samples.shape[0]} samples.")
         recipes = self.recipes * (samples.shape[0] // len(self.recipes))
-        rows = []
-        for i, recipe in enumerate(recipes):
-            one = samples[i:i + 1]
-            rows.append(recipe.pieces[0].noise.noise(lambda seed: comfy.sample.prepare_noise(one, seed, [recipe.index])))
-        return torch.cat(rows)
+        return torch.cat([recipe.pieces[0].noise.noise(_draw(samples[i:i + 1], recipe.index)) for i, recipe in enumerate(recipes)])
+
+
+def _draw(sample, index):
+    """Seed -> the noise that stock nodes give this sample of a batch."""
+    return lambda seed: comfy.sample.prepare_noise(sample, seed, [index])
 
 
 def recipe_of(noise, latent: dict) -> NoiseRecipe:

@@ -118,20 +118,26 @@ class _Search:
             raise ValueError(f"stop_at_score needs one verifier or a weighted sum; by {self.comparison.method} a score only says how candidates compare. Set it to 0.")
         parts = dict(ledger=ledger, decode=decode, on_evaluation=lambda: live.advance(ledger.nfe))
         self.evaluator = Evaluator(guider, solver, schedule, sample, rows=rows, judge=judge, keep_images=wishes.keep_top, preview=getattr(settings, "preview", EXTRA), **parts)
+        whole = self.evaluator.cost(fresh(0), None)
+        budget = wishes.budget_nfe or wishes.candidates * whole
         # batched arithmetic differs visibly from a lone run's on GPUs
-        again = wishes.exact and rows > 1 and solver.batches and guider.model_patcher.load_device.type != "cpu" and not isinstance(settings, Replay)
+        batched = rows > 1 and solver.batches and budget >= 2 * whole and guider.model_patcher.load_device.type != "cpu"
+        again = wishes.exact and batched and not isinstance(settings, Replay)
         self.renderer = Evaluator(guider, solver, final or schedule, sample, rows=1, **parts) if final or again else None
-        self.limits = self._limits()
+        reserve = self._final_cost() if self.renderer else 0
+        if isinstance(settings, Replay):
+            budget = settings.price(self._terms(budget))
+        elif not wishes.budget_nfe:
+            budget += reserve
+        self.limits = Limits(budget, reserve, wishes.time_limit or None, wishes.stop_at_score or None)
 
-    def _limits(self) -> Limits:
-        cost, wishes = self.evaluator.cost, self.wishes
-        terms = Terms(wishes.budget_nfe, cost, self.evaluator.top)
-        if isinstance(self.settings, Replay):
-            return Limits(self.settings.price(terms))
-        reserve = 0
-        if self.renderer:
-            reserve = self.settings.lineage_price(terms) if getattr(self.settings, "reinjects", False) else self.renderer.cost(fresh(0), None)
-        return Limits(wishes.budget_nfe or wishes.candidates * cost(fresh(0), None) + reserve, reserve, wishes.time_limit or None, wishes.stop_at_score or None)
+    def _terms(self, budget: int) -> Terms:
+        return Terms(budget, self.evaluator.cost, self.evaluator.top)
+
+    def _final_cost(self) -> int:
+        if getattr(self.settings, "reinjects", False):
+            return self.settings.lineage_price(self._terms(0))
+        return self.renderer.cost(fresh(0), None)
 
     def run(self, seed: int) -> _FoundOne:
         before = self.ledger.nfe
@@ -142,10 +148,11 @@ class _Search:
         images = [self.evaluator.image(id) for id in top]
         recipe = Recipe(lineage(result.outcomes, top[0]), self.sample.index)
         scores = result.winner.scores
-        if self.renderer:
-            last = replay(self.renderer, recipe.rollouts())
+        again = self.renderer and search_nfe + Replay((recipe,)).price(Terms(0, self.renderer.cost, self.renderer.top)) <= self.limits.nfe
+        if again:
+            last = replay(self.renderer, recipe.pieces)
             kept[0], images[0] = self.renderer.shelf[last], self.renderer.image(last)
-        if self.judge and (self.renderer or not scores):
+        if self.judge and (again or not scores):
             scores = self.judge(images[0], top[:1])[0]
         witness = self.judge.witness if self.judge else {}
         return _FoundOne(result, self.limits, recipe, kept, images, scores, witness, search_nfe, self.ledger.nfe - before - search_nfe)

@@ -33,7 +33,7 @@ def wish_inputs():
     """The inputs that say what is asked of a search, in the order both search nodes have them."""
     return [
         io.Int.Input("candidates", default=8, min=1, max=10000, tooltip="How many complete images the search may pay for. 1 = no search, the plain sampler. Twice as many take twice as long."),
-        io.Int.Input("keep_top", default=4, min=1, max=64, tooltip="How many of the best images and latents to hand out besides the winner."),
+        io.Int.Input("keep_top", default=4, min=1, max=64, tooltip="How many of the best images and latents to hand out, the winner first."),
         io.String.Input("prompt", default="", multiline=True, optional=True,
                         tooltip="What the verifier compares images with. Empty: the text behind the conditioning is found by itself."),
         SearchType.Input("search", optional=True, tooltip="How to search. Not connected: random search, the best of so many seeds."),

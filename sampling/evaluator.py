@@ -17,7 +17,6 @@ from ..search.rollout import Outcome, Rollout
 from ..search.seeds import mix
 from .batches import BatchSize
 from .ledger import Ledger
-from .levels import Levels
 from .renoise import renoise
 from .samples import Sample
 from .schedule import Schedule
@@ -226,7 +225,7 @@ def _inpaint_noise(x, seed):
 
 
 def replay(evaluator: Evaluator, rollouts: Sequence[Rollout]) -> int:
-    """Run a lineage (`Recipe.rollouts`) without any verifier, in an evaluator that ran nothing else. Returns the id of its finished outcome."""
+    """Run a lineage (`Recipe.pieces`) without any verifier, in an evaluator that ran nothing else. Returns the id of its finished outcome."""
     for i, rollout in enumerate(rollouts):
         list(evaluator.evaluate([(i, rollout)]))
     return len(rollouts) - 1

@@ -1,7 +1,7 @@
 """The account of a search: NFE, network rows, decodes, verifier calls, seconds.
 
 As in the paper, one guided denoiser evaluation for one sample is 1 NFE: the two network rows of classifier-free guidance count once,
-verifiers and VAE not at all (section 3.1). Everything is reported side by side.
+verifiers and VAE not at all (section 3). Everything is reported side by side.
 """
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forward process between two noise levels (paper section 3.2, step 2 of search over paths)."""
+"""The forward process between two noise levels (paper section 3, step 2 of search over paths)."""
 import torch
 
 from .levels import Levels

@@ -93,7 +93,7 @@ class Trace:
     def __getattr__(self, name):  # solvers reach through to model_sampling, noise and latent_image
         return getattr(self._model, name)
 
-    def __call__(self, x, sigma, model_options={}, seed=None, **kwargs):
+    def __call__(self, x, sigma, model_options, seed=None, **kwargs):
         known, self._known = self._known, None  # only ever the first call
         # CFG++ solvers listen inside the evaluation, through options of their own: theirs is not left out
         if known is not None and x is self._x and model_options is self._options and abs(float(sigma.flatten()[0]) - self._sigma) <= 1e-6 * self._sigma:
@@ -110,7 +110,7 @@ class _Nothing:
         patcher = SimpleNamespace(get_model_object=lambda name: model_sampling)
         self.inner_model = SimpleNamespace(inner_model=SimpleNamespace(model_sampling=model_sampling), model_patcher=patcher)
 
-    def __call__(self, x, sigma, denoise_mask=None, model_options={}, seed=None):
+    def __call__(self, x, sigma, model_options, seed=None, denoise_mask=None):
         zeros = torch.zeros_like(x)
         return cfg_function(None, zeros, zeros, 1.0, x, sigma, model_options)
 

@@ -98,9 +98,10 @@ class _Run:
     def drive(self, seed: int) -> Result:
         result, told = self.result, None
         with closing(result.settings.begin(seed, self.best)) as search:
+            ask = search.send
             while not result.stopped:
                 try:
-                    asked = search.send(told)
+                    asked = ask(told)
                 except StopIteration:
                     result.stopped = "the search came to its end"
                     break

@@ -59,7 +59,7 @@ class NoiseRecipe:
 
 
 def step_on_sphere(x: torch.Tensor, direction: torch.Tensor, cosine: float) -> torch.Tensor:
-    """The point of x's sphere at cosine similarity `cosine` to x, towards `direction` (a neighbour, paper section 3.2).
+    """The point of x's sphere at cosine similarity `cosine` to x, towards `direction` (a neighbour, paper section 3).
 
         y = |x| (c u + sqrt(1 - c^2) w),   u = x / |x|,   w = the part of `direction` orthogonal to u, normalised
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .noise import NoiseRecipe, real, whole
 
@@ -73,7 +73,7 @@ def lineage(outcomes: Mapping[int, Outcome], last: int) -> tuple[Rollout, ...]:
 class Recipe:
     """A lineage as something to keep: replaying it gives the image again, without any verifier.
 
-    pieces: the lineage; parents are implied by the order (the n-th piece starts from the (n-1)-th's end).
+    pieces: the rollouts to run one after the other, each from where the one before stopped (parents 0, 1, ...), none of them scored.
     index: which sample of the latent batch it was made for (as `batch_index` of a stock latent).
     """
 
@@ -87,10 +87,8 @@ class Recipe:
             raise ValueError(f"A recipe ends with a finished sample, but its last piece stops at flow time {self.pieces[-1].stop}.")
         if self.index < 0:
             raise ValueError(f"The index in a latent batch is 0 or more, not {self.index}.")
-
-    def rollouts(self) -> list[Rollout]:
-        """The pieces to run one after the other, with parents 0, 1, ..."""
-        return [Rollout(p.noise, i - 1 if i else None, p.start, p.stop, p.steps, score=False) for i, p in enumerate(self.pieces)]
+        pieces = (replace(piece, parent=i - 1 if i else None, score=False) for i, piece in enumerate(self.pieces))
+        object.__setattr__(self, "pieces", tuple(pieces))
 
     def to_dict(self) -> dict:
         pieces = []

@@ -1,4 +1,4 @@
-"""Search over paths: put noise back in along the sampling path and keep the best continuations (Ma et al. 2025, section 3.2, "Paths-N")."""
+"""Search over paths: put noise back in along the sampling path and keep the best continuations (Ma et al. 2025, section 3, "Paths-N")."""
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -26,10 +26,10 @@ class Replay:
 
     def begin(self, seed: int, best: Best) -> Search:
         last = None
-        for piece in self.recipes[0].rollouts():
+        for piece in self.recipes[0].pieces:
             last = (yield [replace(piece, parent=last and last.id)])[0]
 
     def price(self, terms: Terms) -> int:
         """NFE of the whole lineage."""
-        pieces = self.recipes[0].rollouts()
+        pieces = self.recipes[0].pieces
         return sum(terms.cost(piece, before) for piece, before in zip(pieces, [None, *pieces]))

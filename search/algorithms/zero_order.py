@@ -1,4 +1,4 @@
-"""Zero-order search: hill climbing in noise space (Ma et al. 2025, section 3.2, "ZO-N")."""
+"""Zero-order search: hill climbing in noise space (Ma et al. 2025, section 3, "ZO-N")."""
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,0 +1,255 @@
+"""Search over paths on the closed-form model: levels, budget, lineages, masks, model families."""
+import time
+
+import comfy.sample
+import comfy.samplers
+import pytest
+import torch
+from closed_form import FAMILIES, PixelVAE, TargetVerifier, cond, make_model, one_hot, uncond
+from graphs import Graph, evaluated, half_mask, some_latent
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from noisesearch.nodes.candidates import NoiseSearchFromRecipe
+from noisesearch.nodes.search import NoiseSearchPaths, NoiseSearchReplay
+from noisesearch.sampling.levels import Levels
+from noisesearch.sampling.renoise import renoise
+from noisesearch.sampling.samplers import multistep_consistency
+from noisesearch.search.algorithms import SearchOverPaths
+from noisesearch.search.algorithms.base import BudgetTooSmall
+from noisesearch.search.rollout import recipes_to_json
+
+LOCAL = SearchOverPaths(2, 2, 0.75, 0.10, 0.35)
+PAPER = SearchOverPaths(2, 2, 0.12, 0.78, 0.81, steps=3)
+
+
+@pytest.mark.parametrize("preview", ["extra evaluation", "free"])
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+@pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "euler_ancestral"])
+@torch.inference_mode()
+def test_counted_cost_is_predicted_cost(sampler, cfg, preview):
+    graph = Graph.mixture("CONST", sampler_name=sampler, cfg=cfg)
+    found = graph.search(SearchOverPaths(2, 2, preview=preview), budget_nfe=400)
+    spy, totals = graph.model.spy, found.report["totals"]
+    assert totals["network_rows"] == spy.rows and totals["nfe"] == spy.rows // (1 if cfg == 1.0 else 2)
+    image = found.report["images"][0]
+    assert image["search_nfe"] == sum(c["nfe"] for c in image["candidates"]) <= 400
+    assert [len(ids) for ids in image["rounds"]] == [2, 4, 4, 4]
+    assert all(not c["scores"] for c in image["candidates"][:2])  # starting points are not scored
+
+
+@given(paths=st.integers(1, 3), width=st.integers(0, 3), start=st.floats(0.05, 0.9), forward=st.floats(0.02, 0.6), net=st.floats(0.1, 0.4), steps=st.integers(0, 3),
+       budget=st.integers(1, 300), rows=st.integers(1, 4), sampler=st.sampled_from(["euler", "heun", "euler_ancestral"]), preview=st.sampled_from(["extra evaluation", "free"]),
+       denoise=st.sampled_from([1.0, 0.5]))
+@settings(max_examples=40, deadline=None)
+@torch.inference_mode()
+def test_paths_end_at_zero_within_the_budget(paths, width, start, forward, net, steps, budget, rows, sampler, preview, denoise):
+    graph = Graph.mixture("CONST", sampler_name=sampler, denoise=denoise, steps=4, latent={"samples": some_latent()})
+    search = SearchOverPaths(paths, width, start, forward, min(forward + net, 1.0), steps, preview)
+    try:
+        found = graph.search(search, budget_nfe=budget, batch_size=rows)
+    except BudgetTooSmall as error:
+        assert "One pass" in str(error) and str(budget) in str(error)
+        assert graph.model.spy.calls == 0
+        return
+    image = found.report["images"][0]
+    assert image["stopped"] == "the search came to its end"
+    winner = found.recipes[0].pieces[-1]
+    assert winner.stop == 0.0 and bool(torch.isfinite(found.latent["samples"]).all())
+    assert graph.model.spy.rows == 2 * image["search_nfe"] and image["search_nfe"] <= budget
+    last = [c for c in image["candidates"] if c["stop"] == 0.0]
+    best = max(last, key=lambda c: (c["scores"][0], -c["id"]))
+    assert image["winner"]["id"] == best["id"]
+    assert image["ranking"][0] == best["id"] and len(image["ranking"]) == len(last)
+
+
+@torch.inference_mode()
+def test_a_larger_budget_buys_width():
+    widths = []
+    for budget in (100, 200, 400):
+        image = Graph.mixture("CONST").search(SearchOverPaths(2), budget_nfe=budget).report["images"][0]
+        widths.append(image["settings"]["width"])
+        assert image["search_nfe"] <= budget
+    assert widths[0] < widths[1] < widths[2]
+
+
+@torch.inference_mode()
+def test_a_pass_that_does_not_fit_is_an_error_that_names_its_price():
+    graph = Graph.mixture("CONST")
+    with pytest.raises(BudgetTooSmall, match=r"One pass .* costs \d+ NFE") as error:
+        graph.search(SearchOverPaths(2, 50), budget_nfe=100)
+    assert graph.model.spy.calls == 0
+    price = int(str(error.value).split(" costs ")[1].split()[0])
+    assert graph.search(SearchOverPaths(2, 50), budget_nfe=price).report["images"][0]["search_nfe"] <= price
+
+
+@torch.inference_mode()
+def test_a_time_limit_still_gives_a_finished_sample():
+    class Slow(TargetVerifier):
+        def score(self, batch):
+            time.sleep(0.2)
+            return super().score(batch)
+
+    found = Graph.mixture("CONST").search(LOCAL, budget_nfe=200, time_limit=0.1, verifier=Slow(PixelVAE().decode(some_latent(seed=1))[0]))
+    image = found.report["images"][0]
+    assert image["stopped"] == "the time limit is reached" and len(image["rounds"]) == 3
+    pieces = found.recipes[0].pieces
+    assert pieces[-1].stop == 0.0 and pieces[-1].noise is None
+    assert image["search_nfe"] <= 200
+
+
+@pytest.mark.parametrize("search", [LOCAL, PAPER], ids=["local", "paper"])
+@torch.inference_mode()
+def test_an_eps_model_and_its_flow_twin_decide_alike(search):
+    """Same seed, same SNR levels, one mixture: DDIM is Euler in flow time, so every score and every choice agree."""
+    times = torch.tensor([0.92, 0.8, 0.65, 0.5, 0.3, 0.15, 0.0])
+    found = {}
+    for family, sigmas in (("EPS", times / (1 - times)), ("CONST", times)):
+        graph = Graph(make_model(family), cond(one_hot(2)), uncond(), {"samples": torch.zeros(1, 4, 8, 8)})
+        found[family] = graph.search(search, budget_nfe=500, sigmas=sigmas)
+    assert found["EPS"].recipes == found["CONST"].recipes
+    torch.testing.assert_close(found["EPS"].latent["samples"], found["CONST"].latent["samples"], atol=2e-4, rtol=0)
+    scores = [[c["scores"] for c in f.report["images"][0]["candidates"]] for f in found.values()]
+    assert all(a == pytest.approx(b, abs=1e-3) for a, b in zip(*scores))
+
+
+def by_hand(graph, recipe):
+    """The lineage in one stock guider.sample: euler steps and renoising written out, the mask left to ComfyUI."""
+    levels = Levels(graph.model.get_model_object("model_sampling"))
+    evaluator = graph.evaluator()
+    pieces, latent = recipe.pieces, graph.latent["samples"]
+    grids = []
+    for i, piece in enumerate(pieces):
+        start = piece.start if i == 0 or piece.start is not None else pieces[i - 1].stop
+        grids.append(evaluator.schedule.piece(start, piece.stop, piece.steps))
+
+    def lineage(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        for i, (piece, grid) in enumerate(zip(pieces, grids)):
+            if i and piece.noise:
+                x = renoise(levels, x, grids[i - 1][-1], grid[0], piece.noise.noise(lambda seed: comfy.sample.prepare_noise(latent, seed)))
+            for here, there in zip(grid[:-1], grid[1:]):
+                denoised = model(x, here * x.new_ones([1]), **extra_args)
+                x = x + (x - denoised) / here * (there - here)
+        return x
+
+    root = pieces[0].noise.noise(lambda seed: comfy.sample.prepare_noise(latent, seed))
+    return graph.guider.sample(root, latent, comfy.samplers.KSAMPLER(lineage), graph.sigmas, denoise_mask=graph.latent.get("noise_mask"), seed=0, disable_pbar=True)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
+@pytest.mark.parametrize("search", [LOCAL, PAPER], ids=["local", "paper"])
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.inference_mode()
+def test_the_winner_is_its_lineage_run_step_by_step(family, search, masked):
+    latent = {"samples": some_latent(), "noise_mask": half_mask()} if masked else None
+    graph = Graph.mixture(family, latent=latent)
+    found = graph.search(search, budget_nfe=500, batch_size=3)
+    samples = found.latent["samples"]
+    torch.testing.assert_close(samples, by_hand(graph, found.recipes[0]), atol=1e-4, rtol=0)
+    if masked:  # outside the mask it is the input
+        torch.testing.assert_close(samples[..., 4:], graph.latent["samples"][..., 4:], atol=1e-5, rtol=0)
+        assert (samples[..., :4] - graph.latent["samples"][..., :4]).abs().max() > 0.05
+
+
+@torch.inference_mode()
+def test_image_to_image_keeps_the_input():
+    """From denoise 0.5 the schedule begins below the start: it is clamped, said, and the picture stays like its input."""
+    graph = Graph.mixture("CONST", latent={"samples": some_latent()}, denoise=0.5, steps=8)
+    found = graph.search(SearchOverPaths(2, 2, 0.75, 0.10, 0.35), budget_nfe=400)
+    planned = found.report["images"][0]["settings"]
+    assert planned["start"] == pytest.approx(float(graph.sigmas[0]) - 0.10, abs=1e-6)
+    assert any("instead of 0.750" in note for note in found.report["notes"])
+    top = float(graph.sigmas[0])
+    assert all(c.get("start", 0.0) <= top + 0.1 for c in found.report["images"][0]["candidates"])
+    torch.testing.assert_close(found.latent["samples"], by_hand(graph, found.recipes[0]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "euler_ancestral", "dpmpp_sde"])
+@pytest.mark.parametrize("search", [LOCAL, PAPER], ids=["local", "paper"])
+@torch.inference_mode()
+def test_recipes_replay_without_a_verifier(search, sampler):
+    graph = Graph.mixture("EPS", sampler_name=sampler, latent={"samples": torch.zeros(2, 4, 8, 8)})
+    found = graph.search(search, budget_nfe=500)
+    recipe = recipes_to_json(found.recipes)
+    replay = NoiseSearchReplay.execute(recipe).result[0]
+    again = _without_a_verifier(graph, replay, seed=999)
+    torch.testing.assert_close(again.images, found.images, atol=1e-4, rtol=0)
+    torch.testing.assert_close(again.latent["samples"], found.latent["samples"], atol=1e-4, rtol=0)
+    assert again.recipes == found.recipes
+    with pytest.raises(ValueError, match="Replay Recipe"):
+        NoiseSearchFromRecipe.execute(recipe)
+    with pytest.raises(ValueError, match="Replay Recipe"):
+        found.noise().generate_noise(graph.latent)
+    # one of the batch, alone
+    second = Graph(graph.model, graph.positive, graph.negative, {"samples": torch.zeros(1, 4, 8, 8)}, sampler, graph.scheduler)
+    alone = _without_a_verifier(second, NoiseSearchReplay.execute(recipes_to_json(found.recipes[1:])).result[0], seed=0)
+    torch.testing.assert_close(alone.images, found.images[1:], atol=1e-4, rtol=0)
+
+
+def _without_a_verifier(graph, replay, seed):
+    from noisesearch.nodes.run import Wishes, search_images
+
+    return search_images(graph.guider, graph.sampler, graph.sigmas, graph.latent, seed, replay, None, PixelVAE(), "", Wishes())
+
+
+def test_final_sigmas_are_refused():
+    with pytest.raises(ValueError, match="final_sigmas"):
+        Graph.mixture("CONST").search(LOCAL, final_sigmas=torch.tensor([1.0, 0.5, 0.0]))
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ((2, 2, "custom", 0.5, 0.3, 0.3, 0, "free"), "must be larger than forward"),
+    ((2, 2, "custom", 0.5, 0.3, 0.2, 0, "free"), "must be larger than forward"),
+    ((0, 2, "local", 0.5, 0.3, 0.4, 0, "free"), "at least 1 path"),
+])
+def test_bad_settings(given, message):
+    with pytest.raises(ValueError, match=message):
+        NoiseSearchPaths.execute(*given)
+
+
+@torch.inference_mode()
+def test_on_a_consistency_sampler():
+    graph = Graph.mixture("CONST", own_sampler=multistep_consistency(times=[0.5]))
+    found = graph.search(SearchOverPaths(2, 3, 0.6, 0.2, 0.4), budget_nfe=200)
+    image = found.report["images"][0]
+    assert graph.model.spy.rows == 2 * image["search_nfe"]
+    assert image["winner"]["scores"][0] == max(c["scores"][0] for c in image["candidates"] if c["stop"] == 0.0)
+
+
+@torch.inference_mode()
+def test_videos():
+    graph = Graph(make_model("CONST", dims=3), cond(one_hot(2)), uncond(), {"samples": torch.zeros(1, 4, 3, 8, 8)})
+
+    class Brightness(TargetVerifier):
+        def score(self, batch):
+            assert batch.images.shape[1:] == (3, 8, 8, 3)
+            return batch.images.flatten(1).mean(1)
+
+    found = graph.search(LOCAL, budget_nfe=200, verifier=Brightness(torch.zeros(8, 8, 3)))
+    assert found.latent["samples"].shape == (1, 4, 3, 8, 8) and found.images.shape == (3, 8, 8, 3)
+    torch.testing.assert_close(found.latent["samples"], by_hand(graph, found.recipes[0]), atol=1e-4, rtol=0)
+
+
+@torch.inference_mode()
+def test_a_model_that_is_no_interpolant_can_still_be_searched_whole(monkeypatch):
+    graph = Graph.mixture("EPS")
+
+    def refuse(self, sampling):
+        raise ValueError("no interpolant")
+
+    monkeypatch.setattr(Levels, "__init__", refuse)
+    assert graph.search(candidates=3).report["totals"]["nfe"] == 3 * graph.steps
+    with pytest.raises(ValueError, match="whole schedules"):
+        graph.search(LOCAL, budget_nfe=200)
+
+
+@torch.inference_mode()
+def test_children_of_children_draw_noise_of_their_own():
+    graph = Graph.mixture("EPS", sampler_name="euler_ancestral")
+    evaluator = graph.evaluator(rows=4)
+    from noisesearch.search.noise import NoiseRecipe
+    from noisesearch.search.rollout import Rollout
+
+    evaluated(evaluator, [Rollout(NoiseRecipe(1), stop=0.5, score=False)])
+    evaluated(evaluator, [Rollout(NoiseRecipe(1), 0, 0.7, 0.5, score=False), Rollout(parent=0, stop=0.3, score=False)], first=1)
+    seeds = [evaluator.jobs[i].seed for i in range(3)]
+    assert len(set(seeds)) == 3 and seeds[0] == 1
