@@ -27,6 +27,7 @@ from ..verifiers.frechet import FrechetOracle, load_statistics, statistics_of
 from ..verifiers.imagenet import EfficientNetLite0, ImageNetClassifier
 from ..verifiers.reference import ReferenceSimilarity
 from ..verifiers.sanity import Gated
+from ..verifiers.text_match import TextMatch
 from ..verifiers.zero_shot import TEMPLATES, ZeroShotClassifier
 from .sockets import VerifierType
 
@@ -343,6 +344,27 @@ class NoiseSearchFidOracle(io.ComfyNode):
         return io.NodeOutput(FrechetOracle(features, statistics, accepted))
 
 
+class NoiseSearchTextMatch(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchTextMatch",
+            display_name="Text Match (OCR)",
+            category="NoiseSearch/verifiers",
+            description="A judge that reads the image: is the text there, letter for letter?",
+            search_aliases=["ocr", "text rendering", "typography"],
+            inputs=[
+                io.String.Input("text", default="", tooltip="The text that should be in the image. Empty: what stands in quotes in the prompt."),
+                io.Boolean.Input("exact", default=False, tooltip="Whether upper and lower case and spaces count."),
+            ],
+            outputs=[VerifierType.Output(display_name="verifier")],
+        )
+
+    @classmethod
+    def execute(cls, text, exact):
+        return io.NodeOutput(TextMatch(text, exact))
+
+
 NODES = [
     NoiseSearchLoadVerifier,
     NoiseSearchVerifierEnsemble,
@@ -354,4 +376,5 @@ NODES = [
     NoiseSearchFeatureStatistics,
     NoiseSearchLoadFeatureStatistics,
     NoiseSearchFidOracle,
+    NoiseSearchTextMatch,
 ]

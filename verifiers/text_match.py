@@ -1,0 +1,79 @@
+"""Does the image show the text that the prompt asks for? Optical character recognition, then edit distance."""
+import re
+
+import torch
+
+from .base import ImageVerifier
+
+_QUOTED = re.compile(r'"([^"]+)"|“([^”]+)”|„([^“”]+)[“”]|«([^»]+)»|‘([^’]+)’|(?<!\w)\'([^\']+)\'(?!\w)')
+
+
+class TextMatch(ImageVerifier):
+    """1 = every wanted text is there letter for letter, 0 = nothing of it; the mean over the wanted texts.
+
+    text: what should be read; "" for the quoted parts of the prompt. Case and spacing do not count unless `exact`.
+    Each wanted text is compared with every line that was read and with all of them together, and the best counts, so other text in
+    the image does no harm.
+    """
+
+    name = "text match"
+
+    def __init__(self, text="", exact=False, read=None):
+        self.text, self.exact, self.needs_prompt = text.strip(), exact, not text.strip()
+        self.read = read or reader()
+
+    def judge(self, batch):
+        wanted = [self.text] if self.text else quoted(batch.prompt)
+        return torch.tensor([self._match(self.read(image), wanted) for image in batch.images])
+
+    def _match(self, lines, wanted):
+        candidates = [self._plain(line) for line in (*lines, " ".join(lines))]
+        return sum(max(similarity(self._plain(text), line) for line in candidates) for text in wanted) / len(wanted)
+
+    def _plain(self, text):
+        text = " ".join(text.split())
+        return text if self.exact else text.casefold().replace(" ", "")
+
+
+def quoted(prompt):
+    """The quoted parts of a prompt, in order; ValueError when there are none."""
+    found = ["".join(match).strip() for match in _QUOTED.findall(prompt)]
+    found = [text for text in found if text]
+    if not found:
+        raise ValueError(f'The text match needs to know which text: put it in quotes in the prompt, as in: a sign that says "OPEN". There is none in {prompt!r}.')
+    return found
+
+
+def similarity(one, other):
+    """1 - edit distance / length of the longer, in [0, 1]."""
+    longest = max(len(one), len(other))
+    return 1 - edit_distance(one, other) / longest if longest else 1.0
+
+
+def edit_distance(one, other):
+    """The fewest letters to insert, delete or replace (Levenshtein)."""
+    row = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        diagonal, row[0] = row[0], i
+        for j, opposite in enumerate(other, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (letter != opposite))
+    return row[-1]
+
+
+def reader():
+    """image [H, W, 3] in [0, 1] -> the lines of text in it, top to bottom; by RapidOCR on the CPU. ImportError says how to get it."""
+    try:
+        import onnxruntime  # noqa: F401  (rapidocr leaves the choice of onnxruntime to the user)
+        from rapidocr import RapidOCR
+    except ImportError as error:
+        raise ImportError(
+            "The text match needs the packages rapidocr and onnxruntime, which are not part of ComfyUI. Install them into ComfyUI's Python: "
+            f"pip install rapidocr onnxruntime (or the onnxruntime for your GPU), then restart ComfyUI. ({error})"
+        ) from error
+    engine = RapidOCR(params={"Global.log_level": "error"})
+
+    def read(image):
+        blue_first = (image.float().clamp(0, 1) * 255).byte().flip(-1).contiguous().cpu().numpy()
+        return list(engine(blue_first).txts or ())
+
+    return read
