@@ -76,7 +76,7 @@ class World:
 
     @torch.inference_mode()
     def search(self, settings, prompt: str, seed: int, verifier=None, steps: int | None = None, **wishes) -> Trial:
-        """One search with the world's own verifier (or another), the judge held out."""
+        """One search with the world's own verifier (or another), the judge held out. Unscored starting points are added to the cost of what follows."""
         world, model = self.settings, self.model
         guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(*(self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (prompt, "")))
@@ -88,6 +88,7 @@ class World:
         found = search_images(guider, comfy.samplers.sampler_object(world.sampler), sampler.sigmas, latent, seed, settings, judged, self.vae, prompt, Wishes(keep_top=1, **wishes))
         image = found.report["images"][0]
         rows = [c for c in image["candidates"] if c["scores"]]
+        rows[0]["nfe"] += sum(c["nfe"] for c in image["candidates"] if not c["scores"])
         return Trial(prompt, seed, [c["nfe"] for c in rows], [c["scores"][0] for c in rows], [c["held_out"] for c in rows], verdict.images,
                      next(i for i, c in enumerate(rows) if c["id"] == image["winner"]["id"]))
 

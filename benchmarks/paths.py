@@ -1,0 +1,186 @@
+"""Search over paths against random and zero-order search at equal NFE: score, independent judge, diversity.
+
+    make bench ARGS=paths                 the table of web/docs/NoiseSearchPaths.md (second half of the problems)
+    make bench ARGS="paths -- --tune"     how the settings `local` were chosen (first half)
+
+Worlds: the closed-form mixture (200 problems), digits, scenes. Every search is repeated from several seeds. Diversity: on the mixture the
+number of modes among the winners (entropy, 1 to 4); on digits recall and the Frechet distance of the winners' features to real digits;
+on scenes the mean pixel distance between winners of one prompt.
+"""
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+import torch
+from _mixture import Mixture
+from _trials import ROOT, World, diversity, mean, share
+
+from noisesearch.demo.worlds import held_out_prompts
+from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
+from noisesearch.search.algorithms.base import BudgetTooSmall
+from noisesearch.search.algorithms.paths import PRESETS
+from noisesearch.verifiers.frechet import FrechetOracle, statistics_of
+
+BUDGETS = (4, 8, 16)  # in complete samples
+COSINE = 0.7
+MIXTURE_PROBLEMS, PROMPTS, SEEDS = 200, {"digits": 100, "scenes": 100}, {"mixture": 2, "digits": 2, "scenes": 2}
+
+
+@dataclass
+class Row:
+    """The winners of one method at one budget."""
+
+    scores: list[float]
+    verdicts: list[float]
+    winners: list
+    problems: list
+    spent: list[int]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--worlds", nargs="+", default=["mixture", "digits", "scenes"])
+    parser.add_argument("--tune", action="store_true", help="try settings of search over paths on the first half of the problems")
+    parser.add_argument("--problems", type=int, default=0, help="fewer problems, for a quick look")
+    options = parser.parse_args()
+    for name in options.worlds:
+        world = Mixture() if name == "mixture" else World(name)
+        problems = list(range(MIXTURE_PROBLEMS)) if name == "mixture" else held_out_prompts(name, PROMPTS[name], seed=3)
+        half = problems[::2] if options.tune else problems[1::2]
+        if name == "digits":  # every class in both halves
+            half = problems[:len(problems) // 2] if options.tune else problems[len(problems) // 2:]
+        half = half[:options.problems or None]
+        began = time.monotonic()
+        lines = tune(world, half) if options.tune else compare(world, half)
+        print(f"\n### {name}: {len(half)} problems x {SEEDS[name]} seeds, one sample = {nfe_of(world)} NFE ({time.monotonic() - began:.0f} s)\n")
+        print("\n".join(lines), flush=True)
+
+
+def nfe_of(world) -> int:
+    return world.candidate_nfe if world.name == "mixture" else world.settings.steps
+
+
+def trials(world, settings, problems, nfe):
+    seed = {"mixture": 0, "digits": 50_000, "scenes": 90_000}[world.name]
+    return [world.search(settings, problem, seed + 10_000 * i + 1_000_000 * s, budget_nfe=nfe) for i, problem in enumerate(problems) for s in range(SEEDS[world.name])]
+
+
+def rows_of(world, settings, problems, budgets):
+    """{budget: Row}. A search that can end at any moment is run once, at the largest budget; paths once for each."""
+    one, found = nfe_of(world), {}
+    whole = None if isinstance(settings, SearchOverPaths) else trials(world, settings, problems, max(budgets) * one)
+    for budget in budgets:
+        try:
+            some = whole or trials(world, settings, problems, budget * one)
+        except BudgetTooSmall:
+            continue  # not even one pass
+        picks = [t.best_within(budget * one) if whole else t.winner for t in some]
+        found[budget] = Row([t.scores[i] for t, i in zip(some, picks)], [t.verdicts[i] for t, i in zip(some, picks)],
+                            [t.images[i] for t, i in zip(some, picks)], [t.prompt for t in some], [budget * one if whole else sum(t.nfe) for t in some])
+    return found
+
+
+def compare(world, problems):
+    methods = {"random": RandomSearch(), **{f"zero-order N={n}": ZeroOrder(n, COSINE) for n in (2, 4, 8)}, **{f"paths N={n}": SearchOverPaths(n) for n in (1, 2, 4)}}
+    lines = [header(world)]
+    first = rows_of(world, RandomSearch(), problems, (1,))[1]
+    lines.append(line(world, "one sample", first))
+    for label, settings in methods.items():
+        for row in rows_of(world, settings, problems, BUDGETS).values():
+            lines.append(line(world, label, row))
+    return lines
+
+
+def tune(world, problems):
+    """Settings of search over paths at the middle budget, best judged score first."""
+    grid = itertools.product((0.85, 0.75, 0.6, 0.45), (0.1, 0.2), (0.15, 0.25, 0.4), (0, 3))
+    lines = []
+    for start, forward, net, steps in [*grid, (*PRESETS["paper"][:2], PRESETS["paper"][2] - PRESETS["paper"][1], 4)]:
+        settings = SearchOverPaths(2, 0, start, forward, forward + net, steps)
+        for row in rows_of(world, settings, problems, (BUDGETS[1],)).values():
+            lines.append((mean(row.scores)[0], line(world, f"start {start}, forward {forward}, backward {forward + net:.2f}, steps {steps}", row)))
+    return [header(world), *(text for _, text in sorted(lines, reverse=True))]
+
+
+def header(world):
+    columns = {"mixture": ["log-density (judge)", "modes"], "digits": ["judge: right", "recall", "Frechet distance"], "scenes": ["judge: all right", "diversity"]}[world.name]
+    return "| search | NFE | score | " + " | ".join(columns) + " |\n|---|---:|---:|" + "---:|" * len(columns)
+
+
+def line(world, label, row):
+    score, about = mean(row.scores)
+    columns = [f"{score:.4f} ± {about:.4f}"]
+    if world.name == "mixture":
+        columns += ["{:.3f} ± {:.3f}".format(*mean(row.verdicts)), f"{modes(world, row):.2f}"]
+    else:
+        columns += ["{:.0%} ({:.0%} to {:.0%})".format(*share(row.verdicts))]
+    if world.name == "digits":
+        columns += ["{:.2f}".format(recall(world, row)), "{:.1f}".format(frechet(world, row))]
+    if world.name == "scenes":
+        of_prompt = defaultdict(list)
+        for prompt, image in zip(row.problems, row.winners):
+            of_prompt[prompt].append(image)
+        columns += ["{:.3f} ± {:.3f}".format(*mean(diversity(images) for images in of_prompt.values()))]
+    return f"| {label} | {sum(row.spent) / len(row.spent):.0f} | " + " | ".join(columns) + " |"
+
+
+def modes(world, row):
+    """exp of the entropy of the winners' modes: how many modes there are, in effect."""
+    counts = torch.tensor(list(Counter(world.modes(row.winners)).values()), dtype=torch.float64)
+    p = counts / counts.sum()
+    return float(torch.exp(-(p * p.log()).sum()))
+
+
+# -- digits: the winners as a population, against real digits --------------------------------------------------------
+
+
+def features(world, images):
+    """The last hidden layer of the independent judge [N, D], made 16-dimensional by the principal axes of real digits."""
+    seen = []
+    handle = world.judge.classify.managed.network.net.head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].float()))
+    try:
+        world.judge.classify(images)
+    finally:
+        handle.remove()
+    return torch.cat(seen).double()
+
+
+def real_digits(world, cache={}):  # noqa: B006  (one set for all rows)
+    if not cache:
+        from demo_training import digits
+
+        archive = ROOT / ".cache" / "demo" / digits.ARCHIVE
+        if not archive.is_file():
+            raise SystemExit("The real digits are missing: run `python tools/train_demo.py data` first.")
+        images, classes = digits.read(archive)
+        chosen = torch.cat([torch.from_numpy((classes == c).nonzero()[0][::5]) for c in range(10)])
+        pixels = torch.from_numpy(images)[chosen].float().div(255)[..., None].expand(-1, -1, -1, 3).repeat_interleave(2, 1).repeat_interleave(2, 2)
+        raw = features(world, pixels)
+        centre, axes = raw.mean(0), torch.linalg.svd(raw - raw.mean(0), full_matrices=False).Vh[:16].T
+        cache.update(centre=centre, axes=axes, points=(raw - centre) @ axes)
+    return cache
+
+
+def projected(world, row):
+    real = real_digits(world)
+    return (features(world, torch.stack(row.winners)) - real["centre"]) @ real["axes"], real["points"]
+
+
+def frechet(world, row):
+    points, real = projected(world, row)
+    return float(FrechetOracle(None, statistics_of(real)).distance(points))
+
+
+def recall(world, row, k=3):
+    """Share of real digits that lie within the k-th nearest-neighbour radius of some winner (Kynkäänniemi et al. 2019)."""
+    points, real = projected(world, row)
+    radius = torch.cdist(points, points).kthvalue(k + 1, dim=1).values
+    return float((torch.cdist(real, points) <= radius).any(1).double().mean())
+
+
+if __name__ == "__main__":
+    main()
