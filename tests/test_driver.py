@@ -84,7 +84,7 @@ def requests(draw):
     return tuple(lambda told, specs=specs: [piece(told, *spec) for spec in specs] for specs in rounds)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=250)
 @given(requests(), st.integers(1, 40), st.sampled_from([0, 3]), st.sampled_from([1, 5, 10]), st.integers(1, 4), st.none() | st.integers(0, 3))
 def test_the_budget_is_never_exceeded_and_there_is_always_a_result(script, budget, reserve, steps, wave, stop_after):
     evaluator = FakeEvaluator(steps=steps, wave=wave)

@@ -16,7 +16,9 @@ from noisesearch.search.seeds import BROWSER_SEED, MASK, mix
 SHAPES = [(1, 4, 8, 8), (1, 16, 2, 3), (1, 16, 3, 4, 4)]
 seeds = st.integers(0, MASK)
 cosines = st.floats(-1.0, 1.0)
-recipes = st.recursive(seeds.map(NoiseRecipe), lambda inner: st.builds(NoiseRecipe, seeds, st.lists(st.tuples(seeds | inner, cosines), max_size=3).map(tuple)), max_leaves=6)
+recipes = st.recursive(
+    seeds.map(NoiseRecipe),
+    lambda inner: st.builds(NoiseRecipe, seeds, st.lists(st.tuples(seeds | inner, cosines), max_size=3).map(tuple)), max_leaves=6)
 
 
 def exact(seed, shape=(1, 4, 8, 8)):
@@ -141,8 +143,11 @@ def test_bad_recipes_are_refused(make, problem):
         make()
 
 
-@pytest.mark.parametrize("data", [None, 7, "7", [], {}, {"seed": "7"}, {"seed": 1.5}, {"seed": True}, {"seed": -1}, {"seed": 1, "moves": 3}, {"seed": 1, "moves": [[2]]},
-                                  {"seed": 1, "moves": [[2, "x"]]}, {"seed": 1, "moves": [[2.5, 0.5]]}, {"seed": 1, "moves": [[-2, 0.5]]}, {"seed": 1, "moves": [[{"seed": -2}, 0.5]]}, {"seed": 1, "moves": [[2, 10**400]]}])
+@pytest.mark.parametrize("data", [
+    None, 7, "7", [], {}, {"seed": "7"}, {"seed": 1.5}, {"seed": True}, {"seed": -1}, {"seed": 1, "moves": 3}, {"seed": 1, "moves": [[2]]},
+    {"seed": 1, "moves": [[2, "x"]]}, {"seed": 1, "moves": [[2.5, 0.5]]},
+    {"seed": 1, "moves": [[-2, 0.5]]}, {"seed": 1, "moves": [[{"seed": -2}, 0.5]]}, {"seed": 1, "moves": [[2, 10**400]]},
+])
 def test_dictionaries_that_are_no_recipe_are_refused(data):
     with pytest.raises(ValueError):
         NoiseRecipe.from_dict(data)

@@ -136,12 +136,15 @@ def test_damaged_recipes_say_what_is_wrong(damaged, problem):
 @pytest.mark.parametrize("depth", [2_000, 100_000])
 def test_noises_nested_too_deeply_are_refused(depth):
     noise = '{"seed": 2, "moves": [[' * depth + '{"seed": 1}' + ", 0.5]]}" * depth
+    text = '{"noise_search": 1, "pieces": [{"noise": NOISE}]}'.replace("NOISE", noise)
     with pytest.raises(ValueError, match="damaged|not JSON"):
-        recipes_from_json('{"noise_search": 1, "pieces": [{"noise": %s}]}' % noise)
+        recipes_from_json(text)
 
 
-anything = st.recursive(st.none() | st.booleans() | st.integers() | st.integers(10**308, 10**310) | st.floats() | st.text(max_size=3),
-                        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["seed", "moves", "noise", "stop", "start", "steps", "index"]), inner, max_size=4), max_leaves=8)
+names = st.sampled_from(["seed", "moves", "noise", "stop", "start", "steps", "index"])
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(10**308, 10**310) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4), max_leaves=8)
 
 
 def check_reading(text):
