@@ -15,8 +15,10 @@ from ..verifiers.catalogue import (
     architectures,
     clip_files,
     head_files,
+    imagenet_networks,
     load_clip,
     load_features,
+    load_imagenet,
     load_verifier,
     resolve,
 )
@@ -24,7 +26,7 @@ from ..verifiers.clip_vision import ClipVisionFeatures
 from ..verifiers.ensemble import METHODS, Ensemble
 from ..verifiers.files import VERIFIERS
 from ..verifiers.frechet import FrechetOracle, load_statistics, statistics_of
-from ..verifiers.imagenet import EfficientNetLite0, ImageNetClassifier
+from ..verifiers.imagenet import ImageNetClassifier
 from ..verifiers.reference import ReferenceSimilarity
 from ..verifiers.sanity import Gated
 from ..verifiers.text_match import TextMatch
@@ -222,14 +224,21 @@ class NoiseSearchImageNetClassifier(io.ComfyNode):
                     tooltip="log-probability: how sure the network is. logit: its evidence for the class alone.",
                 ),
                 _device(),
+                io.Combo.Input(
+                    "network",
+                    options=imagenet_networks(),
+                    default="EfficientNet-Lite0",
+                    optional=True,
+                    tooltip="EfficientNet-Lite0 comes as a package. The DINOv2 heads, as in the paper, need two files in models/verifiers; missing ones are named.",
+                ),
             ],
             outputs=[VerifierType.Output(display_name="verifier"), FeaturesType.Output(display_name="features")],
         )
 
     @classmethod
-    def execute(cls, target, score, device):
-        network = EfficientNetLite0(device)
-        return io.NodeOutput(ImageNetClassifier(network, target, score == "logit"), network)
+    def execute(cls, target, score, device, network="EfficientNet-Lite0"):
+        classifier = load_imagenet(network, device)
+        return io.NodeOutput(ImageNetClassifier(classifier, target, score == "logit"), classifier)
 
 
 class NoiseSearchLoadFeatures(io.ComfyNode):

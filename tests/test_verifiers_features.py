@@ -103,6 +103,29 @@ def test_dino_features_equal_timms(tmp_path):
 
 
 @torch.no_grad()
+def test_the_dino_head_reads_the_class_token_and_the_mean_patch(tmp_path, monkeypatch):
+    root = add_root(monkeypatch, files.VERIFIERS, tmp_path)
+    torch.manual_seed(0)
+    network = timm.create_model("vit_small_patch14_dinov2", num_classes=0, dynamic_img_size=True).train(False)
+    save_file(network.state_dict(), root / "vit_small_patch14_dinov2.lvd142m.safetensors")
+    head = torch.nn.Linear(768, 1000)
+    torch.save(head.state_dict(), root / "dinov2_vits14_linear_head.pth")
+    batch = images(2, 240, 300)
+    pixels = torch.stack([transform((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))(pil(image)) for image in batch])
+    seen = network.forward_intermediates(pixels, indices=1, norm=True, output_fmt="NLC", return_prefix_tokens=True, intermediates_only=True)
+    patches, prefix = seen[-1]
+    expected = head(torch.cat([prefix[:, 0], patches.mean(1)], 1)).log_softmax(1)[:, 281]
+    judge, features = nodes.NoiseSearchImageNetClassifier.execute("tabby cat", "log-probability", "cpu", "DINOv2-S linear head").result
+    assert (judge.score(Batch(batch)) - expected).abs().max() < 1e-3
+    assert features.image_features(batch).shape == (2, 384)
+    torch.save(torch.nn.Linear(5, 1000).state_dict(), root / "dinov2_vits14_linear_head.pth")
+    with pytest.raises(ValueError, match=r"needs \[1000, 768\]"):
+        nodes.NoiseSearchImageNetClassifier.execute("tabby cat", "logit", "cpu", "DINOv2-S linear head")
+    with pytest.raises(FileNotFoundError, match="vit_base_patch14_dinov2"):
+        nodes.NoiseSearchImageNetClassifier.execute("tabby cat", "logit", "cpu", "DINOv2-B linear head")
+
+
+@torch.no_grad()
 def test_classifier_features_are_what_its_head_reads():
     path = resolve("test", VERIFIERS, "digits_classifier.safetensors", ())
     network, batch = load_classifier(path), images(3, 64, 64)

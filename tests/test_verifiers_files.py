@@ -78,7 +78,7 @@ def test_the_users_folders_and_the_packs_own_are_registered():
 def test_a_missing_file_is_named_with_size_licence_page_and_folder(scorer, tmp_path, monkeypatch):
     folder = SCORERS[scorer].folder
     monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, ([str(tmp_path)], files.EXTENSIONS))
-    monkeypatch.delitem(folder_paths.filename_list_cache, folder, raising=False)
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
     wanted = SCORERS[scorer].files[0]
     for file, asked in (("auto", "none of its usual files"), ("other.safetensors", "cannot find other.safetensors")):
         with pytest.raises(FileNotFoundError) as error:

@@ -20,7 +20,7 @@ def add_root(monkeypatch, folder, path):
     path.mkdir(parents=True, exist_ok=True)
     paths, endings = folder_paths.folder_names_and_paths[folder]
     monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, ([str(path), *paths], endings))
-    monkeypatch.delitem(folder_paths.filename_list_cache, folder, raising=False)
+    monkeypatch.setattr(folder_paths, "filename_list_cache", {})
     return path
 
 

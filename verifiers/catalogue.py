@@ -9,6 +9,7 @@ from .base import ImageVerifier
 from .clip_score import ClipScore
 from .clip_tower import load_tower
 from .digits import DigitClassifier
+from .dino_head import DinoLinearHead
 from .features import ClassifierFeatures, DinoFeatures
 from .files import CLIPS, VERIFIERS, file_names, find
 from .image_quality import ImageQuality
@@ -145,3 +146,21 @@ FEATURES = {
     "EfficientNet-Lite0": Scorer(VERIFIERS, (), lambda path, device, architecture: EfficientNetLite0(device)),
     "digit classifier (demo)": Scorer(VERIFIERS, (DIGITS,), lambda path, device, architecture: ClassifierFeatures(path, device)),
 }
+
+DINO_HEADS = {
+    "DINOv2-B linear head": (DINO[0], Published("dinov2_vitb14_linear_head.pth", "6 MB", "Apache-2.0", "facebookresearch/dinov2")),
+    "DINOv2-S linear head": (DINO[1], Published("dinov2_vits14_linear_head.pth", "3 MB", "Apache-2.0", "facebookresearch/dinov2")),
+}
+
+
+def imagenet_networks():
+    """What the ImageNet Classifier can run."""
+    return ["EfficientNet-Lite0", *DINO_HEADS]
+
+
+def load_imagenet(name, device=AUTO):
+    """The network of that name, with `logits` and `image_features`."""
+    if name not in DINO_HEADS:
+        return EfficientNetLite0(device)
+    network, head = (resolve(name, VERIFIERS, AUTO, (published,)) for published in DINO_HEADS[name])
+    return DinoLinearHead(network, head, device)
