@@ -30,8 +30,8 @@ def plain(text: str) -> str:
     text = re.sub(r"embedding:[^\s,()]+", "", text)
     text = re.sub(r":\s*[-+]?\d*\.?\d+\s*\)", ")", text)
     text = re.sub(r"\\([()])|[()]", lambda m: m.group(1) or "", text)
-    text = re.sub(r"\s+", " ", text)
-    return re.sub(r"(?:\s*,)+(?=\s*(?:,|$))", "", text).strip(" ,")
+    text = re.sub(r"\s*,[\s,]*", ", ", text)
+    return re.sub(r"\s+", " ", text).strip(" ,")
 
 
 def _is_link(value) -> bool:

@@ -63,6 +63,15 @@ def test_paths_end_at_zero_within_the_budget(paths, width, start, forward, net, 
 
 
 @torch.inference_mode()
+def test_the_best_children_of_each_round_survive():
+    image = Graph.mixture("CONST").search(SearchOverPaths(2, 4), budget_nfe=400).report["images"][0]
+    candidates = {c["id"]: c for c in image["candidates"]}
+    for before, after in zip(image["rounds"][1:], image["rounds"][2:]):
+        best = sorted(before, key=lambda i: (-candidates[i]["scores"][0], i))[:2]
+        assert [candidates[i]["parent"] for i in after] == [parent for parent in best for _ in range(4)]
+
+
+@torch.inference_mode()
 def test_a_larger_budget_buys_width():
     widths = []
     for budget in (100, 200, 400):
