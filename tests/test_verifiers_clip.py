@@ -207,6 +207,25 @@ def test_a_folder_that_asks_for_more_is_refused(tmp_path, change, message):
         load_tower(folder)
 
 
+def test_a_folder_with_a_tokenizer_of_its_own(tmp_path):
+    """As SigLIP's and the demo's CLIP have: transformers' fast tokenizer files in the folder, named by hf_tokenizer_name."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "[START]", "[END]", *"a red blue circle star left of".split()])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    marks = [("[START]", words["[START]"]), ("[END]", words["[END]"])]
+    tokenizer.post_processor = processors.TemplateProcessing(single="[START] $A [END]", special_tokens=marks)
+    text = {**TINY_CLIP["text_cfg"], "vocab_size": len(words), "hf_tokenizer_name": "its own folder"}
+    folder = write_clip_folder(tmp_path / "own", model_changes={"text_cfg": text})
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", eos_token="[END]").save_pretrained(folder)
+    batch, verifier = images(3), ClipScore(load_tower(folder), raw=True)
+    assert (verifier.score(Batch(batch, PROMPT)) - reference(folder, batch, PROMPT)).abs().max() < 1e-5
+    assert (verifier.score(Batch(batch, PROMPT)) - verifier.score(Batch(batch, "a blue star left of a red circle"))).abs().max() > 1e-4
+    assert verifier.notes("a red circle") == () and "of the prompt's 42 tokens" in verifier.notes("red star " * 20)[0]
+
+
 def test_tokenizer_code_in_a_folder_does_not_run(tmp_path):
     """transformers would import a tokenizer class from the folder if it were told to trust it; the folder asks for just that."""
     folder = write_clip_folder(tmp_path / "hostile")

@@ -55,7 +55,7 @@ class ImageVerifier(Verifier):
     def score(self, batch: Batch) -> torch.Tensor:
         check_batch(batch, self)
         if batch.images.dim() == 5:
-            return over_frames(self.score(sample_frames(batch, self.frames)), len(batch.images), self.over_frames)
+            return per_video(self.score(sample_frames(batch, self.frames)), len(batch.images), self.over_frames)
         usable = finite(batch.images)
         if self.needs_previews:
             usable &= finite(batch.previews)
@@ -109,7 +109,7 @@ def sample_frames(batch, count):
     return replace(batch, images=flat, previews=previews)
 
 
-def over_frames(scores, videos, rule):
+def per_video(scores, videos, rule):
     """One score per video [B] from the scores of its frames [B * n]: their mean, or the worst. A frame with NaN makes the video NaN."""
-    per_video = scores.view(videos, -1)
-    return per_video.mean(1) if rule == "mean" else per_video.min(1).values
+    frames = scores.view(videos, -1)
+    return frames.mean(1) if rule == "mean" else frames.min(1).values

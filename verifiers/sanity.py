@@ -24,5 +24,5 @@ class Gated(Wrapper):
     """A verifier that cannot judge (NaN, ranked last) what fails the sanity gate."""
 
     def score(self, batch):
-        scores = self.verifier.score(batch)
+        scores = torch.as_tensor(self.verifier.score(batch)).to("cpu", torch.float32)  # it may be another pack's
         return torch.where(healthy(batch.images), scores, torch.nan)

@@ -1,0 +1,77 @@
+"""Networks under ComfyUI's memory management: where they are, in which precision, and that half precision ranks the same."""
+import json
+from pathlib import Path
+
+import comfy.model_management as mm
+import pytest
+import torch
+from reward_weights import weights
+from safetensors.torch import save_file
+from verifier_helpers import images, write_clip_folder
+
+from noisesearch.verifiers import clip_tower
+from noisesearch.verifiers.base import Batch
+from noisesearch.verifiers.clip_score import ClipScore
+from noisesearch.verifiers.clip_tower import load_tower
+from noisesearch.verifiers.features import DinoFeatures
+from noisesearch.verifiers.image_reward import ImageReward
+from noisesearch.verifiers.managed import ManagedModel
+
+REWARD = json.loads((Path(__file__).parent / "fixtures" / "image_reward.json").read_text(encoding="utf-8"))["values"]["shapes"]
+
+
+def make_clip(folder):
+    return ClipScore(load_tower(write_clip_folder(folder / "tiny") if not (folder / "tiny").exists() else folder / "tiny"), raw=True)
+
+
+def make_reward(folder):
+    words = "blip.text_encoder.embeddings.word_embeddings.weight"
+    shapes = {**REWARD, words: (30524, REWARD[words][1])}
+    save_file({name: torch.from_numpy(value) for name, value in weights(shapes).items()}, folder / "ImageReward.safetensors")
+    return ImageReward(folder / "ImageReward.safetensors")
+
+
+def make_dino(folder):
+    import timm
+
+    path = folder / "vit_small_patch14_dinov2.safetensors"
+    if not path.exists():
+        torch.manual_seed(0)
+        save_file(timm.create_model("vit_small_patch14_dinov2", num_classes=0, dynamic_img_size=True).state_dict(), path)
+    return DinoFeatures(path)
+
+
+def answers(judge, batch):
+    return judge.image_features(batch.images) if isinstance(judge, DinoFeatures) else judge.score(batch)
+
+
+@pytest.mark.parametrize("make", [make_clip, make_reward, make_dino])
+def test_half_precision_runs_and_is_near(make, tmp_path, monkeypatch):
+    """On a GPU these networks run in float16; here the CPU does."""
+    monkeypatch.setattr(clip_tower, "_LOADED", {})
+    batch = Batch(images(4, 60, 50), "a cat on a mat")
+    full = answers(make(tmp_path), batch)
+    clip_tower._LOADED.clear()
+    monkeypatch.setattr(mm, "should_use_fp16", lambda *args, **kwargs: True)
+    judge = make(tmp_path)
+    model = judge.tower.model if isinstance(judge, ClipScore) else judge.model
+    half = answers(judge, batch)
+    assert {parameter.dtype for parameter in model.network.parameters()} == {torch.float16}
+    assert half.dtype == torch.float32 and 0 < (half - full).abs().max() < 0.03
+
+
+def test_comfyui_sees_the_network_and_can_take_it_away():
+    model = ManagedModel(torch.nn.Linear(2, 2))
+    rows = torch.ones(3, 2)
+    first = model.run(lambda network, rows: network(rows), rows)
+    assert any(loaded.model is model.patcher for loaded in mm.current_loaded_models)
+    mm.unload_all_models()
+    assert not any(loaded.model is model.patcher for loaded in mm.current_loaded_models)
+    assert torch.equal(model.run(lambda network, rows: network(rows), rows), first)
+    assert not any(parameter.requires_grad for parameter in model.network.parameters()) and not model.network.training
+
+
+def test_an_error_of_the_network_is_not_taken_for_missing_memory():
+    model = ManagedModel(torch.nn.Linear(2, 2))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        model.run(lambda network, rows: network(rows), torch.ones(4, 3))
