@@ -25,14 +25,19 @@ class Judge:
     def names(self) -> list[str]:
         return [member.name for member in self.members]
 
+    @property
+    def needs_previews(self) -> bool:
+        """Whether a verifier compares images with earlier predictions of them."""
+        return any(getattr(v, "needs_previews", False) for v in (*self.members, *([self.held_out] if self.held_out else [])))
+
     def notes(self) -> list[str]:
         """What the user should know before trusting the scores."""
         everyone = [*self.members, *([self.held_out] if self.held_out else [])]
         return [f"{v.name}: {note}" for v in everyone for note in (v.notes(self.prompt) if hasattr(v, "notes") else ())]
 
-    def __call__(self, images: torch.Tensor, ids=()) -> list[tuple[float, ...]]:
-        """images [B, ...] of these outcomes -> one tuple per image, a score per member."""
-        batch = Batch(images[..., :3].float(), self.prompt)
+    def __call__(self, images: torch.Tensor, ids=(), previews: torch.Tensor | None = None) -> list[tuple[float, ...]]:
+        """images [B, ...] of these outcomes, and their early predictions where verifiers need them -> one tuple per image, a score per member."""
+        batch = Batch(images[..., :3].float(), self.prompt, None if previews is None else previews[..., :3].float())
         rows = list(zip(*(self._score(member, batch) for member in self.members)))
         if self.held_out:
             self.witness.update(zip(ids, self._score(self.held_out, batch)))

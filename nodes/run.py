@@ -116,8 +116,11 @@ class _Search:
         self.comparison = judge.comparison if judge else Comparison()
         if wishes.stop_at_score and judge and len(judge.members) > 1 and self.comparison.method != "weighted sum":
             raise ValueError(f"stop_at_score needs one verifier or a weighted sum; by {self.comparison.method} a score only says how candidates compare. Set it to 0.")
+        if judge and judge.needs_previews and getattr(settings, "reinjects", False) and not isinstance(settings, Replay):
+            raise ValueError(f"A self-supervised verifier follows one sample from flow time 0.4 to its end, but {settings.name} judges unfinished ones. Use random or zero-order search.")
         parts = dict(ledger=ledger, decode=decode, on_evaluation=lambda: live.advance(ledger.nfe))
-        self.evaluator = Evaluator(guider, solver, schedule, sample, rows=rows, judge=judge, keep_images=wishes.keep_top, preview=getattr(settings, "preview", EXTRA), **parts)
+        self.evaluator = Evaluator(guider, solver, schedule, sample, rows=rows, judge=judge, keep_images=wishes.keep_top, preview=getattr(settings, "preview", EXTRA),
+                                   early=bool(judge and judge.needs_previews and not isinstance(settings, Replay)), **parts)
         whole = self.evaluator.cost(fresh(0), None)
         budget = wishes.budget_nfe or wishes.candidates * whole
         # batched arithmetic differs visibly from a lone run's on GPUs
@@ -152,7 +155,7 @@ class _Search:
         if again:
             last = replay(self.renderer, recipe.pieces)
             kept[0], images[0] = self.renderer.shelf[last], self.renderer.image(last)
-        if self.judge and (again or not scores):
+        if self.judge and (again or not scores) and not self.judge.needs_previews:
             scores = self.judge(images[0], top[:1])[0]
         witness = self.judge.witness if self.judge else {}
         return _FoundOne(result, self.limits, recipe, kept, images, scores, witness, search_nfe, self.ledger.nfe - before - search_nfe)

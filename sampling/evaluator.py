@@ -23,6 +23,7 @@ from .schedule import Schedule
 from .shelf import Kept, Shelf
 from .solvers import Solver, Trace, count_evaluations
 
+EARLY = 0.4  # flow time of the clean prediction that self-supervised verifiers compare with the sample (paper, section 3)
 WAVE_SECONDS = 30.0  # sampling time before what is there gets decoded and scored
 
 
@@ -47,17 +48,17 @@ class Job:
 class Evaluator:
     """Runs rollouts for one sample of the user's batch with any guider, solver and schedule, and scores them.
 
-    guider: the user's, with this sample's conditioning (`samples.guider_of`). judge: (images [B, ...], outcome ids) -> a list of
-    score tuples, or None to score nothing (replay). decode: latents -> images. rows: how many samples at once. Everything is counted in `ledger`.
+    guider: the user's, with this sample's conditioning (`samples.guider_of`). judge: (images [B, ...], outcome ids, early previews or
+    None) -> a list of score tuples, or None to score nothing (replay). decode: latents -> images. rows: how many samples at once. Everything is counted in `ledger`.
     """
 
     def __init__(self, guider, solver: Solver, schedule: Schedule, sample: Sample, ledger: Ledger, rows: int = 1, decode=None, judge=None,
-                 preview: str = EXTRA, keep_images: int = 1, on_evaluation=lambda: None):
+                 preview: str = EXTRA, early: bool = False, keep_images: int = 1, on_evaluation=lambda: None):
         self.guider, self.solver, self.schedule, self.sample, self.ledger = guider, solver, schedule, sample, ledger
         self.watched = ledger.watch(guider, on_evaluation)
         self.model_sampling = guider.model_patcher.get_model_object("model_sampling")
         self.batch = BatchSize(rows if solver.batches else 1)
-        self.decode, self.judge, self.preview = decode, judge, preview
+        self.decode, self.judge, self.preview, self.early = decode, judge, preview, early
         self.shelf = Shelf(keep_images)
         self.jobs: dict[int, Job] = {}
         self._costs: dict = {}
@@ -160,9 +161,10 @@ class Evaluator:
             options, mask = extra_args["model_options"], extra_args.get("denoise_mask")
             if self.solver.random_inpaint and mask is not None:
                 model.noise = torch.cat([_inpaint_noise(x[i:i + 1], job.root.seed) for i, job in enumerate(jobs)])
-            trace = Trace(model, x, sigmas[0], options, known)
+            trace = Trace(model, x, sigmas[0], options, known, self._early_sigma() if self.early and first.rollout.finished else None)
             stop = sigmas[-1].clone()  # uni_pc writes into its sigmas
             x = self.solver.run(trace, x, sigmas, [job.seed for job in jobs], options, mask, callback, disable)
+            x0s["early"] = trace.seen
             if not first.rollout.finished:
                 states["x"] = x
                 if self._pays_preview(first.rollout):
@@ -183,12 +185,19 @@ class Evaluator:
         if first.rollout.finished:
             out = out.to(mm.intermediate_device())
             denoised = out if x0 is None else process_out(x0)
-            kept = [Kept(latent=out[i:i + 1].clone(), denoised=denoised[i:i + 1].clone()) for i in range(rows)]
+            early = None if x0s["early"] is None else process_out(x0s["early"].float().cpu())
+            kept = [Kept(latent=out[i:i + 1].clone(), denoised=denoised[i:i + 1].clone(), early=None if early is None else early[i:i + 1]) for i in range(rows)]
         else:
             state = states["x"].cpu()
             kept = [Kept(state=state[i:i + 1].clone(), x0=x0[i:i + 1].clone()) for i in range(rows)]
         for job, one in zip(jobs, kept):
             self.shelf.put(job.id, one)
+
+    def _early_sigma(self) -> float:
+        """The level of the schedule nearest to flow time 0.4."""
+        if self.schedule.times is None:
+            raise ValueError("A self-supervised verifier needs a model whose noise levels are known; this one's are not.")
+        return float(self.schedule.sigmas[int((self.schedule.times[:-1] - EARLY).abs().argmin())])
 
     def _stop_sigma(self, job: Job) -> float:
         return self.jobs[job.rollout.parent].sigmas[-1]
@@ -203,12 +212,13 @@ class Evaluator:
         mm.throw_exception_if_processing_interrupted()
         with self.ledger.clock("decoding"):
             images = self.decode(torch.cat([self._shown(one) for one in kept]))
-            self.ledger.decodes += len(jobs)
+            early = self.decode(torch.cat([one.early for one in kept])) if self.early else None
+            self.ledger.decodes += len(jobs) * (2 if self.early else 1)
         for job, one, image in zip(jobs, kept, images):
             if job.rollout.finished:
-                one.image = image[None].clone()
+                one.image, one.early = image[None].clone(), None
         with self.ledger.clock("verifying"):
-            scores = self.judge(images, [job.id for job in jobs])
+            scores = self.judge(images, [job.id for job in jobs], early)
         return {job.id: tuple(row) for job, row in zip(jobs, scores)}
 
     def _shown(self, kept: Kept) -> torch.Tensor:

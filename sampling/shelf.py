@@ -11,12 +11,13 @@ CAP = 2**30  # bytes of latents
 @dataclass
 class Kept:
     """All on the CPU, [1, ...]. state, x0: an unfinished sample and its x-prediction, in model space. latent, denoised: the two
-    outputs of a finished one, as stock nodes give them. image: the decoded sample."""
+    outputs of a finished one, as stock nodes give them. early: its clean prediction at flow time 0.4, until it is judged. image: the decoded sample."""
 
     state: torch.Tensor | None = None
     x0: torch.Tensor | None = None
     latent: torch.Tensor | None = None
     denoised: torch.Tensor | None = None
+    early: torch.Tensor | None = None
     image: torch.Tensor | None = None
 
     def size(self) -> int:

@@ -84,10 +84,12 @@ class Trace:
     """The model as a solver sees it. When a preview already paid for the first evaluation, its answer is given back without asking the model again.
 
     x, sigma: where the solver starts; model_options: what it was handed; known: the denoised at (x, sigma), or None.
+    watch: a noise level of the schedule; `seen` is the denoised when the solver first came there.
     """
 
-    def __init__(self, model, x, sigma, model_options, known=None):
+    def __init__(self, model, x, sigma, model_options, known=None, watch: float | None = None):
         self._model, self._x, self._sigma, self._options, self._known = model, x, float(sigma), model_options, known
+        self._watch, self.seen = watch, None
         self.evaluations = 0  # those that reached the model
 
     def __getattr__(self, name):  # solvers reach through to model_sampling, noise and latent_image
@@ -100,7 +102,10 @@ class Trace:
             return known
         self.evaluations += 1
         # a list of seeds is for the noise sampler only
-        return self._model(x, sigma, model_options=model_options, seed=seed[0] if isinstance(seed, list) else seed, **kwargs)
+        denoised = self._model(x, sigma, model_options=model_options, seed=seed[0] if isinstance(seed, list) else seed, **kwargs)
+        if self._watch is not None and self.seen is None and abs(float(sigma.flatten()[0]) - self._watch) <= 1e-5 * self._watch:
+            self.seen = denoised
+        return denoised
 
 
 class _Nothing:

@@ -1,5 +1,7 @@
 """The evaluator beyond whole runs: pieces, counting, memory, videos."""
 import comfy.model_management as mm
+import comfy.sample
+import comfy.samplers
 import pytest
 import torch
 from closed_form import FAMILIES, PixelVAE, TargetVerifier, cond, make_model, one_hot, uncond
@@ -7,7 +9,7 @@ from graphs import Graph, evaluated, half_mask, some_latent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from noisesearch.sampling import evaluator as evaluator_module
-from noisesearch.search.algorithms import RandomSearch, ZeroOrder
+from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
 from noisesearch.search.algorithms.base import fresh
 from noisesearch.search.algorithms.base import BudgetTooSmall
 from noisesearch.search.noise import NoiseRecipe
@@ -156,3 +158,42 @@ def test_the_users_guider_model_and_latent_are_left_as_they_were():
     assert (str(graph.model.wrappers), str(graph.model.model_options)) == (wrappers, options)
     assert guider.original_conds is conds and guider.model_patcher is graph.model and not hasattr(guider, "inner_model")
     assert torch.equal(graph.latent["samples"], before) and set(graph.latent) == {"samples", "noise_mask"}
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "uni_pc"])
+@torch.inference_mode()
+def test_early_predictions_reach_the_verifier_at_no_cost(sampler):
+    """What a self-supervised verifier compares: the clean prediction nearest to flow time 0.4 on the way to the very same sample."""
+    graph, vae, given = Graph.mixture("EPS", sampler_name=sampler, steps=10), PixelVAE(), []
+
+    class Watcher(TargetVerifier):
+        needs_previews = True
+
+        def score(self, batch):
+            given.append(batch.previews)
+            return super().score(batch)
+
+    found = graph.search(RandomSearch(), verifier=Watcher(vae.decode(some_latent(seed=1))[0]), vae=vae, candidates=3, batch_size=3)
+    assert found.report["totals"]["nfe"] == found.report["images"][0]["budget_nfe"]
+    levels = graph.evaluator().schedule
+    level = float(levels.sigmas[int((levels.times[:-1] - 0.4).abs().argmin())])
+    seen = []
+    for i in range(3):
+        noise = comfy.sample.prepare_noise(graph.latent["samples"], 11 + i)
+
+        def watching(model, x, sigmas, extra_args=None, callback=None, disable=None):
+            class Model:
+                inner_model = model.inner_model
+
+                def __call__(self, x, sigma, **kwargs):
+                    denoised = model(x, sigma, **kwargs)
+                    if abs(float(sigma[0]) - level) < 1e-4 * level and len(seen) == i:  # noqa: B023
+                        seen.append(vae.decode(graph.model.model.process_latent_out(denoised)))
+                    return denoised
+
+            return graph.sampler.sampler_function(Model(), x, sigmas, extra_args=extra_args, callback=callback, disable=disable)
+
+        graph.guider.sample(noise, graph.latent["samples"], comfy.samplers.KSAMPLER(watching), graph.sigmas, seed=11 + i, disable_pbar=True)
+    torch.testing.assert_close(given[0], torch.cat(seen), atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="self-supervised"):
+        graph.search(SearchOverPaths(2), verifier=Watcher(torch.zeros(8, 8, 3)), budget_nfe=300)
