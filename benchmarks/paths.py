@@ -97,7 +97,7 @@ def compare(world, problems):
 
 def tune(world, problems):
     """Settings of search over paths at the middle budget, best judged score first."""
-    grid = itertools.product((0.85, 0.75, 0.6, 0.45), (0.1, 0.2), (0.15, 0.25, 0.4), (0, 3))
+    grid = itertools.product((0.85, 0.7, 0.5), (0.1, 0.2), (0.2, 0.35), (0, 3))
     lines = []
     for start, forward, net, steps in [*grid, (*PRESETS["paper"][:2], PRESETS["paper"][2] - PRESETS["paper"][1], 4)]:
         settings = SearchOverPaths(2, 0, start, forward, forward + net, steps)
@@ -119,7 +119,7 @@ def line(world, label, row):
     else:
         columns += ["{:.0%} ({:.0%} to {:.0%})".format(*share(row.verdicts))]
     if world.name == "digits":
-        columns += ["{:.2f}".format(recall(world, row)), "{:.1f}".format(frechet(world, row))]
+        columns += [f"{recall(world, row):.2f}", f"{frechet(world, row):.1f}"]
     if world.name == "scenes":
         of_prompt = defaultdict(list)
         for prompt, image in zip(row.problems, row.winners):
