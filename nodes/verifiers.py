@@ -29,6 +29,7 @@ from ..verifiers.frechet import FrechetOracle, load_statistics, statistics_of
 from ..verifiers.imagenet import ImageNetClassifier
 from ..verifiers.reference import ReferenceSimilarity
 from ..verifiers.sanity import Gated
+from ..verifiers.self_supervised import SelfSupervised
 from ..verifiers.text_match import TextMatch
 from ..verifiers.zero_shot import TEMPLATES, ZeroShotClassifier
 from .sockets import VerifierType
@@ -290,6 +291,24 @@ class NoiseSearchReferenceSimilarity(io.ComfyNode):
         return io.NodeOutput(ReferenceSimilarity(features, reference))
 
 
+class NoiseSearchSelfSupervised(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchSelfSupervised",
+            display_name="Self-Supervised Verifier",
+            category="NoiseSearch/verifiers",
+            description="A judge without a prompt: how much of an image was already decided early in its sampling.",
+            search_aliases=["ssl", "dino ssl", "clip ssl", "consistency of the sample"],
+            inputs=[FeaturesType.Input("features", tooltip="The network that compares the sample with its early prediction: Load Image Features.")],
+            outputs=[VerifierType.Output(display_name="verifier")],
+        )
+
+    @classmethod
+    def execute(cls, features):
+        return io.NodeOutput(SelfSupervised(features))
+
+
 class NoiseSearchFeatureStatistics(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -382,6 +401,7 @@ NODES = [
     NoiseSearchImageNetClassifier,
     NoiseSearchLoadFeatures,
     NoiseSearchReferenceSimilarity,
+    NoiseSearchSelfSupervised,
     NoiseSearchFeatureStatistics,
     NoiseSearchLoadFeatureStatistics,
     NoiseSearchFidOracle,

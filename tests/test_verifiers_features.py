@@ -150,7 +150,7 @@ def test_a_photo_is_most_like_its_own_damaged_copy(lite0):
         assert max(scores, key=scores.get) == name, scores
 
 
-def test_the_last_answer_is_remembered_for_that_tensor_only():
+def test_an_answer_is_remembered_for_that_tensor_only():
     asked = []
     remembered = Remembered(lambda tensor: asked.append(tensor) or tensor.sum())
     one, other = torch.ones(2), torch.ones(2)

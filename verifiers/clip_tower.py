@@ -24,15 +24,16 @@ class ClipTower:
     def __init__(self, network, tokenizer, preprocess, context, device="auto"):
         self.model = ManagedModel(network, device, half=True)
         self.tokenizer, self.preprocess, self.context = tokenizer, preprocess, context
-        self._texts, self._images = {}, None
+        self._texts, self._images = {}, []
 
     def image_features(self, images, preprocess=None):
         """[B, H, W, 3] in [0, 1] -> float32 [B, D] of length 1. The same tensor asked for again costs nothing."""
         preprocess = preprocess or self.preprocess
-        if self._images is not None and self._images[0]() is images and self._images[1] == preprocess:
-            return self._images[2]
+        for known, used, features in self._images:
+            if known() is images and used == preprocess:
+                return features
         features = self.model.run(lambda network, rows: network.encode_image(rows, normalize=True).float(), preprocess(images))
-        self._images = (weakref.ref(images), preprocess, features)
+        self._images = [(weakref.ref(images), preprocess, features), *self._images[:1]]  # images and their previews
         return features
 
     def text_features(self, texts):

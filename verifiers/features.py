@@ -14,15 +14,18 @@ DINOS = (
 
 
 class Remembered:
-    """A function of one tensor that remembers its last answer, for verifiers that ask for the same images."""
+    """A function of one tensor that remembers its last two answers (images and their previews), for verifiers that ask for the same images."""
 
     def __init__(self, function):
-        self.function, self._last = function, None
+        self.function, self._last = function, []
 
     def __call__(self, tensor):
-        if self._last is None or self._last[0]() is not tensor:
-            self._last = weakref.ref(tensor), self.function(tensor)
-        return self._last[1]
+        for known, answer in self._last:
+            if known() is tensor:
+                return answer
+        answer = self.function(tensor)
+        self._last = [(weakref.ref(tensor), answer), *self._last[:1]]
+        return answer
 
 
 class DinoFeatures:
