@@ -25,11 +25,12 @@ class Kept:
 
 
 class Shelf:
-    """{outcome id: Kept}. Images stay for the best few only; latents of the worst go first when the cap is reached."""
+    """{outcome id: Kept}. Images stay for the best few only. When the cap is reached, the oldest unfinished samples go first, then the worst finished ones."""
 
     def __init__(self, images: int, cap: int = CAP):
         self.images, self.cap = images, cap
         self.kept: dict[int, Kept] = {}
+        self.total = 0
 
     def __getitem__(self, id: int) -> Kept:
         if id not in self.kept:
@@ -38,15 +39,20 @@ class Shelf:
 
     def put(self, id: int, kept: Kept) -> None:
         self.kept[id] = kept
+        self.total += kept.size()
+        if kept.state is not None:
+            self._drop(other for other in list(self.kept) if other != id and self.kept[other].state is not None)
 
     def rank(self, best: list[int]) -> None:
         """`best`: the finished outcomes, best first."""
-        for id in best[self.images:]:
-            if id in self.kept:
-                self.kept[id].image = None
-        total = sum(kept.size() for kept in self.kept.values())
-        for id in reversed(best[self.images:]):
-            if total <= self.cap:
+        rest = [id for id in best[self.images:] if id in self.kept]
+        for id in rest:
+            self.kept[id].image = None
+        self._drop(reversed(rest))
+
+    def _drop(self, ids) -> None:
+        """Forget these, in this order, until the cap is kept."""
+        for id in ids:
+            if self.total <= self.cap:
                 return
-            if id in self.kept:
-                total -= self.kept.pop(id).size()
+            self.total -= self.kept.pop(id).size()

@@ -12,7 +12,7 @@ from .base import Best, BudgetTooSmall, Search, Terms
 EXTRA, FREE = "extra evaluation", "free"
 PREVIEWS = (EXTRA, FREE)
 # (start, forward, backward) in flow time. The paper prints no values; `paper` is what a re-implementation says it took over from its authors.
-PRESETS = {"local": (0.75, 0.10, 0.35), "paper": (0.12, 0.78, 0.81)}
+PRESETS = {"local": (0.75, 0.20, 0.45), "paper": (0.12, 0.78, 0.81)}
 END = 1e-6  # flow times below this are the end of the schedule
 
 
