@@ -28,7 +28,8 @@ OPTIONAL = {  # module: package, which an extra of pyproject.toml must name
     "rapidocr": "rapidocr",
     "timm": "timm",
 }
-INSIDE_FUNCTIONS = HEAVY | set(OPTIONAL)
+BRING_THEIR_OWN = {"ImageReward"}  # whoever has it may use it; no extra names it, for its pins break other packages
+INSIDE_FUNCTIONS = HEAVY | set(OPTIONAL) | BRING_THEIR_OWN
 OURS = set(ROOMS) - {"__init__"} | {"noisesearch"}
 
 

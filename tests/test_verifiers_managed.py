@@ -11,6 +11,7 @@ from verifier_helpers import images, write_clip_folder
 
 from noisesearch.verifiers import clip_tower
 from noisesearch.verifiers.base import Batch
+from noisesearch.verifiers.catalogue import load_verifier
 from noisesearch.verifiers.clip_score import ClipScore
 from noisesearch.verifiers.clip_tower import load_tower
 from noisesearch.verifiers.features import DinoFeatures
@@ -75,3 +76,24 @@ def test_an_error_of_the_network_is_not_taken_for_missing_memory():
     model = ManagedModel(torch.nn.Linear(2, 2))
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         model.run(lambda network, rows: network(rows), torch.ones(4, 3))
+
+
+DEMO = [("digit classifier (demo)", "digit three"), ("scene attributes (demo)", "a red circle left of a blue star on a grey background")]
+
+
+@pytest.mark.parametrize("scorer, prompt", DEMO, ids=["digits", "scenes"])
+def test_the_demos_verifiers_run_where_they_are_told(scorer, prompt, monkeypatch):
+    monkeypatch.setattr(mm, "text_encoder_device", lambda: torch.device("cuda", 0))  # as with a GPU
+    auto, cpu = (load_verifier(scorer, device=device).classify.managed.patcher for device in ("auto", "cpu"))
+    assert (auto.load_device, cpu.load_device) == (torch.device("cuda", 0), torch.device("cpu"))
+    assert load_verifier(scorer, device="cpu").score(Batch(images(2), prompt)).isfinite().all()
+
+
+@pytest.mark.parametrize("scorer, prompt", DEMO, ids=["digits", "scenes"])
+@pytest.mark.parametrize("rule", ["mean", "min"])
+def test_the_demos_verifiers_judge_videos_by_their_frames(scorer, prompt, rule):
+    judge = load_verifier(scorer, frames=3, over_frames=rule)
+    videos = images(10).unflatten(0, (2, 5))
+    frames = torch.stack([judge.score(Batch(video[[0, 2, 4]], prompt)) for video in videos])
+    expected = frames.mean(1) if rule == "mean" else frames.amin(1)
+    assert torch.allclose(judge.score(Batch(videos, prompt)), expected, atol=1e-5) and frames.std() > 1e-3

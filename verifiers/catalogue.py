@@ -14,6 +14,7 @@ from .features import ClassifierFeatures, DinoFeatures
 from .files import CLIPS, VERIFIERS, file_names, find
 from .image_quality import ImageQuality
 from .image_reward import ImageReward
+from .image_reward_package import PackagedImageReward
 from .imagenet import EfficientNetLite0
 from .preference import HumanPreference, PickScore
 
@@ -136,8 +137,9 @@ SCORERS = {
         VERIFIERS, (AESTHETIC_HEAD,), lambda path, device, architecture: Aesthetic(load_clip("The aesthetic score", AUTO, device, files=OPENAI_L14), path)
     ),
     "image quality (BRISQUE)": Scorer(VERIFIERS, (BRISQUE,), lambda path, device, architecture: ImageQuality(path)),
-    "digit classifier (demo)": Scorer(VERIFIERS, (DIGITS,), lambda path, device, architecture: DigitClassifier(path)),
-    "scene attributes (demo)": Scorer(VERIFIERS, (SCENES,), lambda path, device, architecture: SceneAttributes(path)),
+    "ImageReward (package)": Scorer(VERIFIERS, (IMAGE_REWARD,), lambda path, device, architecture: PackagedImageReward(path, device)),
+    "digit classifier (demo)": Scorer(VERIFIERS, (DIGITS,), lambda path, device, architecture: DigitClassifier(path, device)),
+    "scene attributes (demo)": Scorer(VERIFIERS, (SCENES,), lambda path, device, architecture: SceneAttributes(path, device)),
 }
 
 FEATURES = {

@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 
 from .base import ImageVerifier
-from .files import load_strict, load_weights
+from .files import load_named, load_strict
 from .managed import ManagedModel
 from .preprocess import Preprocess
 
 MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of the reward over the authors' data
 TOKENS = 35
+PUBLISHED = ("blip.visual_encoder.pos_embed", "blip.text_encoder.embeddings.word_embeddings.weight", "mlp.layers.0.weight")  # of the names in its file
 _VOCABULARY = Path(__file__).resolve().parent.parent / "models" / "verifiers" / "bert_vocab.txt"
 _VISION_PARTS = {"norm1": "layer_norm1", "norm2": "layer_norm2", "attn.qkv": "self_attn.qkv", "attn.proj": "self_attn.projection"}
 _VISION_PARTS |= {"mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}
@@ -73,10 +74,7 @@ def load_network(path):
     from transformers.models.blip.modeling_blip import BlipVisionModel
     from transformers.models.blip.modeling_blip_text import BlipTextModel
 
-    state = load_weights(path)
-    for name in ("blip.visual_encoder.pos_embed", "blip.text_encoder.embeddings.word_embeddings.weight", "mlp.layers.0.weight"):
-        if name not in state:
-            raise ValueError(f"{Path(path).name} does not hold ImageReward as published (ImageReward.pt): it lacks {name}.")
+    state = load_named(path, PUBLISHED, "ImageReward as published (ImageReward.pt)")
     patches, width = state["blip.visual_encoder.pos_embed"].shape[1:]
     patch = state["blip.visual_encoder.patch_embed.proj.weight"].shape[-1]
     vision = BlipVisionConfig(

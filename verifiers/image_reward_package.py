@@ -1,0 +1,60 @@
+"""ImageReward as the package `image-reward` runs it, for those who have a working one and want its very numbers. `image_reward.py` needs no package."""
+import warnings
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from .files import load_named
+from .image_reward import PUBLISHED, ImageReward, load_tokenizer
+from .managed import ManagedModel
+from .preprocess import to_bytes
+
+CONFIG = "med_config.json"
+
+
+class PackagedImageReward(ImageReward):
+    """The package's own reward, image by image.
+
+    ImportError without a package that imports; FileNotFoundError without med_config.json beside the weights; ValueError for other weights.
+    """
+
+    name = "ImageReward (package)"
+
+    def __init__(self, path, device="auto"):
+        self.model, self.tokenizer = ManagedModel(load_packaged(path), device, row_bytes=128 * 2**20), load_tokenizer()
+
+    def judge(self, batch):
+        def rewards(network, rows):
+            network.device = rows.device  # where the package sends its inputs
+            return torch.tensor([network.score(batch.prompt, picture(image)) for image in rows.split(1)])
+
+        return self.model.run(rewards, batch.images)
+
+
+def picture(image):
+    """[1, H, W, 3] in [0, 1] as ComfyUI would save it."""
+    return Image.fromarray(to_bytes(image)[0].movedim(0, -1).to(torch.uint8).numpy())
+
+
+def load_packaged(path):
+    """The package's network. Its loader ignores weights that do not fit and may open any pickle, so the file is looked at first."""
+    package = require_image_reward()
+    load_named(path, PUBLISHED, "ImageReward as published (ImageReward.pt)")
+    config = Path(path).with_name(CONFIG)
+    if not config.is_file():
+        raise FileNotFoundError(f"The package image-reward needs {CONFIG} beside {Path(path).name}, else it would download it. Take it from the same page (zai-org/ImageReward).")
+    return package.load(str(path), device="cpu", med_config=str(config))
+
+
+def require_image_reward():
+    """The package, or an ImportError that says what to do instead."""
+    try:
+        with warnings.catch_warnings():  # its import would silence all warnings of the process
+            import ImageReward
+    except Exception as error:  # with newer transformers it fails in other ways than by ImportError, too
+        raise ImportError(
+            "The scorer \"ImageReward (package)\" needs a working package image-reward, and importing it failed. The scorer \"ImageReward\" reads the same file, gives the same "
+            f"scores and needs no package. ({type(error).__name__}: {error})"
+        ) from error
+    return ImageReward
