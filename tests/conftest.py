@@ -2,6 +2,7 @@
 import os
 from pathlib import Path
 
+import photos
 import pytest
 
 from comfy_server import ComfyServer, base_directory
@@ -35,7 +36,9 @@ def comfyui():
 def server(tmp_path_factory):
     """A running ComfyUI server with the pack, in a base directory of its own; `ComfyServer` says what it can do."""
     folder = tmp_path_factory.mktemp("comfyui")
-    with ComfyServer(COMFYUI, base_directory(folder / "base"), log=folder / "server.log") as running:
+    base = base_directory(folder / "base")
+    photos.fill(base / "input")
+    with ComfyServer(COMFYUI, base, log=folder / "server.log") as running:
         yield running
 
 
