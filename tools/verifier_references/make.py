@@ -4,12 +4,11 @@
     python tools/verifier_references/make.py --test-transformers4      runs the tests of ImageReward on transformers 4
     python tools/verifier_references/make.py --test-ocr                runs the tests of the text match with rapidocr
 
-Needs `uv`. Nothing of this is installed where the pack runs: packages go to .cache/references/<name>, in front of this Python's own.
+Nothing of this is installed where the pack runs: packages go to .cache/references/<name>, in front of this Python's own.
 """
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,8 +30,9 @@ def environment(name):
     """The environment variables that put the packages in front."""
     folder = ROOT / ".cache" / "references" / name
     if not folder.exists():
-        uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-        subprocess.run([uv, "pip", "install", "-q", "--no-deps", "--python", sys.executable, "--target", folder, *PACKAGES[name]], check=True)
+        unfinished = folder.with_suffix(".part")
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--upgrade", "--target", unfinished, *PACKAGES[name]], check=True)
+        unfinished.replace(folder)
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT / "tests")])}
 
 
