@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 import torch
 from _mixture import Mixture
-from _trials import ROOT, World, diversity, mean, share
+from _populations import real_digits
+from _trials import World, diversity, mean, share
 
 from noisesearch.demo.worlds import held_out_prompts
 from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
 from noisesearch.search.algorithms.base import BudgetTooSmall
 from noisesearch.search.algorithms.paths import PRESETS
-from noisesearch.verifiers.frechet import FrechetOracle, statistics_of
 
 BUDGETS = (4, 8, 16)  # in complete samples
 COSINE = 0.7
@@ -119,7 +119,7 @@ def line(world, label, row):
     else:
         columns += ["{:.0%} ({:.0%} to {:.0%})".format(*share(row.verdicts))]
     if world.name == "digits":
-        columns += [f"{recall(world, row):.2f}", f"{frechet(world, row):.1f}"]
+        columns += [f"{real_digits().recall(row.winners):.2f}", f"{real_digits().frechet(row.winners):.1f}"]
     if world.name == "scenes":
         of_prompt = defaultdict(list)
         for prompt, image in zip(row.problems, row.winners):
@@ -133,53 +133,6 @@ def modes(world, row):
     counts = torch.tensor(list(Counter(world.modes(row.winners)).values()), dtype=torch.float64)
     p = counts / counts.sum()
     return float(torch.exp(-(p * p.log()).sum()))
-
-
-# -- digits: the winners as a population, against real digits --------------------------------------------------------
-
-
-def features(world, images):
-    """The last hidden layer of the independent judge [N, D], made 16-dimensional by the principal axes of real digits."""
-    seen = []
-    handle = world.judge.classify.managed.network.net.head.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].float()))
-    try:
-        world.judge.classify(images)
-    finally:
-        handle.remove()
-    return torch.cat(seen).double()
-
-
-def real_digits(world, cache={}):  # noqa: B006  (one set for all rows)
-    if not cache:
-        from demo_training import digits
-
-        archive = ROOT / ".cache" / "demo" / digits.ARCHIVE
-        if not archive.is_file():
-            raise SystemExit("The real digits are missing: run `python tools/train_demo.py data` first.")
-        images, classes = digits.read(archive)
-        chosen = torch.cat([torch.from_numpy((classes == c).nonzero()[0][::5]) for c in range(10)])
-        pixels = torch.from_numpy(images)[chosen].float().div(255)[..., None].expand(-1, -1, -1, 3).repeat_interleave(2, 1).repeat_interleave(2, 2)
-        raw = features(world, pixels)
-        centre, axes = raw.mean(0), torch.linalg.svd(raw - raw.mean(0), full_matrices=False).Vh[:16].T
-        cache.update(centre=centre, axes=axes, points=(raw - centre) @ axes)
-    return cache
-
-
-def projected(world, row):
-    real = real_digits(world)
-    return (features(world, torch.stack(row.winners)) - real["centre"]) @ real["axes"], real["points"]
-
-
-def frechet(world, row):
-    points, real = projected(world, row)
-    return float(FrechetOracle(None, statistics_of(real)).distance(points))
-
-
-def recall(world, row, k=3):
-    """Share of real digits that lie within the k-th nearest-neighbour radius of some winner (Kynkäänniemi et al. 2019)."""
-    points, real = projected(world, row)
-    radius = torch.cdist(points, points).kthvalue(k + 1, dim=1).values
-    return float((torch.cdist(real, points) <= radius).any(1).double().mean())
 
 
 if __name__ == "__main__":
