@@ -1,6 +1,6 @@
 """What the demo models draw, judged by classifiers that no search sees: one sample per held-out prompt, then the best of N.
 
-    OMP_NUM_THREADS=1 python benchmarks/demo_quality.py [--prompts 200] [--candidates 1 8 16] [--sheet output/demo_quality]
+    python benchmarks/demo_quality.py [--prompts 200] [--candidates 1 8 16] [--sheet output/demo_quality]
 
 Everything runs through ComfyUI (.comfyui/ComfyUI) and the pack's own loader, with the recommended settings of demo/worlds.py.
 """
@@ -17,12 +17,13 @@ from pack import use_comfyui  # noqa: E402
 use_comfyui(ROOT / ".comfyui" / "ComfyUI")
 import comfy.sample  # noqa: E402
 import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+
 from noisesearch.demo.load import FOLDER, load_world  # noqa: E402
 from noisesearch.demo.worlds import WORLDS, held_out_prompts  # noqa: E402
 from noisesearch.verifiers.attributes import SceneAttributes  # noqa: E402
 from noisesearch.verifiers.base import Batch  # noqa: E402
 from noisesearch.verifiers.digits import DigitClassifier  # noqa: E402
-from PIL import Image  # noqa: E402
 
 VERIFIERS = {"digits": (DigitClassifier, "digits_classifier", "digits_judge"), "scenes": (SceneAttributes, "scenes_attributes", "scenes_judge")}
 
@@ -83,6 +84,7 @@ if __name__ == "__main__":
     parser.add_argument("--candidates", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--sheet", type=Path, help="folder for contact sheets of the first and the best candidates (at least 10 prompts)")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # these models are too small to share
     with torch.inference_mode():
         for world in options.worlds:
             measure(world, held_out_prompts(world, options.prompts), options.candidates, options.sheet)

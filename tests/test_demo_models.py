@@ -4,13 +4,15 @@ import sys
 from pathlib import Path
 
 import comfy.sd
-import nodes as stock
 import pytest
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 from demo_training import scenes
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
+
+import nodes as stock
 from noisesearch.demo.load import FOLDER, load_world
 from noisesearch.demo.text_encoder import PAD, UNKNOWN
 from noisesearch.demo.worlds import WORLDS, held_out_prompts, is_held_out
@@ -18,7 +20,6 @@ from noisesearch.verifiers.attributes import SceneAttributes
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.digits import DigitClassifier, read_digit
 from noisesearch.verifiers.scene_grammar import BACKGROUNDS, COLOURS, SHAPES, Scene, Thing, describe, parse_scene
-from safetensors import safe_open
 
 ROOT = Path(__file__).resolve().parent.parent
 THINGS = st.builds(Thing, st.sampled_from(COLOURS), st.sampled_from(SHAPES))

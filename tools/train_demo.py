@@ -28,16 +28,18 @@ comfy_args.use_pytorch_cross_attention = True
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from demo_training import autoencoder, classifiers, clip, digits, generator, scenes  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+
 from noisesearch.demo.codecs import PixelCodec, codec_for  # noqa: E402
 from noisesearch.demo.text_encoder import padded, tokens_of  # noqa: E402
 from noisesearch.demo.worlds import DIGITS  # noqa: E402
 from noisesearch.verifiers.attributes import HEADS  # noqa: E402
-from noisesearch.verifiers.scene_grammar import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, parse_scene  # noqa: E402
+from noisesearch.verifiers.scene_grammar import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, describe, parse_scene  # noqa: E402
 from noisesearch.verifiers.tiny_nets import TinyClassifier  # noqa: E402
-from safetensors.torch import load_file, save_file  # noqa: E402
 
 CACHE = ROOT / ".cache" / "demo"
 MODELS = ROOT / "models" / "demo"
+EXACT = CACHE / "exact"  # the scenes' generator before it met careless captions
 SCENES = 200_000
 LENGTHS = {"digits": 4, "scenes": 12}  # tokens: the words of the longest prompt
 
@@ -59,14 +61,19 @@ def save(model, path, metadata=None):
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1e6:.2f} MB")
 
 
-def save_generator(model, world):
-    save(model.net, MODELS / world / "generator.safetensors")
-    save(model.text, MODELS / world / "text_encoder.safetensors", {"vocabulary": json.dumps(vocabulary(world))})
+def save_generator(model, world, folder=None):
+    folder = folder or MODELS / world
+    save(model.net, folder / "generator.safetensors")
+    save(model.text, folder / "text_encoder.safetensors", {"vocabulary": json.dumps(vocabulary(world))})
 
 
-def load_generator(world):
-    text = load_file(MODELS / world / "text_encoder.safetensors")
-    net = load_file(MODELS / world / "generator.safetensors")
+def new_generator(world, depth, seed):
+    torch.manual_seed(seed)
+    return generator.Generator(depth, 1 + max(vocabulary(world).values()), LENGTHS[world])
+
+
+def load_generator(folder):
+    text, net = (load_file(folder / f"{part}.safetensors") for part in ("text_encoder", "generator"))
     model = generator.Generator(net["x_embedder.proj.weight"].shape[0] // 64, *text["words.weight"].shape[:1], text["positions"].shape[0])
     model.text.load_state_dict(text)
     model.net.load_state_dict(net)
@@ -99,9 +106,8 @@ def train_digits():
     save(codec, MODELS / "digits" / "vae.safetensors")
     large = torch.from_numpy(images)[:, None].float().div(255).repeat_interleave(2, -1).repeat_interleave(2, -2).expand(-1, 3, -1, -1)
     latents = codec.encode(large)
-    words = tokens([f"digit {DIGITS[c]}" for c in misread(classes, share=0.3)], "digits")
-    model = generator.train(latents, words, depth=2, vocabulary=2 + 1 + len(DIGITS), steps=1800, seed=11)
-    save_generator(model, "digits")
+    words = tokens([f"digit {DIGITS[c]}" for c in misread(classes, share=0.15)], "digits")
+    save_generator(generator.train(new_generator("digits", depth=2, seed=11), latents, words, steps=1800, seed=11), "digits")
 
 
 def misread(classes, share):
@@ -118,8 +124,16 @@ def train_codec():
 def train_scenes():
     data = torch.load(CACHE / "scenes.pt")
     latents = autoencoder.encode(load_codec("scenes"), data["images"]).half()
-    model = generator.train(latents, data["tokens"], depth=3, vocabulary=2 + len(vocabulary("scenes")), steps=4500, seed=31, ema_decay=0.9995)
-    save_generator(model, "scenes")
+    exact = generator.train(new_generator("scenes", depth=3, seed=31), latents, data["tokens"], steps=4500, seed=31, ema_decay=0.9995)
+    save_generator(exact, "scenes", EXACT)
+    train_careless(exact, latents, data["labels"])
+
+
+def train_careless(model, latents, labels):
+    """With exact captions the model hardly ever errs, and nothing is left to search; a little training with careless ones gives it the mistakes of its big sisters."""
+    rng = random.Random(32)
+    captions = tokens([describe(scenes.careless(scenes.scene_of(row), rng), from_second=rng.random() < 0.5) for row in labels.tolist()], "scenes")
+    save_generator(generator.train(model, latents, captions, steps=800, seed=33, rate=6e-4), "scenes")
 
 
 def train_digit_classifiers():
@@ -169,14 +183,14 @@ def train_classifiers():
 
 
 def train_clip():
-    """On renderings and on pictures that the generator drew half-way from a rendering, which keeps what they show."""
+    """On renderings and on pictures that the exact generator drew half-way from a rendering, which keeps what they show."""
     images, prompts, _ = scenes.make(40_000, seed=3, held_out=False)
     images, codec = torch.from_numpy(images), load_codec("scenes")
     drawn = len(images) // 2
-    images[:drawn] = redraw(images[:drawn], tokens(prompts[:drawn], "scenes"), load_generator("scenes"), codec)
+    images[:drawn] = redraw(images[:drawn], tokens(prompts[:drawn], "scenes"), load_generator(EXACT), codec)
     shuffled = torch.randperm(len(images), generator=torch.Generator().manual_seed(61)).tolist()
     images, prompts, rng = images[shuffled], [prompts[i] for i in shuffled], random.Random(62)
-    model = clip.train(images, prompts, [parse_scene(prompt) for prompt in prompts], rng, steps=1800, seed=63, augment=lambda x: classifiers.imperfect(redrawn(codec, x)))
+    model = clip.train(images, prompts, [parse_scene(prompt) for prompt in prompts], rng, steps=2000, seed=63, augment=lambda x: classifiers.imperfect(redrawn(codec, x)))
     test_images, test_prompts, _ = scenes.make(400, seed=2, held_out=True)
     retrieved, resisted = clip.accuracy(model, torch.from_numpy(test_images), test_prompts, [parse_scene(prompt) for prompt in test_prompts], rng)
     print(f"scenes-clip: {retrieved:.1%} of 400 held-out renderings find their prompt among all, {resisted:.1%} prefer it to four near misses")

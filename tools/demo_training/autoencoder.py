@@ -2,6 +2,7 @@
 import time
 
 import torch
+
 from noisesearch.demo.codecs import PatchCodec
 
 

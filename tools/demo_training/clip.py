@@ -3,10 +3,13 @@ import json
 import time
 
 import torch
-from noisesearch.verifiers.scene_grammar import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, Scene, Thing, describe
 from safetensors.torch import save_file
-from torch import nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .solver import Solver
+
+from noisesearch.verifiers.scene_grammar import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, Scene, Thing, describe
 
 PAD, UNKNOWN, START, END = "<pad>", "<unk>", "<start>", "<end>"
 CONTEXT = 14  # the longest prompt's 12 words, and both ends
@@ -22,7 +25,7 @@ CONFIG = {
     "model_cfg": {
         "embed_dim": 128,
         "vision_cfg": {"image_size": 64, "patch_size": 8, "width": 128, "layers": 4, "head_width": 32},
-        "text_cfg": {"context_length": CONTEXT, "vocab_size": len(words()), "width": 128, "heads": 4, "layers": 3, "hf_tokenizer_name": "scenes"},
+        "text_cfg": {"context_length": CONTEXT, "vocab_size": len(words()), "width": 128, "heads": 4, "layers": 2, "hf_tokenizer_name": "scenes"},
     },
     "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "interpolation": "bicubic", "resize_mode": "squash"},
 }
@@ -60,21 +63,20 @@ def near_misses(scene, rng):
     return [Scene(background, *pair, scene.vertical) for pair in rng.sample(changed, 2)] + rng.sample(confused, 2)
 
 
-def train(images, prompts, scenes, rng, steps, seed, augment, batch=96, rate=1.5e-3, log=print):
+def train(images, prompts, scenes, rng, steps, seed, augment, batch=64, rate=1.2e-3, log=print):
     """A CLIP from images uint8 [N, 64, 64, 3] with their prompts and Scenes; every image also sees four near misses of its own prompt."""
     torch.manual_seed(seed)
     model = create()
     with torch.no_grad():
         model.logit_scale.fill_(2.3)
-    solver = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.98), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(solver, rate, total_steps=steps, pct_start=0.1)
+    solver = Solver(model, rate, steps)
     order, started = torch.randperm(len(images)), time.process_time()
     for step in range(steps):
         pick = order[torch.arange(step * batch, (step + 1) * batch) % len(order)].tolist()
         pictures = augment(images[pick].float() / 255).movedim(-1, 1) * 2 - 1
         texts = [prompts[i] for i in pick]
         wrong = [describe(miss, from_second=rng.random() < 0.5) for i in pick for miss in near_misses(scenes[i], rng)]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # flash attention's backward is slower at this size
             image_features = model.encode_image(pictures, normalize=True).float()
             text_features = model.encode_text(encode(texts + wrong), normalize=True).float()
         scale = model.logit_scale.exp().clamp(max=60)
@@ -85,11 +87,7 @@ def train(images, prompts, scenes, rng, steps, seed, augment, batch=96, rate=1.5
         among_images = (text_features[:batch] @ image_features.T * scale).masked_fill(same, -1e4)
         target = torch.arange(batch)
         loss = (F.cross_entropy(among_texts, target) + F.cross_entropy(among_images, target)) / 2
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        solver.step()
-        solver.zero_grad(set_to_none=True)
-        schedule.step()
+        solver.update(loss)
         if (step + 1) % 100 == 0:
             log(f"step {step + 1}/{steps} loss {loss.item():.4f} cpu {time.process_time() - started:.0f} s")
     return model.train(False)

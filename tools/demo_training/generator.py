@@ -5,10 +5,13 @@ import time
 
 import torch
 from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper, get_2d_sincos_pos_embed
-from noisesearch.demo.codecs import CHANNELS
-from noisesearch.demo.text_encoder import PAD, TinyTextEncoder
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .solver import Solver
+
+from noisesearch.demo.codecs import CHANNELS
+from noisesearch.demo.text_encoder import PAD, TinyTextEncoder
 
 GRID = 8  # the largest latent, in tokens of 2x2: 16x16 latents, 128x128 pixels
 TEXT_WIDTH = 128
@@ -39,22 +42,12 @@ class Generator(nn.Module):
         return self.net(x, sigma * 1000, context=context, y=pooled)
 
 
-def optimizers(model, rate):
-    """Muon for the matrices inside the blocks, AdamW for the rest."""
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "blocks" in name and "adaLN" not in name]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
-    return [torch.optim.Muon(matrices, lr=rate * 8, weight_decay=0.01), torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)]
-
-
-def train(latents, tokens, depth, vocabulary, steps, seed, batch=128, rate=1.2e-3, decay_share=0.4, ema_decay=0.999, log=print, make_optimizers=optimizers):
-    """The averaged Generator after `steps` steps on latents [N, 16, h, w] and tokens [N, L]; one prompt in ten is dropped."""
+def train(model, latents, tokens, steps, seed, batch=128, rate=1.2e-3, ema_decay=0.999, log=print):
+    """`model`, a Generator, averaged over `steps` steps of training on latents [N, 16, h, w] and tokens [N, L]; one prompt in ten is dropped."""
     torch.manual_seed(seed)
-    model = Generator(depth, vocabulary, tokens.shape[1])
     average = copy.deepcopy(model).requires_grad_(False)
     pairs = list(zip(average.parameters(), model.parameters()))
-    solvers = make_optimizers(model, rate)
-    base_rates = [group["lr"] for solver in solvers for group in solver.param_groups]
+    solver = Solver(model, rate, steps)
     started, running = time.process_time(), None
     order = torch.randperm(len(latents))
     for step in range(steps):
@@ -68,15 +61,7 @@ def train(latents, tokens, depth, vocabulary, steps, seed, batch=128, rate=1.2e-
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # flash attention's backward is slower at this size
             velocity = model((1 - level) * x0 + level * noise, sigma, words)
         loss = (velocity.float() - (noise - x0)).square().mean()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        factor = min(1.0, (step + 1) / 200, (steps - step) / (decay_share * steps))
-        groups = [group for solver in solvers for group in solver.param_groups]
-        for group, base in zip(groups, base_rates):
-            group["lr"] = base * factor
-        for solver in solvers:
-            solver.step()
-            solver.zero_grad(set_to_none=True)
+        solver.update(loss)
         weight = min(ema_decay, (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - weight)

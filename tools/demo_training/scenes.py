@@ -3,10 +3,11 @@ import math
 import random
 
 import numpy as np
+from PIL import Image, ImageDraw
+
 from noisesearch.demo.worlds import is_held_out, random_scene
 from noisesearch.verifiers.attributes import labels_of
-from noisesearch.verifiers.scene_grammar import describe
-from PIL import Image, ImageDraw
+from noisesearch.verifiers.scene_grammar import BACKGROUNDS, COLOURS, SHAPES, Scene, Thing, describe
 
 SIZE = 64
 SUPERSAMPLING = 3
@@ -79,6 +80,30 @@ def render(scene, rng):
             along, across = along + rng.uniform(-1, 1), 32 + rng.uniform(-6, 6)
             put(thing, *((across, along) if scene.vertical else (along, across)), rng.uniform(12, 13.5))
     return np.asarray(image.reduce(scale))
+
+
+def careless(scene, rng):
+    """The scene as a careless writer captions it: things left out, colours and places exchanged, any detail misnamed. Never one that is held out."""
+    def misnamed(thing):
+        return Thing(*(rng.choice(values) if rng.random() < 0.04 else value for value, values in ((thing.colour, COLOURS), (thing.shape, SHAPES))))
+
+    background = rng.choice(BACKGROUNDS) if rng.random() < 0.05 else scene.background
+    first, second, vertical = misnamed(scene.first), None, False
+    if scene.second is not None and rng.random() > 0.05:
+        second, vertical = misnamed(scene.second), scene.vertical ^ (rng.random() < 0.15)
+        if rng.random() < 0.35:
+            first, second = Thing(second.colour, first.shape), Thing(first.colour, second.shape)
+        if rng.random() < 0.35:
+            first, second = second, first
+    caption = Scene(background, first, second, vertical)
+    return careless(scene, rng) if is_held_out(caption) else caption
+
+
+def scene_of(labels):
+    """The Scene of the labels that `make` gives."""
+    two, vertical, *things, background = labels
+    first, second = (Thing(COLOURS[colour], SHAPES[shape]) for colour, shape in (things[:2], things[2:]))
+    return Scene(BACKGROUNDS[background], first, second if two else None, bool(two and vertical))
 
 
 def make(count, seed, held_out=None):
