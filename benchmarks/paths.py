@@ -85,7 +85,8 @@ def rows_of(world, settings, problems, budgets):
 
 
 def compare(world, problems):
-    methods = {"random": RandomSearch(), **{f"zero-order N={n}": ZeroOrder(n, COSINE) for n in (2, 4, 8)}, **{f"paths N={n}": SearchOverPaths(n) for n in (1, 2, 4)}}
+    methods = {"random": RandomSearch(), **{f"zero-order N={n}": ZeroOrder(n, COSINE) for n in (2, 4, 8)}, **{f"paths N={n}": SearchOverPaths(n) for n in (1, 2, 4)},
+               "paths N=2, 3 steps a round": SearchOverPaths(2, steps=3)}
     lines = [header(world)]
     first = rows_of(world, RandomSearch(), problems, (1,))[1]
     lines.append(line(world, "one sample", first))

@@ -23,7 +23,7 @@ class ZeroOrder:
     """
 
     neighbours: int = 4
-    cosine: float = 0.95
+    cosine: float = 0.7
     pivot: str = KEEP_BEST
     name = "zero-order search"
 
