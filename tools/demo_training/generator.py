@@ -45,6 +45,7 @@ class Generator(nn.Module):
 def train(model, latents, tokens, steps, seed, batch=128, rate=1.2e-3, ema_decay=0.999, log=print):
     """`model`, a Generator, averaged over `steps` steps of training on latents [N, 16, h, w] and tokens [N, L]; one prompt in ten is dropped."""
     torch.manual_seed(seed)
+    model.train().requires_grad_(True)
     average = copy.deepcopy(model).requires_grad_(False)
     pairs = list(zip(average.parameters(), model.parameters()))
     solver = Solver(model, rate, steps)
