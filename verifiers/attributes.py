@@ -26,7 +26,7 @@ class SceneAttributes(ImageVerifier):
     needs_prompt = True
 
     def __init__(self, path, device="auto"):
-        self.classify = ManagedClassifier(path, device)
+        self.classify = ManagedClassifier(path, device, HEADS)
 
     def judge(self, batch):
         return torch.stack([head[:, label] for head, label in self._stated(batch)]).sum(0)

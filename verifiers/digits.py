@@ -23,7 +23,7 @@ class DigitClassifier(ImageVerifier):
     needs_prompt = True
 
     def __init__(self, path, device="auto"):
-        self.classify = ManagedClassifier(path, device)
+        self.classify = ManagedClassifier(path, device, (len(DIGITS),))
 
     def judge(self, batch):
         return self.classify(batch.images)[0][:, read_digit(batch.prompt)]

@@ -1,11 +1,13 @@
 """Small image classifiers with one or several heads. Two unlike architectures, so that a judge does not share a verifier's blind spots."""
 import json
+from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from torch import nn
 from torch.nn import functional as F
 
+from .files import load_strict, load_weights
 from .managed import ManagedModel
 
 
@@ -70,23 +72,37 @@ class TinyClassifier(nn.Module):
         return [logits.log_softmax(-1) for logits in self.net(x).split(self.heads, dim=-1)]
 
 
-def load_classifier(path):
-    """The TinyClassifier of a safetensors file, whose metadata hold its settings; float32, on the CPU."""
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-        if "classifier" not in metadata:
-            raise ValueError(f"{path} is not a classifier of the demo models: it has no 'classifier' entry in its metadata.")
-        state = {name: file.get_tensor(name) for name in file.keys()}
-    model = TinyClassifier(**json.loads(metadata["classifier"]))
-    model.load_state_dict(state)
-    return model.train(False)
+def load_classifier(path, heads=None):
+    """The TinyClassifier of a safetensors file, whose metadata hold its settings; float32, on the CPU.
+
+    ValueError for another file, or when `heads` (the number of classes of each) are given and the file has others.
+    """
+    name = Path(path).name
+    state = load_weights(path)
+    settings = _settings(path)
+    if heads is not None and settings.get("heads") != list(heads):
+        raise ValueError(f"{name} is a classifier for something else: its heads have {settings.get('heads')} classes, {list(heads)} are needed.")
+    try:
+        model = TinyClassifier(**settings)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} has settings that make no classifier of the demo models: {settings} ({error}).") from error
+    return load_strict(model, state, path, "the classifier that its settings describe").train(False)
+
+
+def _settings(path):
+    if Path(path).suffix.lower() in (".safetensors", ".sft"):
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+        if "classifier" in metadata:
+            return json.loads(metadata["classifier"])
+    raise ValueError(f"{Path(path).name} is not a classifier of the demo models: it has no 'classifier' entry in its metadata.")
 
 
 class ManagedClassifier:
     """A TinyClassifier under ComfyUI's memory management."""
 
-    def __init__(self, path, device="auto"):
-        network = load_classifier(path)
+    def __init__(self, path, device="auto", heads=None):
+        network = load_classifier(path, heads)
         self.heads, self.managed = network.heads, ManagedModel(network, device, row_bytes=2**21)
 
     def __call__(self, images):
