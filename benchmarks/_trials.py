@@ -4,7 +4,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +52,7 @@ class Trial:
     verdicts: list[float]
     images: list[torch.Tensor]
     winner: int
+    rows: list[tuple[float, ...]] = field(default_factory=list)  # where several verifiers scored: all their scores
 
     def best_within(self, budget: int) -> int | None:
         """Index of the best finished candidate among those that `budget` NFE pay for."""
@@ -76,31 +77,38 @@ class World:
 
     @torch.inference_mode()
     def search(self, settings, prompt: str, seed: int, verifier=None, steps: int | None = None, **wishes) -> Trial:
-        """One search with the world's own verifier (or another), the judge held out. Unscored starting points are added to the cost of what follows."""
+        """One search with the world's own verifier (or another, or an ensemble), the judge held out. Unscored starting points are added to the cost of what follows."""
         world, model = self.settings, self.model
         guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(*(self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (prompt, "")))
         guider.set_cfg(world.cfg)
         sampler = comfy.samplers.KSampler(model, steps or world.steps, model.load_device, world.sampler, world.scheduler, 1.0, model.model_options)
         verdict = Verdict(self.judge)
-        judged = Ensemble((verifier or self.verifier,), (1.0,), held_out=verdict)
+        several = verifier if isinstance(verifier, Ensemble) else Ensemble((verifier or self.verifier,), (1.0,))
+        judged = replace(several, held_out=verdict)
         latent = {"samples": torch.zeros(1, 16, world.size // 8, world.size // 8)}
         found = search_images(guider, comfy.samplers.sampler_object(world.sampler), sampler.sigmas, latent, seed, settings, judged, self.vae, prompt, Wishes(keep_top=1, **wishes))
         image = found.report["images"][0]
         rows = [c for c in image["candidates"] if c["scores"]]
         rows[0]["nfe"] += sum(c["nfe"] for c in image["candidates"] if not c["scores"])
         return Trial(prompt, seed, [c["nfe"] for c in rows], [c["scores"][0] for c in rows], [c["held_out"] for c in rows], verdict.images,
-                     next(i for i, c in enumerate(rows) if c["id"] == image["winner"]["id"]))
+                     next(i for i, c in enumerate(rows) if c["id"] == image["winner"]["id"]), [tuple(c["scores"]) for c in rows])
 
 
-def mean(values) -> tuple[float, float]:
-    """(mean, half width of its 95 % interval, normal approximation)."""
-    values = torch.as_tensor(list(values), dtype=torch.float64)
+def mean(values, per: int = 1) -> tuple[float, float]:
+    """(mean, half width of its 95 % interval, normal approximation). per: that many values in a row belong to one problem, and count as one."""
+    values = torch.as_tensor(list(values), dtype=torch.float64).view(-1, per).mean(1)
     return float(values.mean()), 1.96 * float(values.std(correction=1)) / math.sqrt(len(values))
 
 
+def percent(values, per: int = 1) -> str:
+    """The share of ones with its 95 % interval as `mean` has it."""
+    middle, about = mean(values, per)
+    return f"{middle:.0%} ± {about:.0%}"
+
+
 def share(values) -> tuple[float, float, float]:
-    """(share of ones, low, high): the Wilson 95 % interval."""
+    """(share of ones, low, high) among independent trials: the Wilson 95 % interval."""
     values = list(values)
     n, p, z = len(values), sum(values) / len(values), 1.96
     centre, spread = (p + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))

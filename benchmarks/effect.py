@@ -12,7 +12,7 @@ import argparse
 import time
 from collections import defaultdict
 
-from _trials import World, diversity, mean, share
+from _trials import World, diversity, mean, percent
 
 from noisesearch.demo.worlds import held_out_prompts
 from noisesearch.search.algorithms import RandomSearch, ZeroOrder
@@ -47,13 +47,13 @@ def measure(world, label, settings, prompts, seeds):
     for count in counts:
         nfe = count * trials[0].nfe[0]
         best = [trial.best_within(nfe) for trial in trials]
-        score, around = mean(trial.scores[b] for trial, b in zip(trials, best))
-        right, low, high = share(trial.verdicts[b] for trial, b in zip(trials, best))
+        score, around = mean((trial.scores[b] for trial, b in zip(trials, best)), seeds)
+        right = percent((trial.verdicts[b] for trial, b in zip(trials, best)), seeds)
         winners = defaultdict(list)
         for trial, b in zip(trials, best):
             winners[trial.prompt].append(trial.images[b])
         spread, about = mean(diversity(images) for images in winners.values())
-        yield f"| {label} | {count} | {nfe} | {score:.3f} ± {around:.3f} | {right:.0%} ({low:.0%} to {high:.0%}) | {spread:.3f} ± {about:.3f} |"
+        yield f"| {label} | {count} | {nfe} | {score:.3f} ± {around:.3f} | {right} | {spread:.3f} ± {about:.3f} |"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from _mixture import Mixture
 from _populations import real_digits
-from _trials import World, diversity, mean, share
+from _trials import World, diversity, mean, percent
 
 from noisesearch.demo.worlds import held_out_prompts
 from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
@@ -27,7 +27,7 @@ from noisesearch.search.algorithms.paths import PRESETS
 
 BUDGETS = (4, 8, 16)  # in complete samples
 COSINE = 0.7
-MIXTURE_PROBLEMS, PROMPTS, SEEDS = 200, {"digits": 100, "scenes": 100}, {"mixture": 2, "digits": 2, "scenes": 2}
+MIXTURE_PROBLEMS, PROMPTS, SEEDS = 400, {"digits": 100, "scenes": 100}, {"mixture": 1, "digits": 2, "scenes": 2}
 
 
 @dataclass
@@ -98,7 +98,7 @@ def compare(world, problems):
 
 def tune(world, problems):
     """Settings of search over paths at the middle budget, best judged score first."""
-    grid = itertools.product((0.85, 0.7, 0.5), (0.1, 0.2), (0.2, 0.35), (0, 3))
+    grid = itertools.product((0.85, 0.75, 0.6, 0.45), (0.1, 0.2), (0.15, 0.25, 0.4), (0, 3))
     lines = []
     for start, forward, net, steps in [*grid, (*PRESETS["paper"][:2], PRESETS["paper"][2] - PRESETS["paper"][1], 4)]:
         settings = SearchOverPaths(2, 0, start, forward, forward + net, steps)
@@ -113,12 +113,13 @@ def header(world):
 
 
 def line(world, label, row):
-    score, about = mean(row.scores)
+    per = SEEDS[world.name]
+    score, about = mean(row.scores, per)
     columns = [f"{score:.4f} ± {about:.4f}"]
     if world.name == "mixture":
-        columns += ["{:.3f} ± {:.3f}".format(*mean(row.verdicts)), f"{modes(world, row):.2f}"]
+        columns += ["{:.3f} ± {:.3f}".format(*mean(row.verdicts, per)), f"{modes(world, row):.2f}"]
     else:
-        columns += ["{:.0%} ({:.0%} to {:.0%})".format(*share(row.verdicts))]
+        columns += [percent(row.verdicts, per)]
     if world.name == "digits":
         columns += [f"{real_digits().recall(row.winners):.2f}", f"{real_digits().frechet(row.winners):.1f}"]
     if world.name == "scenes":
