@@ -1,8 +1,6 @@
 """Candidates outside a search: noises to try by hand, images to judge, recipes to replay."""
 from __future__ import annotations
 
-import math
-
 import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
@@ -12,7 +10,7 @@ from ..search.noise import NoiseRecipe
 from ..search.rollout import Outcome, Recipe, Rollout, recipes_from_json, recipes_to_json
 from ..search.seeds import mix
 from .judging import Judge
-from .noises import RecipeNoise, recipe_of
+from .noises import RecipeNoise, plain_samples, recipe_of
 from .report import clean
 from .sockets import ALIASES, CATEGORY, MAX_SEED, ReportType, VerifierType
 
@@ -28,7 +26,7 @@ class NoiseSearchCandidates(io.ComfyNode):
             inputs=[
                 io.Latent.Input("latent", tooltip="A latent of the size the noises are for."),
                 io.Noise.Input("around", optional=True, tooltip="A noise to look around. Not connected: every candidate is a new noise."),
-                io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate="fixed", tooltip="Seed of the first candidate, or of the directions to look in."),
+                io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip="Seed of the first candidate, or of the directions to look in."),
                 io.Int.Input("count", default=4, min=1, max=256, tooltip="How many noises."),
                 io.Float.Input("similarity", default=0.9, min=-1.0, max=1.0, step=0.01, round=0.001, tooltip="Cosine to the noise looked around: 1 = the same, 0 = unrelated. Only used with `around`."),
             ],
@@ -44,7 +42,8 @@ class NoiseSearchCandidates(io.ComfyNode):
         else:
             centre = recipe_of(around, latent)
             noises = [centre.move(mix(seed, i), similarity) for i in range(count)]
-        index = (latent.get("batch_index") or [0])[0]
+        plain_samples(latent)
+        index = around.recipes[0].index if isinstance(around, RecipeNoise) else (latent.get("batch_index") or [0])[0]
         recipes = [Recipe((Rollout(noise),), index) for noise in noises]
         return io.NodeOutput([RecipeNoise([recipe]) for recipe in recipes], [recipes_to_json([recipe]) for recipe in recipes])
 
@@ -104,8 +103,7 @@ class NoiseSearchScoreImages(io.ComfyNode):
             "verifiers": judge.names, "method": judge.comparison.method if len(judge.names) > 1 else "score", "prompt": judge.prompt, "notes": judge.notes(),
             "held_out": judge.held_out.name if judge.held_out else None, "order": order, "kept": kept,
             "images": [{"index": i, "scores": row, "held_out": judge.witness.get(i)} for i, row in enumerate(scores)]})
-        first = [s if math.isfinite(s) else -math.inf for s in (scores[i][0] for i in kept)]
-        lists = [pictures[i] for i in kept], [{"samples": samples[i]} for i in kept] if samples else [], [pictures[i] for i in rejected], first, kept
+        lists = [pictures[i] for i in kept], [{"samples": samples[i]} for i in kept] if samples else [], [pictures[i] for i in rejected], [scores[i][0] for i in kept], kept
         return io.NodeOutput(*(items or [NOTHING] for items in lists), report, ui={"noise_search": [report]})
 
 

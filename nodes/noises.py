@@ -4,6 +4,7 @@ from __future__ import annotations
 import comfy.sample
 import torch
 
+from .. import compat
 from ..search.noise import NoiseRecipe
 from ..search.rollout import Recipe
 
@@ -21,13 +22,21 @@ class RecipeNoise:
             raise ValueError("This recipe puts noise back in along the sampling path, so no initial noise describes it. Connect it to Replay Recipe, and that to KSampler (Search) or Search Sampler.")
 
     def generate_noise(self, input_latent: dict) -> torch.Tensor:
-        """[B, ...] as the latent; one recipe serves all B samples, else there is one for each."""
+        """[B, ...] as the latent: one recipe for each sample, or one whose seeds give every sample a noise of its own, as stock seeds do."""
         self.check()
-        samples = input_latent["samples"]
-        if len(self.recipes) not in (1, samples.shape[0]):
-            raise ValueError(f"This noise holds {len(self.recipes)} recipes, for a latent batch of {len(self.recipes)}; the latent has {samples.shape[0]} samples.")
-        recipes = self.recipes * (samples.shape[0] // len(self.recipes))
+        samples = plain_samples(input_latent)
+        if len(self.recipes) not in (1, len(samples)):
+            raise ValueError(f"This noise holds {len(self.recipes)} recipes, for a latent batch of {len(self.recipes)}; the latent has {len(samples)} samples.")
+        one = self.recipes[0]
+        recipes = self.recipes if len(self.recipes) > 1 else [Recipe(one.pieces, one.index + i) for i in range(len(samples))]
         return torch.cat([recipe.pieces[0].noise.noise(_draw(samples[i:i + 1], recipe.index)) for i, recipe in enumerate(recipes)])
+
+
+def plain_samples(latent: dict) -> torch.Tensor:
+    """The samples of a LATENT; ValueError for a pack of several latents."""
+    if compat.is_nested(latent["samples"]):
+        raise ValueError("This latent is a pack of several latents (video with audio, say). NoiseSearch makes noise for plain image and video latents; give it one part.")
+    return latent["samples"]
 
 
 def _draw(sample, index):
@@ -37,13 +46,14 @@ def _draw(sample, index):
 
 def recipe_of(noise, latent: dict) -> NoiseRecipe:
     """The recipe of a NOISE on a one-sample latent. Raises ValueError for a noise that no seed describes."""
+    samples = plain_samples(latent)[:1]
     if isinstance(noise, RecipeNoise):
         if len(noise.recipes) != 1:
             raise ValueError(f"This noise holds {len(noise.recipes)} recipes, one per sample of a batch. Take one of them with Noise from Recipe.")
         noise.check()
         return noise.recipes[0].pieces[0].noise
     seed = getattr(noise, "seed", None)
-    one = {"samples": torch.zeros_like(latent["samples"][:1])}
+    one = {"samples": torch.zeros_like(samples)}
     if not isinstance(seed, int) or not torch.equal(noise.generate_noise(one), comfy.sample.prepare_noise(one["samples"], seed)):
         raise ValueError(f"The noise comes from {type(noise).__name__}, which is not a plain seeded noise, so candidates could not be reproduced. Connect RandomNoise (not DisableNoise), or a noise of NoiseSearch.")
     return NoiseRecipe(seed)

@@ -65,10 +65,8 @@ def _ways_up(graph: dict, node: dict, slot: int) -> list[str]:
 def _text_of(graph: dict, node: dict) -> str:
     texts = []
     for name, value in node["inputs"].items():
-        if _is_link(value) and _gives(graph, value) == "STRING":
-            value = _literal(graph, value, name)
-        if isinstance(value, str) and _is_text(node["class_type"], name):
-            texts.append(value)
+        if _is_text(node["class_type"], name):
+            texts.append(_literal(graph, value, name) if _is_link(value) else str(value))
     texts = [text for text in dict.fromkeys(texts) if text.strip()]
     if not texts:
         raise ValueError(f"No prompt was given, and the text of {node['class_type']} is empty. {TELL}")
@@ -76,7 +74,7 @@ def _text_of(graph: dict, node: dict) -> str:
 
 
 def _literal(graph: dict, link: list, name: str) -> str:
-    source = graph[link[0]]
+    source = graph.get(link[0], {"class_type": "a missing node", "inputs": {}})
     values = [value for value in source["inputs"].values() if not _is_link(value)]
     if len(source["inputs"]) == 1 and len(values) == 1 and isinstance(values[0], str):  # a plain text node
         return values[0]

@@ -7,7 +7,7 @@ import math
 VERSION = 1
 
 
-def report_of(settings, seed, judge, ledger, found, rows) -> dict:
+def report_of(settings, seed, judge, ledger, found) -> dict:
     """judge: None after a replay without a verifier."""
     names = judge.names if judge else []
     return clean({
@@ -19,7 +19,6 @@ def report_of(settings, seed, judge, ledger, found, rows) -> dict:
         "method": judge.comparison.method if len(names) > 1 else "score",
         "held_out": judge.held_out.name if judge and judge.held_out else None,
         "prompt": judge.prompt if judge else "",
-        "rows_at_once": rows,
         "totals": {**ledger.to_dict(), "search_nfe": sum(one.search_nfe for one in found), "final_nfe": sum(one.final_nfe for one in found)},
         "notes": _notes(settings, judge, ledger, found),
         "images": [_image(one) for one in found],
@@ -49,6 +48,8 @@ def _image(one) -> dict:
     return {
         "winner": {"id": winner, "seed": one.recipe.pieces[0].noise.seed, "scores": one.scores, "held_out": one.witness.get(winner), "recipe": one.recipe.to_dict()},
         "settings": _described(result.settings),
+        "plan": one.announcement,
+        "rows_at_once": one.rows,
         "budget_nfe": one.limits.nfe,
         "search_nfe": one.search_nfe,
         "final_nfe": one.final_nfe,

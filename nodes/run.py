@@ -15,12 +15,11 @@ from ..sampling.levels import Levels
 from ..sampling.samples import draws_noise, guider_of, samples_of
 from ..sampling.schedule import Schedule
 from ..sampling.solvers import Solver
-from ..search.algorithms import RandomSearch, Replay
+from ..search.algorithms import RandomSearch, Replay, SearchOverPaths
 from ..search.algorithms.base import Terms, fresh
-from ..search.algorithms.paths import EXTRA
 from ..search.driver import Limits, Result, run
 from ..search.noise import NoiseRecipe
-from ..search.rollout import Recipe, lineage
+from ..search.rollout import EXTRA, Recipe, lineage
 from ..search.selection import Comparison
 from .decoding import decoder, flat
 from .judging import Judge
@@ -82,7 +81,9 @@ def search_images(guider, sampler, sigmas, latent: dict, seed: int, settings, ve
     schedule = Schedule(sigmas, levels)
     final = None if final_sigmas is None else Schedule(final_sigmas, levels)
     if final is not None and getattr(settings, "reinjects", False):
-        raise ValueError(f"final_sigmas renders the winner from its initial noise, but {settings.name} puts noise back in along the way. Leave final_sigmas unconnected.")
+        raise ValueError(f"final_sigmas renders a winner anew from its initial noise, which does not go with {settings.name}. Leave final_sigmas unconnected.")
+    if isinstance(settings, SearchOverPaths) and float(schedule.sigmas[-1]) > 0:
+        raise ValueError(f"Search over paths needs a schedule that ends in a clean image, but the last sigma is {float(schedule.sigmas[-1]):.4g}. Give it the whole schedule.")
 
     ledger, searches = Ledger(), []
     rows = wishes.batch_size or rows_that_fit(guider, samples[0].latent.shape)
@@ -95,8 +96,10 @@ def search_images(guider, sampler, sigmas, latent: dict, seed: int, settings, ve
         judge = None if verifier is None else Judge(verifier, prompt, ledger)
         searches.append(_Search(one, solver, schedule, final, sample, ledger, judge, decoder(vae), 1 if draws_noise(one) else rows, own, wishes, live))
     live.total = sum(search.limits.nfe for search in searches)
-    found = [search.run(seed) for search in searches]
-    report = report_of(settings, seed, searches[0].judge, ledger, found, rows if solver.batches else 1)
+    judge, found = searches[0].judge, []
+    while searches:  # one after the other, so that each one's latents can go
+        found.append(searches.pop(0).run(seed))
+    report = report_of(settings, seed, judge, ledger, found)
     return _assemble(compat.fix_empty_latent(model, latent), found, report)
 
 
@@ -123,8 +126,8 @@ class _Search:
                                    early=bool(judge and judge.needs_previews and not isinstance(settings, Replay)), **parts)
         whole = self.evaluator.cost(fresh(0), None)
         budget = wishes.budget_nfe or wishes.candidates * whole
-        # batched arithmetic differs visibly from a lone run's on GPUs
-        batched = rows > 1 and solver.batches and budget >= 2 * whole and guider.model_patcher.load_device.type != "cpu"
+        # batched arithmetic differs visibly from a lone run's on GPUs; what does not pay for two samples and one more is no batch
+        batched = rows > 1 and solver.batches and budget >= (3 if wishes.budget_nfe else 2) * whole and guider.model_patcher.load_device.type != "cpu"
         again = wishes.exact and batched and not isinstance(settings, Replay)
         self.renderer = Evaluator(guider, solver, final or schedule, sample, rows=1, **parts) if final or again else None
         reserve = self._final_cost() if self.renderer else 0
@@ -133,6 +136,11 @@ class _Search:
         elif not wishes.budget_nfe:
             budget += reserve
         self.limits = Limits(budget, reserve, wishes.time_limit or None, wishes.stop_at_score or None)
+        if isinstance(settings, SearchOverPaths):
+            planned = settings.plan(self._terms(budget - reserve))
+            self.announcement = f"one pass costs {planned.price(self._terms(0))} NFE: {planned.paths} paths x {planned.width} noises, {len(list(planned.rounds()))} rounds"
+        else:
+            self.announcement = f"{budget} NFE at most"
 
     def _terms(self, budget: int) -> Terms:
         return Terms(budget, self.evaluator.cost, self.evaluator.top)
@@ -144,6 +152,7 @@ class _Search:
 
     def run(self, seed: int) -> _FoundOne:
         before = self.ledger.nfe
+        self.live.say(self.announcement)
         result = run(self.settings, seed, self.evaluator, self.comparison, self.limits, lambda progress: self._show(progress, before))
         search_nfe = self.ledger.nfe - before
         top = [outcome.id for outcome in result.ranking[:self.wishes.keep_top]]
@@ -156,9 +165,9 @@ class _Search:
             last = replay(self.renderer, recipe.pieces)
             kept[0], images[0] = self.renderer.shelf[last], self.renderer.image(last)
         if self.judge and (again or not scores) and not self.judge.needs_previews:
-            scores = self.judge(images[0], top[:1])[0]
+            scores = self.judge(images[0])[0]
         witness = self.judge.witness if self.judge else {}
-        return _FoundOne(result, self.limits, recipe, kept, images, scores, witness, search_nfe, self.ledger.nfe - before - search_nfe)
+        return _FoundOne(result, self.limits, self.announcement, recipe, kept, images, scores, witness, search_nfe, self.ledger.nfe - before - search_nfe, self.evaluator.batch.rows)
 
     def _show(self, progress, before):
         best = progress.best
@@ -172,6 +181,7 @@ class _Search:
 class _FoundOne:
     result: Result
     limits: Limits
+    announcement: str
     recipe: Recipe
     kept: list
     images: list
@@ -179,6 +189,7 @@ class _FoundOne:
     witness: dict[int, float]
     search_nfe: int
     final_nfe: int
+    rows: int
 
 
 def _assemble(latent: dict, found: list[_FoundOne], report: dict) -> Found:

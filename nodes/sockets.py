@@ -17,7 +17,7 @@ def ksampler_inputs():
     """The stock KSampler's inputs, in its order."""
     return [
         io.Model.Input("model", tooltip="The model used for denoising the input latent."),
-        io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate="fixed", tooltip="The random seed used for creating the noise. In a search the seed of the first candidate, which is the image a plain KSampler gives."),
+        io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip="The random seed used for creating the noise. In a search the seed of the first candidate, which is the image a plain KSampler gives."),
         io.Int.Input("steps", default=20, min=1, max=10000, tooltip="Sampling steps, of every candidate."),
         io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="Classifier-free guidance scale."),
         io.Combo.Input("sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS), tooltip="The sampling algorithm. All but dpm_adaptive can search."),

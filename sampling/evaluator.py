@@ -11,9 +11,8 @@ import comfy.sample
 import torch
 from comfy.samplers import KSAMPLER
 
-from ..search.algorithms.paths import EXTRA
 from ..search.noise import NoiseRecipe
-from ..search.rollout import Outcome, Rollout
+from ..search.rollout import EXTRA, Outcome, Rollout
 from ..search.seeds import mix
 from .batches import BatchSize
 from .ledger import Ledger
@@ -24,25 +23,27 @@ from .shelf import Kept, Shelf
 from .solvers import Solver, Trace, count_evaluations
 
 EARLY = 0.4  # flow time of the clean prediction that self-supervised verifiers compare with the sample (paper, section 3)
+JUDGED = 16  # images decoded and judged at once; VAE and verifiers cut that further where memory is short
 WAVE_SECONDS = 30.0  # sampling time before what is there gets decoded and scored
 
 
 @dataclass
 class Job:
-    """A rollout about to run. sigmas: its piece of schedule. root: the noise its lineage began with."""
+    """A rollout about to run. sigmas: its piece of schedule. root: the noise its lineage began with. below: the sigma its parent stopped at."""
 
     id: int
     rollout: Rollout
     sigmas: tuple[float, ...]
     root: NoiseRecipe
     seed: int
+    below: float | None
     known: bool  # whether its first evaluation was paid for by the parent's preview
 
     @property
     def kind(self):
         """Jobs of one kind can share a batch."""
         r = self.rollout
-        return self.sigmas, r.parent is None, r.parent is not None and r.noise is not None, self.known, r.finished, r.score
+        return self.sigmas, self.below, r.parent is not None and r.noise is not None, self.known, r.finished, r.score
 
 
 class Evaluator:
@@ -74,11 +75,13 @@ class Evaluator:
         sigmas = self._sigmas(rollout, parent)
         known = self._preview_pays(rollout, parent)
         if (sigmas, known) not in self._costs:
-            self._costs[sigmas, known] = count_evaluations(self.solver, torch.tensor(sigmas), self.model_sampling, known)
+            watch = self._early_sigma() if self.early and rollout.finished else None
+            self._costs[sigmas, known] = count_evaluations(self.solver, torch.tensor(sigmas), self.model_sampling, known, watch)
         return self._costs[sigmas, known] + self._pays_preview(rollout)
 
     def evaluate(self, asked: Sequence[tuple[int, Rollout]]) -> Iterator[list[Outcome]]:
         pending = [self._job(id, rollout) for id, rollout in asked]
+        self.shelf.make_room({rollout.parent for _, rollout in asked})
         while pending:
             wave, deadline = [], time.monotonic() + WAVE_SECONDS
             while pending and (not wave or time.monotonic() < deadline):
@@ -86,7 +89,9 @@ class Evaluator:
                 nfe, done = self.batch.run(list(alike), self._sample)
                 wave += [(job, nfe) for job in pending[:done]]
                 pending = pending[done:]
-            scores = self._score([job for job, _ in wave])
+            scores = {}
+            for i in range(0, len(wave), JUDGED):
+                scores |= self._score([job for job, _ in wave[i:i + JUDGED]])
             yield [Outcome(job.id, job.rollout, scores.get(job.id, ()), nfe) for job, nfe in wave]
 
     def keep(self, best: Sequence[int]) -> None:
@@ -98,7 +103,9 @@ class Evaluator:
         """The decoded image(s) of a finished outcome, [1, (T,) H, W, C]."""
         kept = self.shelf[id]
         if kept.image is None:
-            kept.image = self.decode(self._shown(kept))
+            with self.ledger.clock("decoding"):
+                kept.image = self.decode(self._shown(kept))
+            self.ledger.decodes += 1
         return kept.image
 
     # -- one batch --------------------------------------------------------------------------------------------------
@@ -111,7 +118,8 @@ class Evaluator:
         else:
             root = parent.root
             seed = mix(rollout.noise.seed, 1) if rollout.noise else mix(parent.seed, 2)  # a stochastic solver must not draw a second time what it drew before
-        job = Job(id, rollout, self._sigmas(rollout, before), root, seed, self._preview_pays(rollout, before))
+        below = None if parent is None else parent.sigmas[-1]
+        job = Job(id, rollout, self._sigmas(rollout, before), root, seed, below, self._preview_pays(rollout, before))
         self.jobs[id] = job
         return job
 
@@ -147,6 +155,8 @@ class Evaluator:
         parents = [self.shelf[job.rollout.parent] for job in jobs] if first.rollout.parent is not None else []
         fresh = [job.rollout.noise.noise(self._draw) for job in jobs] if parents and first.rollout.noise else []
         roots = torch.cat([job.root.noise(self._draw) for job in jobs])
+        if parents and not self.solver.batches:
+            torch.manual_seed(first.seed)  # a solver that draws from the global generator goes on from the root's noise in the first piece only
         states, x0s, last = {}, {}, {}
 
         def piece(model, x, sigmas, extra_args=None, callback=None, disable=None):
@@ -155,7 +165,7 @@ class Evaluator:
             if parents:
                 x = torch.cat([kept.state for kept in parents]).to(x)
                 if fresh:
-                    x = renoise(self.schedule.levels, x, self._stop_sigma(first), sigmas[0], torch.cat(fresh))
+                    x = renoise(self.schedule.levels, x, first.below, sigmas[0], torch.cat(fresh))
                 elif first.known:
                     known = torch.cat([kept.x0 for kept in parents]).to(x)
             options, mask = extra_args["model_options"], extra_args.get("denoise_mask")
@@ -189,7 +199,7 @@ class Evaluator:
             kept = [Kept(latent=out[i:i + 1].clone(), denoised=denoised[i:i + 1].clone(), early=None if early is None else early[i:i + 1]) for i in range(rows)]
         else:
             state = states["x"].cpu()
-            kept = [Kept(state=state[i:i + 1].clone(), x0=x0[i:i + 1].clone()) for i in range(rows)]
+            kept = [Kept(state=state[i:i + 1].clone(), x0=None if x0 is None else x0[i:i + 1].clone()) for i in range(rows)]
         for job, one in zip(jobs, kept):
             self.shelf.put(job.id, one)
 
@@ -198,9 +208,6 @@ class Evaluator:
         if self.schedule.times is None:
             raise ValueError("A self-supervised verifier needs a model whose noise levels are known; this one's are not.")
         return float(self.schedule.sigmas[int((self.schedule.times[:-1] - EARLY).abs().argmin())])
-
-    def _stop_sigma(self, job: Job) -> float:
-        return self.jobs[job.rollout.parent].sigmas[-1]
 
     # -- decoding and scoring, after the sampling call: model management may move the diffusion model away meanwhile ----
 
@@ -223,6 +230,8 @@ class Evaluator:
 
     def _shown(self, kept: Kept) -> torch.Tensor:
         """The clean latent to look at: the sample, or the x-prediction of one that still has noise in it."""
+        if kept.latent is None and kept.x0 is None:
+            raise ValueError(f"The sampler {self.solver.name} reports no predictions, so its unfinished samples cannot be shown. Use the preview \"{EXTRA}\", or another sampler.")
         if kept.latent is None:
             return self.guider.model_patcher.model.process_latent_out(kept.x0)
         return kept.latent if float(self.schedule.sigmas[-1]) == 0 else kept.denoised

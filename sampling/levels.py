@@ -15,7 +15,9 @@ NOT_INTERPOLANTS = ("IMG_TO_IMG", "IMG_TO_IMG_FLOW", "IMG_TO_IMG_VELOCITY", "V_P
 
 
 def _float64(values) -> torch.Tensor:
-    return torch.as_tensor(values, dtype=torch.float64).detach().cpu()
+    if isinstance(values, torch.Tensor):
+        return values.detach().cpu().double()  # in this order: some devices know no float64
+    return torch.as_tensor(values, dtype=torch.float64)
 
 
 class Levels:

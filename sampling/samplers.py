@@ -70,7 +70,7 @@ def _target(levels, sigmas, i, churn, start, end):
     if churn == 0.0 or not (times[1] > 0.0 and times[0] < 1.0 and times[0] <= start and times[1] >= end):
         return None
     before, after = levels.log_snr(sigmas[i:i + 2])
-    return levels.sigma_from_log_snr(overshoot(before, after, churn)).to(sigmas)
+    return levels.sigma_from_log_snr(overshoot(before, after, churn)).float().to(sigmas)
 
 
 def multistep_consistency(angles: list[float] | None = None, times: list[float] | None = None, sigma_data: float = 1.0) -> KSAMPLER:
@@ -106,7 +106,7 @@ def _grid(levels, sigmas, angles, times, sigma_data):
     """The first and last of the schedule's sigmas, and the intermediate levels between them."""
     if angles is None and times is None:
         return sigmas
-    inner = (levels.sigma(times) if angles is None else levels.sigma_from_angle(angles, sigma_data)).to(sigmas)
+    inner = (levels.sigma(times) if angles is None else levels.sigma_from_angle(angles, sigma_data)).float().to(sigmas)
     inner = inner[(inner < sigmas[0]) & (inner > sigmas[-1])]
     return torch.cat([sigmas[:1], inner, sigmas[-1:]])
 

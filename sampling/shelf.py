@@ -10,7 +10,7 @@ CAP = 2**30  # bytes of latents
 
 @dataclass
 class Kept:
-    """All on the CPU, [1, ...]. state, x0: an unfinished sample and its x-prediction, in model space. latent, denoised: the two
+    """[1, ...] each. state, x0: an unfinished sample and its x-prediction, in model space. latent, denoised: the two
     outputs of a finished one, as stock nodes give them. early: its clean prediction at flow time 0.4, until it is judged. image: the decoded sample."""
 
     state: torch.Tensor | None = None
@@ -25,7 +25,7 @@ class Kept:
 
 
 class Shelf:
-    """{outcome id: Kept}. Images stay for the best few only. When the cap is reached, the oldest unfinished samples go first, then the worst finished ones."""
+    """{outcome id: Kept}. Images stay for the best few only. When the cap is reached, unfinished samples that nothing was built on go first, then the worst finished ones."""
 
     def __init__(self, images: int, cap: int = CAP):
         self.images, self.cap = images, cap
@@ -40,8 +40,10 @@ class Shelf:
     def put(self, id: int, kept: Kept) -> None:
         self.kept[id] = kept
         self.total += kept.size()
-        if kept.state is not None:
-            self._drop(other for other in list(self.kept) if other != id and self.kept[other].state is not None)
+
+    def make_room(self, parents: set[int]) -> None:
+        """Before a new round: the unfinished samples that are not its parents may go, the oldest first."""
+        self._drop(id for id in list(self.kept) if self.kept[id].state is not None and id not in parents)
 
     def rank(self, best: list[int]) -> None:
         """`best`: the finished outcomes, best first."""

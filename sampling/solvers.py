@@ -120,14 +120,21 @@ class _Nothing:
         return cfg_function(None, zeros, zeros, 1.0, x, sigma, model_options)
 
 
-def count_evaluations(solver: Solver, sigmas: torch.Tensor, model_sampling, known: bool = False) -> int:
+def count_evaluations(solver: Solver, sigmas: torch.Tensor, model_sampling, known: bool = False, watch: float | None = None) -> int:
     """Denoiser evaluations that the solver spends on `sigmas`, found by running it on one tiny sample of a model that predicts zeros.
 
-    known: the first answer is known already.
+    known: the first answer is known already. watch: a level that it must come to. Raises ValueError for solvers that cannot be foreseen.
     """
     x = torch.zeros(1, 1, 8, 8)
     options = {}
-    trace = Trace(_Nothing(model_sampling), x, sigmas[0], options, torch.zeros_like(x) if known else None)
-    with torch.random.fork_rng(devices=[]):
-        solver.run(trace, x, sigmas.clone(), [0], options)
+    trace = Trace(_Nothing(model_sampling), x, sigmas[0], options, torch.zeros_like(x) if known else None, watch)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            solver.run(trace, x, sigmas.clone(), [0], options)
+    except Exception as error:
+        raise ValueError(f"The cost of the sampler {solver.name} could not be found by a dry run ({error!r}). Choose another sampler.") from error
+    if trace.evaluations + known < 1:
+        raise ValueError(f"The sampler {solver.name} never asked the model anything in a dry run. Choose another sampler.")
+    if watch is not None and trace.seen is None:
+        raise ValueError(f"A self-supervised verifier looks at the prediction near flow time 0.4, but {solver.name} does not stop there. Choose another sampler, such as euler.")
     return trace.evaluations

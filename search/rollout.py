@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from .noise import NoiseRecipe, real, whole
 
 RECIPE_VERSION = 1
+EXTRA, FREE = "extra evaluation", "free"
+PREVIEWS = (EXTRA, FREE)  # how an unfinished sample is shown to verifiers: at its own level, or by the solver's last prediction
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ class Comparison:
     """Turns the scores of a pool of outcomes into one utility each, higher is better.
 
     method: "average rank" is the paper's ensemble (section 3; rank 1 = best, ties share their mean rank, NaN shares the last
-        ranks); "z-score" adds standard scores; "weighted sum" adds raw scores. With one verifier the score itself decides, whatever the method.
+        ranks); "z-score" adds standard scores; "weighted sum" adds raw scores (over the sum of the weights). With one verifier the score itself decides, whatever the method.
     weights: one per verifier, >= 0, not all 0; () = all equal.
     """
 

@@ -3,12 +3,12 @@ import comfy.sample
 import comfy.samplers
 import pytest
 import torch
-from closed_form import PixelVAE, TargetVerifier
+from closed_form import PixelVAE, TargetVerifier, cond, one_hot
 from graphs import Graph, half_mask, some_latent
 from noisesearch.nodes.candidates import NoiseSearchCandidates, NoiseSearchFromRecipe, NoiseSearchScoreImages
 from noisesearch.nodes.noises import RecipeNoise, seed_of
 from noisesearch.nodes.search import NoiseSearchKSampler
-from noisesearch.search.algorithms import RandomSearch, ZeroOrder
+from noisesearch.search.algorithms import RandomSearch, Replay, SearchOverPaths, ZeroOrder
 from noisesearch.search.algorithms.base import BudgetTooSmall
 from noisesearch.search.rollout import recipes_from_json, recipes_to_json
 from noisesearch.verifiers.base import Verifier
@@ -62,17 +62,15 @@ def test_one_candidate_is_the_plain_ksampler():
     assert found.seed == 3 and found.report["totals"]["nfe"] == graph.steps
 
 
-@torch.inference_mode()
-def test_exact_rendering_is_part_of_the_budget(monkeypatch):
-    """What happens on a GPU: the winner is sampled again alone, within the budget."""
+@pytest.fixture
+def pretend_gpu(monkeypatch):
+    """What happens on a GPU, as far as the budget goes: the search takes the model's device for one."""
     import noisesearch.nodes.run as run_module
-
-    graph = Graph.mixture("CONST")
-    real = run_module._Search.__init__
-    assert graph.search(candidates=4, batch_size=4).report["images"][0]["final_nfe"] == 0  # on the CPU a batch is exact enough
 
     class Gpu:
         type = "cuda"
+
+    real = run_module._Search.__init__
 
     def pretend(self, guider, *args, **kwargs):
         guider.model_patcher.load_device, own = Gpu(), guider.model_patcher.load_device
@@ -84,6 +82,16 @@ def test_exact_rendering_is_part_of_the_budget(monkeypatch):
                 evaluator.watched.model_patcher.load_device = own
 
     monkeypatch.setattr(run_module._Search, "__init__", pretend)
+
+
+@torch.inference_mode()
+def test_on_the_cpu_a_batch_is_exact_enough():
+    assert Graph.mixture("CONST").search(candidates=4, batch_size=4).report["images"][0]["final_nfe"] == 0
+
+
+@torch.inference_mode()
+def test_exact_rendering_is_part_of_the_budget(pretend_gpu):
+    graph = Graph.mixture("CONST")
     found = graph.search(candidates=4, batch_size=4)
     image = found.report["images"][0]
     assert (image["search_nfe"], image["final_nfe"], image["budget_nfe"]) == (24, 6, 30)
@@ -298,3 +306,88 @@ def test_counting_ksampler_equals_stock_and_counts():
     latent, nfe, rows = NoiseSearchCountNFE.execute(graph.model, 4, graph.steps, graph.cfg, "heun", "simple", graph.positive, graph.negative, graph.latent, 0.6).result
     torch.testing.assert_close(latent["samples"], expected)
     assert rows == graph.model.spy.rows == 2 * nfe and nfe == 2 * (2 * graph.steps - 1)
+
+
+@pytest.mark.parametrize("denoise", [1.0, 0.5])
+@pytest.mark.parametrize("search", [RandomSearch(), ZeroOrder(3, 0.8), SearchOverPaths(2), SearchOverPaths(2, steps=2)], ids=["random", "zero-order", "paths", "paths, 2 steps"])
+@torch.inference_mode()
+def test_what_a_gpu_renders_again_stays_within_the_budget(pretend_gpu, search, denoise):
+    graph = Graph.mixture("CONST", latent={"samples": some_latent()}, denoise=denoise)
+    for budget in (40, 120, 200):
+        try:
+            found = graph.search(search, budget_nfe=budget, batch_size=4)
+        except BudgetTooSmall:
+            continue
+        image = found.report["images"][0]
+        assert image["final_nfe"] > 0 and image["search_nfe"] + image["final_nfe"] <= budget
+        again = graph.search(Replay(tuple(found.recipes)), batch_size=1)
+        torch.testing.assert_close(found.latent["samples"], again.latent["samples"], atol=1e-5, rtol=0)
+    assert graph.search(search, budget_nfe=400, batch_size=4).report["images"][0]["final_nfe"] > 0
+
+
+@torch.inference_mode()
+def test_a_gpu_does_not_render_a_lone_candidate_twice(pretend_gpu):
+    graph = Graph.mixture("CONST")
+    for wishes in ({"candidates": 1}, {"budget_nfe": 6}, {"budget_nfe": 12}):
+        assert graph.search(batch_size=4, **wishes).report["images"][0]["final_nfe"] == 0
+
+
+@pytest.mark.parametrize("steps", [0, 2, 5])
+@torch.inference_mode()
+def test_every_recipe_can_be_replayed(steps):
+    graph = Graph.mixture("CONST", steps=20)
+    found = graph.search(SearchOverPaths(2, 2, steps=steps), budget_nfe=600)
+    again = graph.search(Replay(tuple(found.recipes)), budget_nfe=1)  # what it costs is known: no budget to give
+    torch.testing.assert_close(again.images, found.images, atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="final_sigmas"):
+        graph.search(Replay(tuple(found.recipes)), final_sigmas=graph.sigmas)
+
+
+@torch.inference_mode()
+def test_path_search_needs_a_schedule_that_ends_clean():
+    graph = Graph.mixture("EPS")
+    with pytest.raises(ValueError, match="ends in a clean image"):
+        graph.search(SearchOverPaths(2), sigmas=graph.sigmas[:4])
+
+
+@pytest.mark.parametrize("guider", ["basic", "dual"])
+@torch.inference_mode()
+def test_other_guiders(guider):
+    from comfy_extras.nodes_custom_sampler import Guider_Basic, Guider_DualCFG
+
+    graph = Graph.mixture("CONST")
+    if guider == "basic":
+        made = Guider_Basic(graph.model)
+        made.set_conds(graph.positive)
+    else:
+        made = Guider_DualCFG(graph.model)
+        made.set_conds(graph.positive, cond(one_hot(1)), graph.negative)
+        made.set_cfg(3.0, 2.0)
+    for search in (RandomSearch(), SearchOverPaths(2)):
+        found = graph.search(search, guider=made, budget_nfe=120, batch_size=3)
+        assert found.report["totals"]["network_rows"] == graph.model.spy.rows
+        graph.model.spy.reset()
+    found = graph.search(RandomSearch(), guider=made, candidates=4, batch_size=4)
+    noise = comfy.sample.prepare_noise(graph.latent["samples"], found.seed)
+    stock = made.sample(noise, graph.latent["samples"], graph.sampler, graph.sigmas, seed=found.seed, disable_pbar=True)
+    torch.testing.assert_close(found.latent["samples"], stock, atol=1e-4, rtol=0)
+
+
+@torch.inference_mode()
+def test_one_recipe_gives_every_sample_of_a_batch_its_own_noise():
+    noise = NoiseSearchFromRecipe.execute('{"noise_search": 1, "index": 0, "pieces": [{"noise": {"seed": 7}}]}').result[0]
+    latent = torch.zeros(3, 4, 8, 8)
+    assert torch.equal(noise.generate_noise({"samples": latent}), comfy.sample.prepare_noise(latent, 7))
+
+
+@torch.inference_mode()
+def test_samplers_that_cannot_be_foreseen_are_named():
+    def sample_nothing(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        return x
+
+    def sample_reaching(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        return x + model.inner_model.inner_model.latent_format.scale_factor
+
+    for function, message in ((sample_nothing, "never asked"), (sample_reaching, "dry run")):
+        with pytest.raises(ValueError, match=f"{function.__name__}.*{message}|{message}.*{function.__name__}"):
+            Graph.mixture("CONST", own_sampler=comfy.samplers.KSAMPLER(function)).search(candidates=3)

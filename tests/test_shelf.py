@@ -18,9 +18,11 @@ def test_images_stay_for_the_best_and_the_worst_latents_go_first():
         shelf[4]
 
 
-def test_the_oldest_unfinished_samples_go_first_and_finished_ones_stay():
+def test_unfinished_samples_go_but_not_those_a_round_starts_from():
     shelf = Shelf(images=1, cap=4096)
     shelf.put(0, Kept(latent=LATENT.clone()))
     for id in range(1, 6):
         shelf.put(id, Kept(state=LATENT.clone()))
-    assert list(shelf.kept) == [0, 3, 4, 5]
+    assert len(shelf.kept) == 6  # the running round is never touched
+    shelf.make_room({1, 4})
+    assert list(shelf.kept) == [0, 1, 4, 5]

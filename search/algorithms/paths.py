@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..noise import NoiseRecipe
-from ..rollout import Rollout
+from ..rollout import EXTRA, PREVIEWS, Rollout
 from ..seeds import MASK, mix
 from .base import Best, BudgetTooSmall, Search, Terms
 
-EXTRA, FREE = "extra evaluation", "free"
-PREVIEWS = (EXTRA, FREE)
 # (start, forward, backward) in flow time. The paper prints no values; `paper` is what a re-implementation says it took over from its authors.
 PRESETS = {"local": (0.75, 0.20, 0.45), "paper": (0.12, 0.78, 0.81)}
 END = 1e-6  # flow times below this are the end of the schedule
@@ -65,16 +63,23 @@ class SearchOverPaths:
 
     def plan(self, terms: Terms) -> SearchOverPaths:
         """These settings, fitted to the schedule's top, with the width that the budget pays for. Raises BudgetTooSmall when no pass fits."""
-        start = min(self.start, max(terms.top - self.forward, terms.top / 2))
-        fitted = replace(self, start=start, width=self.width or 1)
+        fitted = replace(self._below(terms.top), width=self.width or 1)
         need = fitted.price(terms)
         if need > terms.budget:
             raise BudgetTooSmall(
                 f"One pass of search over paths costs {need} NFE here (paths = {self.paths}, width = {fitted.width}, {len(list(fitted.rounds()))} rounds), "
                 f"more than the {terms.budget} NFE of the budget. Raise candidates or budget_nfe, or take fewer paths or steps per round.")
-        while not self.width and (wider := replace(fitted, width=fitted.width + 1)).price(terms) <= terms.budget:
-            fitted = wider
+        if not self.width:
+            one_more = replace(fitted, width=2).price(terms) - need
+            width = 1 + (terms.budget - need) // one_more  # the price grows with the width, in a straight line but for its first steps
+            while replace(fitted, width=width).price(terms) > terms.budget:
+                width -= 1
+            fitted = replace(fitted, width=width)
         return fitted
+
+    def _below(self, top: float) -> SearchOverPaths:
+        """These settings with a start from which there is room to go up, on a schedule that begins at flow time `top`."""
+        return replace(self, start=min(self.start, max(top - self.forward, top / 2)))
 
     def price(self, terms: Terms) -> int:
         """NFE that one pass takes, with enough left at any moment to complete one sample."""
@@ -87,15 +92,15 @@ class SearchOverPaths:
         return need
 
     def lineage_price(self, terms: Terms) -> int:
-        """NFE of sampling one winner again, alone."""
-        first, pieces = self._pieces(terms)
+        """NFE of sampling one winner again, alone and without looking at it on the way."""
+        first, pieces = self._below(terms.top)._pieces(terms, score=False)
         return first + sum(cost for cost, _ in pieces)
 
-    def _pieces(self, terms):
+    def _pieces(self, terms, score=True):
         parent = Rollout(NoiseRecipe(0), stop=self.start, score=False)
         first, pieces = terms.cost(parent, None), []
         for up, down in self.rounds():
-            child = Rollout(NoiseRecipe(0), 0, up, down, self.steps or None)
+            child = Rollout(NoiseRecipe(0), 0, up, down, self.steps or None, score)
             pieces.append((terms.cost(child, parent), child))
             parent = child
         return first, pieces

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..rollout import Recipe
+from ..rollout import Recipe, Rollout
 from .base import Best, Search, Terms
 
 
@@ -14,9 +14,7 @@ class Replay:
     recipes: tuple[Recipe, ...]
     name = "replay"
 
-    @property
-    def reinjects(self) -> bool:
-        return any(len(recipe.pieces) > 1 for recipe in self.recipes)
+    reinjects = True  # for all that concerns it, final_sigmas above all: it runs what the recipe says
 
     def of_sample(self, i: int, count: int) -> Replay:
         """The replay for sample `i` of a batch of `count`."""
@@ -30,6 +28,9 @@ class Replay:
             last = (yield [replace(piece, parent=last and last.id)])[0]
 
     def price(self, terms: Terms) -> int:
-        """NFE of the whole lineage."""
-        pieces = self.recipes[0].pieces
-        return sum(terms.cost(piece, before) for piece, before in zip(pieces, [None, *pieces]))
+        """NFE of the whole lineage, with enough left after each piece to complete the sample, as the driver wants it."""
+        pieces, spent, need = self.recipes[0].pieces, 0, 0
+        for piece, before in zip(pieces, [None, *pieces]):
+            spent += terms.cost(piece, before)
+            need = max(need, spent + (0 if piece.finished else terms.cost(Rollout(parent=0), piece)))
+        return need
