@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from noisesearch.nodes.candidates import NoiseSearchFromRecipe
 from noisesearch.nodes.search import NoiseSearchPaths, NoiseSearchReplay
 from noisesearch.sampling.levels import Levels
-from noisesearch.sampling.renoise import renoise
 from noisesearch.sampling.samplers import multistep_consistency
 from noisesearch.search.algorithms import SearchOverPaths
 from noisesearch.search.algorithms.base import BudgetTooSmall
@@ -121,9 +120,16 @@ def test_an_eps_model_and_its_flow_twin_decide_alike(search):
     assert all(a == pytest.approx(b, abs=1e-3) for a, b in zip(*scores))
 
 
-def by_hand(graph, recipe):
+def noised(family, x, low, high, z):
+    """From sigma `low` up to `high`, written out for both kinds of model: x + sqrt(s'^2 - s^2) z, and its flow twin."""
+    if family != "CONST":
+        return x + (high**2 - low**2) ** 0.5 * z
+    scale = (1 - high) / (1 - low)
+    return scale * x + (high**2 - scale**2 * low**2) ** 0.5 * z
+
+
+def by_hand(graph, recipe, family):
     """The lineage in one stock guider.sample: euler steps and renoising written out, the mask left to ComfyUI."""
-    levels = Levels(graph.model.get_model_object("model_sampling"))
     evaluator = graph.evaluator()
     pieces, latent = recipe.pieces, graph.latent["samples"]
     grids = []
@@ -134,7 +140,7 @@ def by_hand(graph, recipe):
     def lineage(model, x, sigmas, extra_args=None, callback=None, disable=None):
         for i, (piece, grid) in enumerate(zip(pieces, grids)):
             if i and piece.noise:
-                x = renoise(levels, x, grids[i - 1][-1], grid[0], piece.noise.noise(lambda seed: comfy.sample.prepare_noise(latent, seed)))
+                x = noised(family, x, float(grids[i - 1][-1]), float(grid[0]), piece.noise.noise(lambda seed: comfy.sample.prepare_noise(latent, seed)))
             for here, there in zip(grid[:-1], grid[1:]):
                 denoised = model(x, here * x.new_ones([1]), **extra_args)
                 x = x + (x - denoised) / here * (there - here)
@@ -153,7 +159,7 @@ def test_the_winner_is_its_lineage_run_step_by_step(family, search, masked):
     graph = Graph.mixture(family, latent=latent)
     found = graph.search(search, budget_nfe=500, batch_size=3)
     samples = found.latent["samples"]
-    torch.testing.assert_close(samples, by_hand(graph, found.recipes[0]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(samples, by_hand(graph, found.recipes[0], family), atol=1e-4, rtol=0)
     if masked:  # outside the mask it is the input
         torch.testing.assert_close(samples[..., 4:], graph.latent["samples"][..., 4:], atol=1e-5, rtol=0)
         assert (samples[..., :4] - graph.latent["samples"][..., :4]).abs().max() > 0.05
@@ -169,7 +175,9 @@ def test_image_to_image_keeps_the_input():
     assert any("instead of 0.750" in note for note in found.report["notes"])
     top = float(graph.sigmas[0])
     assert all(c.get("start", 0.0) <= top + 0.1 for c in found.report["images"][0]["candidates"])
-    torch.testing.assert_close(found.latent["samples"], by_hand(graph, found.recipes[0]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.latent["samples"], by_hand(graph, found.recipes[0], "CONST"), atol=1e-4, rtol=0)
+    moved, stock = ((image - graph.latent["samples"]).norm() for image in (found.latent["samples"], graph.stock(11)))
+    assert moved < 1.2 * stock, "further from its input than a stock run of the same strength"
 
 
 @pytest.mark.parametrize("sampler", ["euler", "euler_ancestral", "dpmpp_sde"])
@@ -235,7 +243,7 @@ def test_videos():
 
     found = graph.search(LOCAL, budget_nfe=200, verifier=Brightness(torch.zeros(8, 8, 3)))
     assert found.latent["samples"].shape == (1, 4, 3, 8, 8) and found.images.shape == (3, 8, 8, 3)
-    torch.testing.assert_close(found.latent["samples"], by_hand(graph, found.recipes[0]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.latent["samples"], by_hand(graph, found.recipes[0], "CONST"), atol=1e-4, rtol=0)
 
 
 @torch.inference_mode()

@@ -25,6 +25,7 @@ from workflow import to_api
 OUTPUT = ROOT / "output" / "demo"
 FIRST, RANDOM, ZERO_ORDER = "first sample", "random search", "zero-order search"
 MODES = (FIRST, RANDOM, ZERO_ORDER)
+CANDIDATES = 7  # the place of that widget among the values of KSampler (Search)
 WORLDS = {"scenes": "demo.json", "digits": "demo_digits.json"}
 
 
@@ -77,26 +78,39 @@ def run_world(server: ComfyServer, world: str, count: int, seed: int) -> list[Ru
     """Every prompt of a world in every mode. The graph is the shipped workflow; only prompt, seed and search are set."""
     load_pack()
     prompts = importlib.import_module("noisesearch.demo.worlds").held_out_prompts(world, count, seed)
-    workflow = json.loads((ROOT / "example_workflows" / WORLDS[world]).read_text("utf-8"))
-    api = to_api(workflow, server.object_info())
-    node = {entry["class_type"]: id for id, entry in api.items()} | {entry["_meta"]["title"]: id for id, entry in api.items()}
-    runs = []
+    shipped = json.loads((ROOT / "example_workflows" / WORLDS[world]).read_text("utf-8"))
+    object_info, runs = server.object_info(), []
     for i, prompt in enumerate(prompts):
         for mode in MODES:
-            graph = copy.deepcopy(api)
-            search = graph[node["NoiseSearchKSampler"]]["inputs"]
-            graph[node["Prompt"]]["inputs"]["text"] = prompt
-            search["seed"] = graph[node["The same seed without a search"]]["inputs"]["seed"] = seed + 1000 * i
-            if mode == FIRST:
-                search["candidates"] = 1
-            if mode == ZERO_ORDER:
-                search["search"] = [node["NoiseSearchZeroOrder"], 0]
+            workflow = variant(shipped, prompt, seed + 1000 * i, mode)
             began = time.monotonic()
-            entry = server.run(graph, workflow)
-            report = entry["outputs"][node["NoiseSearchKSampler"]]["noise_search"][0]
-            runs.append(Run(world, prompt, mode, report, server.images(entry)[node["After"]][0], time.monotonic() - began))
+            entry = server.run(to_api(workflow, object_info), workflow)  # the images embed the very graph that made them
+            report = entry["outputs"][str(node_of(workflow, "NoiseSearchKSampler")["id"])]["noise_search"][0]
+            png = server.images(entry)[str(node_of(workflow, "After")["id"])][0]
+            runs.append(Run(world, prompt, mode, report, png, time.monotonic() - began))
         print(f"  {world} {i + 1}/{count}: {prompt}", flush=True)
     return runs
+
+
+def variant(shipped: dict, prompt: str, seed: int, mode: str) -> dict:
+    """The shipped graph with this prompt, seed and search."""
+    graph = copy.deepcopy(shipped)
+    search = node_of(graph, "NoiseSearchKSampler")
+    node_of(graph, "Prompt")["widgets_values"][0] = prompt
+    search["widgets_values"][0] = node_of(graph, "The same seed without a search")["widgets_values"][0] = seed
+    if mode == FIRST:
+        search["widgets_values"][CANDIDATES] = 1
+    if mode == ZERO_ORDER:
+        number = next(slot["link"] for slot in search["inputs"] if slot["name"] == "search")
+        link, other = next(link for link in graph["links"] if link[0] == number), node_of(graph, "NoiseSearchZeroOrder")
+        node_of(graph, "NoiseSearchRandom")["outputs"][0]["links"], other["outputs"][0]["links"] = None, [number]
+        link[1] = other["id"]
+    return graph
+
+
+def node_of(graph: dict, name: str) -> dict:
+    """The node of that title, or else type."""
+    return next(node for key in ("title", "type") for node in graph["nodes"] if node.get(key) == name)
 
 
 def judge(run: Run) -> bool:
