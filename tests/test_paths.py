@@ -26,7 +26,7 @@ PAPER = SearchOverPaths(2, 2, 0.12, 0.78, 0.81, steps=3)
 @pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "euler_ancestral"])
 @torch.inference_mode()
 def test_counted_cost_is_predicted_cost(sampler, cfg, preview):
-    graph = Graph.mixture("CONST", sampler_name=sampler, cfg=cfg)
+    graph = Graph.mixture("EPS" if preview == "free" else "CONST", sampler_name=sampler, cfg=cfg)
     found = graph.search(SearchOverPaths(2, 2, preview=preview), budget_nfe=400)
     spy, totals = graph.model.spy, found.report["totals"]
     assert totals["network_rows"] == spy.rows and totals["nfe"] == spy.rows // (1 if cfg == 1.0 else 2)

@@ -3,7 +3,7 @@ import comfy.sample
 import comfy.samplers
 import pytest
 import torch
-from closed_form import FAMILIES, cond, one_hot
+from closed_form import FAMILIES, cond, make_model, one_hot, uncond
 from graphs import Graph, evaluated, half_mask, some_latent
 from noisesearch.nodes.sampling import ANGLES, NoiseSearchConsistency, NoiseSearchReinjectKSampler, NoiseSearchReinjectNoise
 from noisesearch.sampling.levels import Levels
@@ -199,3 +199,14 @@ def test_pieces_of_a_consistency_run_use_the_levels_inside_them():
     evaluator = graph.evaluator(rows=2)
     rollouts = [Rollout(NoiseRecipe(1), stop=0.6, score=False), Rollout(NoiseRecipe(2), 0, 0.9, 0.0)]
     assert [evaluated(evaluator, [r], first=i)[0].nfe for i, r in enumerate(rollouts)] == [2, 3]
+
+
+@pytest.mark.parametrize("sampler", [reinject_noise(comfy.samplers.sampler_object("euler"), 0.3), multistep_consistency(times=[0.6, 0.3])], ids=["reinjection", "consistency"])
+@torch.inference_mode()
+def test_videos(sampler):
+    """5D latents: rows equal runs of their own."""
+    graph = Graph(make_model("CONST", dims=3), cond(one_hot(2)), uncond(), {"samples": torch.zeros(1, 4, 3, 8, 8)}, own_sampler=sampler)
+    evaluator = graph.evaluator(rows=2)
+    evaluated(evaluator, [fresh(7), fresh(8)])
+    for i in range(2):
+        torch.testing.assert_close(evaluator.shelf[i].latent, run(graph, sampler, 7 + i), atol=1e-4, rtol=0)
