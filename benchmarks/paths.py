@@ -25,6 +25,7 @@ from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrd
 from noisesearch.search.algorithms.base import BudgetTooSmall
 from noisesearch.search.algorithms.paths import PRESETS
 
+TUNING = 500_000_000  # the digits repeat their prompts, so tuning needs noises of its own
 BUDGETS = (4, 8, 16)  # in complete samples
 COSINE = 0.7
 MIXTURE_PROBLEMS, PROMPTS, SEEDS = 400, {"digits": 100, "scenes": 100}, {"mixture": 1, "digits": 2, "scenes": 2}
@@ -49,6 +50,7 @@ def main():
     options = parser.parse_args()
     for name in options.worlds:
         world = Mixture() if name == "mixture" else World(name)
+        world.tuning = options.tune
         problems = list(range(MIXTURE_PROBLEMS)) if name == "mixture" else held_out_prompts(name, PROMPTS[name], seed=3)
         half = problems[::2] if options.tune else problems[1::2]
         if name == "digits":  # every class in both halves
@@ -65,7 +67,7 @@ def nfe_of(world) -> int:
 
 
 def trials(world, settings, problems, nfe):
-    seed = {"mixture": 0, "digits": 50_000, "scenes": 90_000}[world.name]
+    seed = {"mixture": 0, "digits": 50_000, "scenes": 90_000}[world.name] + TUNING * world.tuning
     return [world.search(settings, problem, seed + 10_000 * i + 1_000_000 * s, budget_nfe=nfe) for i, problem in enumerate(problems) for s in range(SEEDS[world.name])]
 
 
