@@ -1,10 +1,10 @@
 # Thin aliases; tools/dev.py does the work, on Windows too. More arguments: make test ARGS="--slow -- -x"
 PYTHON ?= python3
 
-.PHONY: demo test serve bench test-transformers4 test-ocr
+.PHONY: demo test serve bench test-transformers4
 demo test serve bench:
 	@$(PYTHON) tools/dev.py $@ $(ARGS)
 
-# Tests that need packages of their own, which are kept apart in .cache/references. After a first `make test`.
-test-transformers4 test-ocr:
+# The tests of ImageReward on transformers 4, which is kept apart in .cache/references. After a first `make test`.
+test-transformers4:
 	@.venv/bin/python tools/verifier_references/make.py --$@

@@ -1,7 +1,7 @@
 """Search over paths against random and zero-order search at equal NFE: score, independent judge, diversity.
 
     make bench ARGS=paths                 the table of web/docs/NoiseSearchPaths.md (second half of the problems)
-    make bench ARGS="paths -- --tune"     how the settings `local` were chosen (first half)
+    make bench ARGS="paths -- --tune"     how the preset `local` was chosen (first half): the best mean rank over the worlds
 
 Worlds: the closed-form mixture (200 problems), digits, scenes. Every search is repeated from several seeds. Diversity: on the mixture the
 number of modes among the winners (entropy, 1 to 4); on digits recall and the Frechet distance of the winners' features to real digits;
@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import time
 from collections import Counter, defaultdict
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 import torch
 from _mixture import Mixture
@@ -48,18 +51,36 @@ def main():
     parser.add_argument("--tune", action="store_true", help="try settings of search over paths on the first half of the problems")
     parser.add_argument("--problems", type=int, default=0, help="fewer problems, for a quick look")
     options = parser.parse_args()
-    for name in options.worlds:
-        world = Mixture() if name == "mixture" else World(name)
-        world.tuning = options.tune
-        problems = list(range(MIXTURE_PROBLEMS)) if name == "mixture" else held_out_prompts(name, PROMPTS[name], seed=3)
-        half = problems[::2] if options.tune else problems[1::2]
-        if name == "digits":  # every class in both halves
-            half = problems[:len(problems) // 2] if options.tune else problems[len(problems) // 2:]
-        half = half[:options.problems or None]
-        began = time.monotonic()
-        lines = tune(world, half) if options.tune else compare(world, half)
-        print(f"\n### {name}: {len(half)} problems x {SEEDS[name]} seeds, one sample = {nfe_of(world)} NFE ({time.monotonic() - began:.0f} s)\n")
-        print("\n".join(lines), flush=True)
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:  # a world for each of two cores
+        tables = [pool.submit(table, name, options.tune, options.problems) for name in options.worlds]
+        orders = []
+        for done in tables:
+            text, order = done.result()
+            print(text, flush=True)
+            orders.append(order)
+    if options.tune:
+        print("\n" + ranking(dict(zip(options.worlds, orders))))
+
+
+def table(name, tuning, limit):
+    """(the table of one world, the labels of its settings with the best searched score first; none unless tuning)."""
+    world, began = Mixture() if name == "mixture" else World(name), time.monotonic()
+    world.tuning = tuning
+    problems = list(range(MIXTURE_PROBLEMS)) if name == "mixture" else held_out_prompts(name, PROMPTS[name], seed=3)
+    half = problems[::2] if tuning else problems[1::2]
+    if name == "digits":  # every class in both halves
+        half = problems[:len(problems) // 2] if tuning else problems[len(problems) // 2:]
+    half = half[:limit or None]
+    lines, order = tune(world, half) if tuning else (compare(world, half), [])
+    title = f"\n### {name}: {len(half)} problems x {SEEDS[name]} seeds, one sample = {nfe_of(world)} NFE ({time.monotonic() - began:.0f} s)\n"
+    return "\n".join([title, header(world), *lines]), order
+
+
+def ranking(orders):
+    """The settings by their mean rank over the worlds, among those with the user's steps and among those with steps of their own."""
+    ranks = {label: [order.index(label) + 1 for order in orders.values()] for label in next(iter(orders.values()))}
+    lines = ["### mean rank of the searched score", "", f"| settings | {' | '.join(orders)} | mean |", "|---|" + "---:|" * (len(orders) + 1)]
+    return "\n".join(lines + [f"| {label} | {' | '.join(map(str, rank))} | {sum(rank) / len(rank):.1f} |" for label, rank in sorted(ranks.items(), key=lambda item: sum(item[1]))])
 
 
 def nfe_of(world) -> int:
@@ -89,9 +110,7 @@ def rows_of(world, settings, problems, budgets):
 def compare(world, problems):
     methods = {"random": RandomSearch(), **{f"zero-order N={n}": ZeroOrder(n, COSINE) for n in (2, 4, 8)}, **{f"paths N={n}": SearchOverPaths(n) for n in (1, 2, 4)},
                "paths N=2, 3 steps a round": SearchOverPaths(2, steps=3)}
-    lines = [header(world)]
-    first = rows_of(world, RandomSearch(), problems, (1,))[1]
-    lines.append(line(world, "one sample", first))
+    lines = [line(world, "one sample", rows_of(world, RandomSearch(), problems, (1,))[1])]
     for label, settings in methods.items():
         for row in rows_of(world, settings, problems, BUDGETS).values():
             lines.append(line(world, label, row))
@@ -99,14 +118,17 @@ def compare(world, problems):
 
 
 def tune(world, problems):
-    """Settings of search over paths at the middle budget, best judged score first."""
+    """(lines, labels) of settings of search over paths at the middle budget, best searched score first."""
     grid = itertools.product((0.85, 0.75, 0.6, 0.45), (0.1, 0.2), (0.15, 0.25, 0.4), (0, 3))
-    lines = []
+    tried = []
     for start, forward, net, steps in [*grid, (*PRESETS["paper"][:2], PRESETS["paper"][2] - PRESETS["paper"][1], 4)]:
         settings = SearchOverPaths(2, 0, start, forward, forward + net, steps)
-        for row in rows_of(world, settings, problems, (BUDGETS[1],)).values():
-            lines.append((mean(row.scores)[0], line(world, f"start {start}, forward {forward}, backward {forward + net:.2f}, steps {steps}", row)))
-    return [header(world), *(text for _, text in sorted(lines, reverse=True))]
+        label = f"start {start}, forward {forward}, backward {forward + net:.2f}, steps {steps}"
+        found = rows_of(world, settings, problems, (BUDGETS[1],))
+        row = found.get(BUDGETS[1])  # none: not even one pass of these fits
+        tried.append((mean(row.scores)[0], label, line(world, label, row)) if row else (-math.inf, label, f"| {label} | too dear |"))
+    tried.sort(reverse=True)
+    return [text for *_, text in tried], [label for _, label, _ in tried]
 
 
 def header(world):

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ..compat import advanced, schema
 from ..verifiers.aesthetic import Aesthetic
-from ..verifiers.base import ImageVerifier
+from ..verifiers.base import ImageVerifier, reference_images
 from ..verifiers.catalogue import (
     AESTHETIC_HEAD,
     AUTO,
@@ -327,7 +327,7 @@ class NoiseSearchFeatureStatistics(io.ComfyNode):
 
     @classmethod
     def execute(cls, features, images):
-        return io.NodeOutput(statistics_of(features.image_features(images[..., :3].float())))
+        return io.NodeOutput(statistics_of(features.image_features(reference_images(images, "Feature Statistics"))))
 
 
 class NoiseSearchLoadFeatureStatistics(io.ComfyNode):

@@ -30,6 +30,7 @@ def folder(tmp_path_factory):
 def reference(folder, batch, prompt):
     """Cosines by open_clip's own loader, transform and tokenizer, one image at a time."""
     network, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+    network.train(False)
     text = network.encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")([prompt]))[0]
     with torch.no_grad():
         return torch.stack([torch.cosine_similarity(network.encode_image(transform(pil(image))[None])[0], text, dim=0) for image in batch])
@@ -207,8 +208,8 @@ def test_a_folder_that_asks_for_more_is_refused(tmp_path, change, message):
         load_tower(folder)
 
 
-def test_a_folder_with_a_tokenizer_of_its_own(tmp_path):
-    """As SigLIP's and the demo's CLIP have: transformers' fast tokenizer files in the folder, named by hf_tokenizer_name."""
+def write_tokenizer(folder):
+    """transformers' fast tokenizer files of a language of ten words; how many tokens it has."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -217,13 +218,48 @@ def test_a_folder_with_a_tokenizer_of_its_own(tmp_path):
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     marks = [("[START]", words["[START]"]), ("[END]", words["[END]"])]
     tokenizer.post_processor = processors.TemplateProcessing(single="[START] $A [END]", special_tokens=marks)
-    text = {**TINY_CLIP["text_cfg"], "vocab_size": len(words), "hf_tokenizer_name": "its own folder"}
-    folder = write_clip_folder(tmp_path / "own", model_changes={"text_cfg": text})
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", eos_token="[END]").save_pretrained(folder)
+    return len(words)
+
+
+def test_a_folder_with_a_tokenizer_of_its_own(tmp_path):
+    """As SigLIP's and the demo's CLIP have: tokenizer files in the folder, named by hf_tokenizer_name."""
+    text = {**TINY_CLIP["text_cfg"], "vocab_size": write_tokenizer(tmp_path), "hf_tokenizer_name": "its own folder"}
+    folder = write_clip_folder(tmp_path / "own", model_changes={"text_cfg": text})
+    write_tokenizer(folder)
     batch, verifier = images(3), ClipScore(load_tower(folder), raw=True)
     assert (verifier.score(Batch(batch, PROMPT)) - reference(folder, batch, PROMPT)).abs().max() < 1e-5
     assert (verifier.score(Batch(batch, PROMPT)) - verifier.score(Batch(batch, "a blue star left of a red circle"))).abs().max() > 1e-4
     assert verifier.notes("a red circle") == () and "of the prompt's 42 tokens" in verifier.notes("red star " * 20)[0]
+
+
+@pytest.mark.parametrize("architecture, small, look", [
+    ("ViT-B-16-SigLIP2", {"timm_model_name": "vit_tiny_patch16_224"}, {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"}),
+    ("PE-Core-B-16", {"timm_model_name": "vit_pe_core_tiny_patch16_384", "image_size": 384}, {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear", "resize_mode": "squash"}),
+    ("MobileCLIP2-S0", {}, {"mean": [0.0] * 3, "std": [1.0] * 3, "interpolation": "bilinear"}),
+])
+def test_newer_families_score_as_open_clip_scores_them(architecture, small, look, tmp_path):
+    """open_clip's own config of each, with fewer and narrower layers and random weights, in a folder as they are published."""
+    config = open_clip.get_model_config(architecture)
+    config["vision_cfg"].update(small)
+    config["text_cfg"].update({"width": 32, "heads": 2, "layers": 2})
+    config["embed_dim"] = 192 if config["vision_cfg"].get("timm_proj") == "none" else 32
+    folder = tmp_path / architecture
+    folder.mkdir()
+    if "hf_tokenizer_name" in config["text_cfg"]:
+        config["text_cfg"]["vocab_size"] = write_tokenizer(folder)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": look}))
+    torch.manual_seed(0)
+    network = open_clip.CustomTextCLIP(**{name: value for name, value in config.items() if name != "custom_text"}).train(False)
+    for name, parameter in network.named_parameters():
+        if name.endswith("gamma"):  # starts at almost nothing, as if the layers were not there
+            torch.nn.init.ones_(parameter)
+    save_file({name: value.contiguous().clone() for name, value in network.state_dict().items()}, folder / "open_clip_model.safetensors")
+    batch = images(3, 90, 70) * torch.tensor([1.0, 0.5, 0.1]).view(3, 1, 1, 1)
+    for prompt in (PROMPT, "A RED, red star?!"):
+        expected = reference(folder, batch, prompt)
+        assert (ClipScore(load_tower(folder), raw=True).score(Batch(batch, prompt)) - expected).abs().max() < 1e-5
+        assert expected.std() > 1e-4
 
 
 def test_tokenizer_code_in_a_folder_does_not_run(tmp_path):

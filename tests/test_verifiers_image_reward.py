@@ -1,4 +1,7 @@
-"""ImageReward in transformers' modules against the package's own (tests/fixtures/image_reward.json), on tiny weights of its layout."""
+"""ImageReward in transformers' modules against the package's own, on tiny weights of its layout.
+
+The package's rewards are computed by tools/verifier_references: once for tests/fixtures/image_reward.json, and anew on the machine of the test.
+"""
 import json
 import sys
 from pathlib import Path
@@ -7,6 +10,7 @@ import pytest
 import torch
 from reward_weights import inputs, weights
 from verifier_helpers import images
+from verifier_references import make
 
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.image_reward import TOKENS, ImageReward, load_network, load_tokenizer
@@ -29,16 +33,30 @@ def verifier(tmp_path_factory):
     return ImageReward(write(tmp_path_factory.mktemp("reward") / "ImageReward.pt", **{words: (30524, REFERENCE["shapes"][words][1])}))
 
 
+@pytest.fixture
+def network(tmp_path):
+    return load_network(write(tmp_path / "ImageReward.pt")).train(False)
+
+
 @torch.no_grad()
-def test_rewards_equal_the_packages(tmp_path):
-    network = load_network(write(tmp_path / "ImageReward.pt")).train(False)
+def rewards(network):
+    """[prompts, images], one by one."""
     pixels, ids, mask = map(torch.from_numpy, inputs())
-    for prompt in range(len(ids)):
-        expected = torch.tensor(REFERENCE["rewards"][prompt])
-        singles = torch.cat([network(image[None], ids[prompt], mask[prompt]) for image in pixels])
-        assert (singles - expected).abs().max() < 1e-6
-        assert (network(pixels, ids[prompt], mask[prompt]) - expected).abs().max() < 1e-5
-        assert expected.std() > 0.1
+    return torch.stack([torch.cat([network(image[None], *words) for image in pixels]) for words in zip(ids, mask)])
+
+
+@torch.no_grad()
+def test_rewards_equal_the_packages(network):
+    expected = torch.tensor(REFERENCE["rewards"])
+    assert (rewards(network) - expected).abs().max() < 1e-6
+    assert expected.std(1).min() > 0.1
+    pixels, ids, mask = map(torch.from_numpy, inputs())
+    assert max((network(pixels, *words) - row).abs().max() for *words, row in zip(ids, mask, expected)) < 1e-5
+
+
+def test_rewards_are_the_packages_to_the_last_bit(network):
+    packages = torch.tensor(make.values("image_reward")["rewards"])
+    assert torch.equal(rewards(network), packages)
 
 
 def test_a_batch_equals_its_images_one_by_one_and_the_prompt_matters(verifier):

@@ -1,4 +1,4 @@
-"""Text match: the comparison by itself, and with the real RapidOCR where it is installed (`tools/verifier_references/make.py --test-ocr`)."""
+"""Text match: the comparison by itself, and with the real RapidOCR where it is installed."""
 import sys
 from importlib.util import find_spec
 

@@ -2,7 +2,7 @@
 import torch
 
 from .base import ImageVerifier
-from .files import load_weights
+from .files import WrongFile, load_weights, taken_for
 
 
 class Aesthetic(ImageVerifier):
@@ -15,7 +15,9 @@ class Aesthetic(ImageVerifier):
     name = "aesthetic"
 
     def __init__(self, features, path):
-        self.features, (self.weight, self.bias) = features, fold(load_weights(path), path)
+        self.features = features
+        with taken_for("an aesthetic head", path):
+            self.weight, self.bias = fold(load_weights(path), path)
 
     def judge(self, batch):
         features = self.features.image_features(batch.images)
@@ -31,7 +33,7 @@ def fold(state, path):
     """The layers `layers.N.weight/bias` of a state dict, in order, as one (weight [inputs], bias) in float64."""
     layers = sorted(int(name.split(".")[1]) for name in state if name.startswith("layers.") and name.endswith(".weight"))
     if not layers or state[f"layers.{layers[-1]}.weight"].shape[0] != 1:
-        raise ValueError(f"{path.name} is not an aesthetic head: it needs layers.N.weight and layers.N.bias, the last with one output.")
+        raise WrongFile(f"{path.name} is not an aesthetic head: it needs layers.N.weight and layers.N.bias, the last with one output.")
     inputs = state[f"layers.{layers[0]}.weight"].shape[1]
     weight, bias = torch.eye(inputs, dtype=torch.float64), torch.zeros(inputs, dtype=torch.float64)
     for layer in layers:

@@ -82,15 +82,30 @@ class Wrapper:
 
 def check_batch(batch, verifier):
     """Raise ValueError unless the batch has what the verifier needs."""
-    shape = tuple(batch.images.shape)
-    if len(shape) not in (4, 5) or shape[-1] != 3 or 0 in shape:
-        raise ValueError(f"{verifier.name} was given images of shape {shape}; it needs [B, H, W, 3] (or videos [B, T, H, W, 3]) in [0, 1].")
-    if max(shape[-3:-1]) > MAX_ASPECT * min(shape[-3:-1]):
-        raise ValueError(f"{verifier.name} was given images of {shape[-2]} x {shape[-3]} pixels; one side may be {MAX_ASPECT} times the other at most.")
+    check_shape(batch.images, verifier.name)
     if verifier.needs_prompt and not batch.prompt.strip():
         raise ValueError(f"{verifier.name} compares images with the prompt, which is empty. Write one, or judge by the images alone.")
-    if verifier.needs_previews and (batch.previews is None or batch.previews.shape[0] != shape[0]):
+    if verifier.needs_previews and (batch.previews is None or len(batch.previews) != len(batch.images)):
         raise ValueError(f"{verifier.name} compares each image with its preview at flow time 0.4, and there is none. It works inside a search only.")
+
+
+def check_shape(images, who):
+    """Raise ValueError unless these are images, or videos, that a network can be shown."""
+    shape = tuple(images.shape)
+    if len(shape) not in (4, 5) or shape[-1] != 3 or 0 in shape:
+        raise ValueError(f"{who} was given images of shape {shape}; it needs [B, H, W, 3] (or videos [B, T, H, W, 3]) in [0, 1].")
+    if max(shape[-3:-1]) > MAX_ASPECT * min(shape[-3:-1]):
+        raise ValueError(f"{who} was given images of {shape[-2]} x {shape[-3]} pixels; one side may be {MAX_ASPECT} times the other at most.")
+
+
+def reference_images(images, who):
+    """Images [N, H, W, 3 or more] that others are compared with, as float32 [N, H, W, 3]; ValueError unless every one is whole."""
+    images = images[..., :3].float()
+    check_shape(images, who)
+    broken = (~finite(images)).nonzero().flatten().tolist()
+    if broken:
+        raise ValueError(f"{who} was given images to compare with that hold NaN or infinity: number {', '.join(str(i + 1) for i in broken)} of {len(images)}. Leave them out.")
+    return images
 
 
 def finite(images):

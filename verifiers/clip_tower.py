@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from . import clip_models
-from .files import CLIP_CONFIG, load_strict, load_weights
+from .files import CLIP_CONFIG, load_strict, load_weights, taken_for
 from .managed import ManagedModel
 from .preprocess import Preprocess
 
@@ -98,20 +98,17 @@ def _from_file(path, architecture, device):
 
 def _from_folder(path, device):
     open_clip = require_open_clip()
-    settings = json.loads((path / CLIP_CONFIG).read_text(encoding="utf-8"))
-    config = settings.get("model_cfg")
-    if not isinstance(config, dict) or not {"text_cfg", "vision_cfg", "embed_dim"} <= config.keys():
-        raise ValueError(f"{path.name}/{CLIP_CONFIG} has no model_cfg with embed_dim, text_cfg and vision_cfg: it is not an open_clip model.")
-    network = _filled(_build(config), _weights_in(path), path.name)
-    look = settings.get("preprocess_cfg", {})
-    defaults = Preprocess()
-    preprocess = Preprocess(
-        _image_size(network),
-        _FITS[look.get("resize_mode") or "shortest"],
-        look.get("interpolation") or "bicubic",
-        tuple(look.get("mean") or defaults.mean),
-        tuple(look.get("std") or defaults.std),
-    )
+    with taken_for(f"an open_clip model (folder {path.name})", path / CLIP_CONFIG):
+        settings = json.loads((path / CLIP_CONFIG).read_text(encoding="utf-8"))
+        config, look, defaults = settings["model_cfg"], settings.get("preprocess_cfg", {}), Preprocess()
+        network = _filled(_build(config), _weights_in(path), path.name)
+        preprocess = Preprocess(
+            _image_size(network),
+            _FITS[look.get("resize_mode") or "shortest"],
+            look.get("interpolation") or "bicubic",
+            tuple(look.get("mean") or defaults.mean),
+            tuple(look.get("std") or defaults.std),
+        )
     # Tokenizer files come from strangers too: no code from the folder, nothing from the network.
     safe = {"trust_remote_code": False, "local_files_only": True} if config["text_cfg"].get("hf_tokenizer_name") else {}
     return ClipTower(network, open_clip.get_tokenizer(f"local-dir:{path}", **safe), preprocess, _context(config), device)
@@ -130,14 +127,15 @@ def _build(config):
 def _filled(network, path, what):
     from open_clip.convert import convert_state_dict
 
-    state = load_weights(path)
-    if "text_model.embeddings.token_embedding.weight" in state:
-        state = from_transformers(state)
-    state = convert_state_dict(network, state)
-    for name in ("logit_scale", "logit_bias"):  # saved as a number or as a list of one
-        if name in state and getattr(network, name, None) is not None:
-            state[name] = state[name].reshape(getattr(network, name).shape)
-    return load_strict(network, state, path, what)
+    with taken_for(f"the weights of {what}", path):
+        state = load_weights(path)
+        if "text_model.embeddings.token_embedding.weight" in state:
+            state = from_transformers(state)
+        state = convert_state_dict(network, state)
+        for name in ("logit_scale", "logit_bias"):  # saved as a number or as a list of one
+            if name in state and getattr(network, name, None) is not None:
+                state[name] = state[name].reshape(getattr(network, name).shape)
+        return load_strict(network, state, path, what)
 
 
 def from_transformers(state):

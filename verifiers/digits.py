@@ -2,6 +2,7 @@
 import re
 
 from .base import ImageVerifier
+from .excerpt import excerpt
 from .tiny_nets import ManagedClassifier
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -12,7 +13,7 @@ def read_digit(prompt):
     """The digit 0..9 that a prompt names ("digit seven", "seven", "7"). ValueError unless it names exactly one."""
     found = {_NAMES[word] for word in re.findall(r"[a-z]+|\d+", prompt.lower()) if word in _NAMES}
     if len(found) != 1:
-        raise ValueError(f"The digit classifier needs a prompt that names one digit, such as 'digit seven' or '7'; {prompt!r} names {len(found) or 'none'}.")
+        raise ValueError(f"The digit classifier needs a prompt that names one digit, such as 'digit seven' or '7'; {excerpt(prompt)} names {len(found) or 'none'}.")
     return found.pop()
 
 

@@ -2,7 +2,7 @@
 import torch
 
 from .features import DinoFeatures
-from .files import load_named
+from .files import WrongFile, load_named
 
 
 class DinoLinearHead(DinoFeatures):
@@ -16,8 +16,9 @@ class DinoLinearHead(DinoFeatures):
         state = load_named(head, ("weight", "bias"), "a linear head")
         self.weight, self.bias = state["weight"].float(), state["bias"].float()
         width = 2 * self.model.network.embed_dim
-        if self.weight.shape != (1000, width):
-            raise ValueError(f"{head.name} has a head of shape {list(self.weight.shape)}, but {path.name} needs [1000, {width}]: use the head of that very DINOv2.")
+        if self.weight.shape != (1000, width) or self.bias.shape != (1000,):
+            shapes = f"{list(self.weight.shape)} and {list(self.bias.shape)}"
+            raise WrongFile(f"{head.name} has a head of shapes {shapes}, but {path.name} needs [1000, {width}] and [1000]: use the head of that very DINOv2.")
 
     def logits(self, images):
         """[B, 1000]."""

@@ -1,4 +1,5 @@
 """Where verifier files live, and how they are opened: names come from folder lists, and nothing in a file may run."""
+from contextlib import contextmanager
 from pathlib import Path
 
 import folder_paths
@@ -12,6 +13,10 @@ STATISTICS = {".npz"}  # listed too; read by verifiers/frechet.py
 CLIP_CONFIG = "open_clip_config.json"  # what makes a folder an open_clip model
 
 _PACK_MODELS = Path(__file__).resolve().parent.parent / "models"
+
+
+class WrongFile(ValueError):
+    """A file that is not what it was taken for."""
 
 
 def register_folders():
@@ -42,43 +47,52 @@ def find(folder, name):
 def load_weights(path):
     """The state dict of a safetensors file, or of a torch file that holds tensors only (`weights_only=True`).
 
-    ValueError: another kind of file, a broken file, or one that would have to run code to be read.
+    WrongFile: another kind of file, a broken file, or one that would have to run code to be read.
     """
     path = Path(path)
     if path.suffix.lower() not in EXTENSIONS:
-        raise ValueError(f"{path.name} is not a weights file: allowed are {', '.join(sorted(EXTENSIONS))}.")
+        raise WrongFile(f"{path.name} is not a weights file: allowed are {', '.join(sorted(EXTENSIONS))}.")
     try:
         state = load_file(path) if path.suffix.lower() in (".safetensors", ".sft") else torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
-        raise ValueError(f"{path.name} is not a whole safetensors file ({error}). Copy or download it again.") from error
+        raise WrongFile(f"{path.name} is not a whole safetensors file ({error}). Copy or download it again.") from error
     except Exception as error:
-        raise ValueError(
+        raise WrongFile(
             f"{path.name} was refused: it is broken, or it is a pickle that holds more than tensors and could run code. "
             f"Use a safetensors file instead. ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'})"
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError(f"{path.name} holds no table of named tensors, so it cannot be the weights of a verifier.")
+        raise WrongFile(f"{path.name} holds no table of named tensors, so it cannot be the weights of a verifier.")
     return state
 
 
 def load_named(path, names, what):
-    """The weights of a file that must hold these names; ValueError says which are missing."""
+    """The weights of a file that must hold these names; WrongFile says which are missing."""
     state = load_weights(path)
     missing = [name for name in names if name not in state]
     if missing:
-        raise ValueError(f"{Path(path).name} does not hold {what}: it lacks {', '.join(missing)}.")
+        raise WrongFile(f"{Path(path).name} does not hold {what}: it lacks {', '.join(missing)}.")
     return state
 
 
-def load_strict(network, state, path, what):
-    """Fill the network; ValueError names the file and what does not fit."""
+@contextmanager
+def taken_for(what, path):
+    """Whatever fails inside, where the tensors of a file are used by name and shape, means that it holds something else: WrongFile."""
     try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
+        yield
+    except WrongFile:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{Path(path).name} does not hold the weights of {what}: {reason}") from error
+        raise WrongFile(f"{Path(path).name} does not hold {what}: {type(error).__name__}, {reason}") from error
+
+
+def load_strict(network, state, path, what):
+    """Fill the network; WrongFile names the file and what does not fit."""
+    with taken_for(f"the weights of {what}", path):
+        network.load_state_dict(state)
     return network
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from .base import ImageVerifier
-from .files import load_named
+from .base import ImageVerifier, reference_images
+from .files import WrongFile, load_named, taken_for
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,25 @@ def statistics_of(features):
 def load_statistics(path):
     """Statistics from a safetensors file with `mean` and `covariance`, or an .npz with `mu` and `sigma` (as FID tools write it, arrays only)."""
     path = Path(path)
-    if path.suffix.lower() != ".npz":
+    with taken_for("feature statistics", path):
+        if path.suffix.lower() == ".npz":
+            return Statistics(*_arrays(path))
         state = load_named(path, ("mean", "covariance"), "feature statistics")
         return Statistics(state["mean"].double(), state["covariance"].double())
+
+
+def _arrays(path):
+    """mu and sigma of an .npz, as float64."""
     import numpy as np
 
     try:
         with np.load(path, allow_pickle=False) as arrays:
             found = {name: torch.from_numpy(np.asarray(arrays[name], dtype=np.float64)) for name in ("mu", "sigma") if name in arrays}
     except Exception as error:
-        raise ValueError(f"{path.name} was refused: it is not a plain .npz of arrays ({error}).") from error
+        raise WrongFile(f"{path.name} was refused: it is not a plain .npz of arrays ({error}).") from error
     if len(found) < 2:
-        raise ValueError(f"{path.name} does not hold feature statistics: it needs the arrays mu and sigma.")
-    return Statistics(found["mu"], found["sigma"])
+        raise WrongFile(f"{path.name} does not hold feature statistics: it needs the arrays mu and sigma.")
+    return found["mu"], found["sigma"]
 
 
 class FrechetOracle(ImageVerifier):
@@ -71,7 +77,7 @@ class FrechetOracle(ImageVerifier):
 
     def accept(self, images):
         """Add images [N, H, W, 3] to the set."""
-        self.accepted = torch.cat([self.accepted, self._features(images)])
+        self.accepted = torch.cat([self.accepted, self._features(reference_images(images, self.name))])
 
     def judge(self, batch):
         return torch.stack([-self.distance(torch.cat([self.accepted, candidate[None]])) for candidate in self._features(batch.images)]).float()
@@ -85,7 +91,7 @@ class FrechetOracle(ImageVerifier):
         return (mean - self.reference.mean).square().sum() + scattered.square().sum() + self.reference.covariance.trace() - 2 * shared
 
     def _features(self, images):
-        features = self.features.image_features(images[..., :3].float()).double()
+        features = self.features.image_features(images).double()
         if features.shape[1] != len(self.reference.mean):
             raise ValueError(f"The reference statistics have {len(self.reference.mean)} features and this network gives {features.shape[1]}: use the same network.")
         return features

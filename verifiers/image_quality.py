@@ -7,11 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from .base import ImageVerifier
-from .files import load_named
+from .files import WrongFile, load_named
 from .preprocess import to_bytes
 
 _GREY = (0.2125, 0.7154, 0.0721)
 _HALVING = (-0.09375, 0.59375, 0.59375, -0.09375)  # cubic convolution with a = -0.75, sampled between pixels
+_NUMBERS = 36  # 18 at each of two scales
 _SMALLEST = 16  # pixels: below, nothing is left to measure at half the size
 
 
@@ -26,6 +27,10 @@ class ImageQuality(ImageVerifier):
     def __init__(self, path):
         names = ("vectors", "coefficients", "gamma", "rho", "min", "max")
         self.model = {name: value.double() for name, value in load_named(path, names, "a BRISQUE model").items()}
+        vectors = self.model["coefficients"].numel()
+        for name, shape in zip(names, ((vectors, _NUMBERS), (vectors,), (), (), (_NUMBERS,), (_NUMBERS,))):
+            if self.model[name].shape != shape:
+                raise WrongFile(f"{path.name} does not hold a BRISQUE model: its {name} have shape {list(self.model[name].shape)} instead of {list(shape)}.")
 
     def judge(self, batch):
         if min(batch.images.shape[1:3]) < _SMALLEST:

@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 
 from .base import ImageVerifier
-from .files import load_named, load_strict
+from .files import load_named, load_strict, taken_for
 from .managed import ManagedModel
 from .preprocess import Preprocess
 
 MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of the reward over the authors' data
 TOKENS = 35
+WHAT = "ImageReward as published (ImageReward.pt)"
 PUBLISHED = ("blip.visual_encoder.pos_embed", "blip.text_encoder.embeddings.word_embeddings.weight", "mlp.layers.0.weight")  # of the names in its file
 _VOCABULARY = Path(__file__).resolve().parent.parent / "models" / "verifiers" / "bert_vocab.txt"
 _VISION_PARTS = {"norm1": "layer_norm1", "norm2": "layer_norm2", "attn.qkv": "self_attn.qkv", "attn.proj": "self_attn.projection"}
@@ -69,12 +70,18 @@ class RewardNetwork(torch.nn.Module):
 
 
 def load_network(path):
-    """The RewardNetwork of a file with the published names; its sizes are read from the shapes (heads are 64 wide, as in every BLIP)."""
+    """The RewardNetwork of a file with the published names."""
+    with taken_for(WHAT, path):
+        state = load_named(path, PUBLISHED, WHAT)
+        return load_strict(empty_network(state), renamed(state), path, "ImageReward")
+
+
+def empty_network(state):
+    """A RewardNetwork of the sizes that the published weights have (heads are 64 wide, as in every BLIP)."""
     from transformers import BlipTextConfig, BlipVisionConfig
     from transformers.models.blip.modeling_blip import BlipVisionModel
     from transformers.models.blip.modeling_blip_text import BlipTextModel
 
-    state = load_named(path, PUBLISHED, "ImageReward as published (ImageReward.pt)")
     patches, width = state["blip.visual_encoder.pos_embed"].shape[1:]
     patch = state["blip.visual_encoder.patch_embed.proj.weight"].shape[-1]
     vision = BlipVisionConfig(
@@ -98,8 +105,7 @@ def load_network(path):
         layer_norm_eps=1e-12,
         is_decoder=True,  # else transformers builds no cross-attention
     )
-    network = RewardNetwork(BlipVisionModel(vision), BlipTextModel(text, add_pooling_layer=False), _head(text_width))
-    return load_strict(network, renamed(state), path, "ImageReward")
+    return RewardNetwork(BlipVisionModel(vision), BlipTextModel(text, add_pooling_layer=False), _head(text_width))
 
 
 def renamed(state):

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from .files import load_named
-from .image_reward import PUBLISHED, ImageReward, load_tokenizer
+from .image_reward import PUBLISHED, WHAT, ImageReward, load_tokenizer
 from .managed import ManagedModel
 from .preprocess import to_bytes
 
@@ -40,7 +40,7 @@ def picture(image):
 def load_packaged(path):
     """The package's network. Its loader ignores weights that do not fit and may open any pickle, so the file is looked at first."""
     package = require_image_reward()
-    load_named(path, PUBLISHED, "ImageReward as published (ImageReward.pt)")
+    load_named(path, PUBLISHED, WHAT)
     config = Path(path).with_name(CONFIG)
     if not config.is_file():
         raise FileNotFoundError(f"The package image-reward needs {CONFIG} beside {Path(path).name}, else it would download it. Take it from the same page (zai-org/ImageReward).")

@@ -3,6 +3,7 @@ import re
 from functools import cache
 
 from .base import ImageVerifier
+from .excerpt import excerpt
 from .features import Remembered, require_timm
 from .files import load_strict, load_weights
 from .managed import ManagedModel
@@ -70,7 +71,7 @@ def read_class(prompt):
     named = [name for name in named if not any(name != other and name in other for other in named)]
     indices = {index for name in named for index in class_names()[name]}
     if len(indices) != 1:
-        raise ValueError(f"The prompt must name one ImageNet class; {prompt!r} names {', '.join(named) or 'none'}. Or set a target.")
+        raise ValueError(f"The prompt must name one ImageNet class; {excerpt(prompt)} names {', '.join(named) or 'none'}. Or set a target.")
     return indices.pop()
 
 

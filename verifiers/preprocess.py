@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from .resize import resize_bytes
+from .resize import INTERPOLATIONS, resize_bytes
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -28,6 +28,12 @@ class Preprocess:
     mean: tuple[float, ...] = CLIP_MEAN
     std: tuple[float, ...] = CLIP_STD
     resize: int = 0
+
+    def __post_init__(self):
+        if self.fit not in FITS or self.interpolation not in INTERPOLATIONS or not len(self.mean) == len(self.std) == 3:
+            raise ValueError(
+                f"Preprocessing is one of {', '.join(FITS)}, by one of {', '.join(INTERPOLATIONS)} interpolation, with a mean and a deviation for each of 3 channels; "
+                f"it was given {self.fit!r}, {self.interpolation!r}, {self.mean} and {self.std}.")
 
     def __call__(self, images):
         """[B, H, W, 3] in [0, 1] -> [B, 3, size, size], normalised; rows are independent of each other."""

@@ -1,5 +1,5 @@
 """How alike an image is to reference images: the direction of its features (likeness, style, subject, as the network sees them)."""
-from .base import ImageVerifier
+from .base import ImageVerifier, reference_images
 from .features import unit
 
 
@@ -13,7 +13,7 @@ class ReferenceSimilarity(ImageVerifier):
 
     def __init__(self, features, references):
         self.features = features
-        self.references = unit(features.image_features(references[..., :3].float()))
+        self.references = unit(features.image_features(reference_images(references, self.name)))
 
     def judge(self, batch):
         return (unit(self.features.image_features(batch.images)) @ self.references.T).mean(1)

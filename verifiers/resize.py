@@ -30,7 +30,7 @@ def _rounded(sums):
 @lru_cache(maxsize=32)
 def _weights(old, new, interpolation):
     """[new, old] float64: the fixed-point weight of every old pixel in every new one."""
-    kernel, radius = _KERNELS[interpolation]
+    kernel, radius = INTERPOLATIONS[interpolation]
     scale = old / new
     stretch = max(scale, 1.0)  # antialiasing: the kernel widens when the image shrinks
     centre = (torch.arange(new, dtype=torch.float64) + 0.5) * scale
@@ -53,4 +53,4 @@ def _bilinear(x):
     return (1 - x.abs()).clamp(min=0)
 
 
-_KERNELS = {"bicubic": (_bicubic, 2.0), "bilinear": (_bilinear, 1.0)}
+INTERPOLATIONS = {"bicubic": (_bicubic, 2.0), "bilinear": (_bilinear, 1.0)}

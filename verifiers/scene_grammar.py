@@ -6,6 +6,8 @@
 import re
 from dataclasses import dataclass
 
+from .excerpt import excerpt
+
 SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond", "heart", "ring", "moon", "arrow")
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown", "olive")
 BACKGROUNDS = ("white", "grey", "black", "cream", "navy")
@@ -41,7 +43,7 @@ def parse_scene(prompt):
     """The Scene of a prompt; case and spacing do not matter. ValueError with the grammar when it cannot be read."""
     match = _PROMPT.fullmatch(prompt.strip().lower())
     if match is None:
-        raise ValueError(f"Cannot read a scene from the prompt {prompt!r}. The demo's scenes are written {GRAMMAR}.")
+        raise ValueError(f"Cannot read a scene from the prompt {excerpt(prompt)}. The demo's scenes are written {GRAMMAR}.")
     colour, shape, relation, other_colour, other_shape, background = match.groups()
     named = Thing(colour, shape)
     if relation is None:

@@ -2,9 +2,12 @@
 import re
 
 import torch
+import torch.nn.functional as F
 
 from .base import ImageVerifier
+from .excerpt import excerpt
 
+_ELONGATED = 4  # sides; the reader enlarges the shorter one to hundreds of pixels, and a strip would become an enormous picture
 _QUOTED = re.compile(r'"([^"]+)"|“([^”]+)”|„([^“”]+)[“”]|«([^»]+)»|‘([^’]+)’|(?<!\w)\'([^\']+)\'(?!\w)')
 
 
@@ -40,7 +43,7 @@ def quoted(prompt):
     found = ["".join(match).strip() for match in _QUOTED.findall(prompt)]
     found = [text for text in found if text]
     if not found:
-        raise ValueError(f'The text match needs to know which text: put it in quotes in the prompt, as in: a sign that says "OPEN". There is none in {prompt!r}.')
+        raise ValueError(f'The text match needs to know which text: put it in quotes in the prompt, as in: a sign that says "OPEN". There is none in {excerpt(prompt)}.')
     return found
 
 
@@ -73,7 +76,10 @@ def reader():
     engine = RapidOCR(params={"Global.log_level": "error"})
 
     def read(image):
-        blue_first = (image.float().clamp(0, 1) * 255).byte().flip(-1).contiguous().cpu().numpy()
+        height, width = image.shape[:2]
+        rows, columns = max(0, width // _ELONGATED - height), max(0, height // _ELONGATED - width)
+        pixels = F.pad(image.float().movedim(-1, 0)[None], (0, columns, 0, rows), mode="replicate")[0].movedim(0, -1)
+        blue_first = (pixels.clamp(0, 1) * 255).byte().flip(-1).contiguous().cpu().numpy()
         return list(engine(blue_first).txts or ())
 
     return read

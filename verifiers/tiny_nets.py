@@ -7,7 +7,7 @@ from safetensors import safe_open
 from torch import nn
 from torch.nn import functional as F
 
-from .files import load_strict, load_weights
+from .files import WrongFile, load_strict, load_weights, taken_for
 from .managed import ManagedModel
 
 
@@ -75,18 +75,13 @@ class TinyClassifier(nn.Module):
 def load_classifier(path, heads=None):
     """The TinyClassifier of a safetensors file, whose metadata hold its settings; float32, on the CPU.
 
-    ValueError for another file, or when `heads` (the number of classes of each) are given and the file has others.
+    WrongFile for another file, or when `heads` (the number of classes of each) are given and the file has others.
     """
-    name = Path(path).name
-    state = load_weights(path)
-    settings = _settings(path)
-    if heads is not None and settings.get("heads") != list(heads):
-        raise ValueError(f"{name} is a classifier for something else: its heads have {settings.get('heads')} classes, {list(heads)} are needed.")
-    try:
-        model = TinyClassifier(**settings)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{name} has settings that make no classifier of the demo models: {settings} ({error}).") from error
-    return load_strict(model, state, path, "the classifier that its settings describe").train(False)
+    with taken_for("a classifier of the demo models", path):
+        state, settings = load_weights(path), _settings(path)
+        if heads is not None and settings.get("heads") != list(heads):
+            raise WrongFile(f"{Path(path).name} is a classifier for something else: its heads have {settings.get('heads')} classes, {list(heads)} are needed.")
+        return load_strict(TinyClassifier(**settings), state, path, "the classifier that its settings describe").train(False)
 
 
 def _settings(path):
@@ -95,7 +90,7 @@ def _settings(path):
             metadata = file.metadata() or {}
         if "classifier" in metadata:
             return json.loads(metadata["classifier"])
-    raise ValueError(f"{Path(path).name} is not a classifier of the demo models: it has no 'classifier' entry in its metadata.")
+    raise WrongFile(f"{Path(path).name} is not a classifier of the demo models: it has no 'classifier' entry in its metadata.")
 
 
 class ManagedClassifier:

@@ -4,6 +4,7 @@ import re
 import torch
 
 from .base import ImageVerifier
+from .excerpt import excerpt
 
 TEMPLATES = ("a photo of a {}.", "a blurry photo of a {}.", "a close-up photo of a {}.", "a drawing of a {}.", "a rendering of a {}.", "art of a {}.")
 
@@ -51,5 +52,5 @@ def read_class(prompt, classes):
     named = [name for name in classes if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", prompt, re.IGNORECASE)]
     named = [name for name in named if not any(name != other and name.lower() in other.lower() for other in named)]
     if len(named) != 1:
-        raise ValueError(f"The prompt must name one of the classes {', '.join(classes)}; {prompt!r} names {', '.join(named) or 'none'}. Or set a target.")
+        raise ValueError(f"The prompt must name one of the classes {', '.join(classes)}; {excerpt(prompt)} names {', '.join(named) or 'none'}. Or set a target.")
     return named[0]

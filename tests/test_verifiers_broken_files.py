@@ -1,0 +1,221 @@
+"""Every kind of file that a verifier is made of, broken in every way: the error names the file, and nothing in it runs."""
+import json
+import os
+import pickle
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from reward_weights import weights
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from test_verifiers_image_reward import REFERENCE
+from test_verifiers_preference import write_head
+from verifier_helpers import tiny_clip, write_clip_folder
+
+from noisesearch.verifiers import files
+from noisesearch.verifiers.aesthetic import Aesthetic
+from noisesearch.verifiers.attributes import SceneAttributes
+from noisesearch.verifiers.catalogue import BRISQUE, DIGITS, SCENES, resolve
+from noisesearch.verifiers.clip_tower import load_tower
+from noisesearch.verifiers.digits import DigitClassifier
+from noisesearch.verifiers.dino_head import DinoLinearHead
+from noisesearch.verifiers.features import ClassifierFeatures, DinoFeatures
+from noisesearch.verifiers.frechet import load_statistics
+from noisesearch.verifiers.image_quality import ImageQuality
+from noisesearch.verifiers.image_reward import load_network
+
+DINO = "vit_small_patch14_dinov2"
+
+
+class Payload:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.target),)
+
+
+@dataclass
+class Kind:
+    """good: its tensors; load: path -> anything; stem: what the file must be called; metadata: of the safetensors file."""
+
+    good: dict
+    load: Any
+    stem: str = "weights"
+    metadata: dict = field(default_factory=dict)
+
+
+def packaged(published, load):
+    path = resolve("test", files.VERIFIERS, published.name, ())
+    with safe_open(path, "pt") as file:
+        return Kind(load_file(path), load, metadata=file.metadata())
+
+
+def dino():
+    torch.manual_seed(0)
+    return timm.create_model(DINO, num_classes=0, dynamic_img_size=True).state_dict()
+
+
+def dino_head(folder):
+    network = folder / f"{DINO}.safetensors"
+    save_file(dino(), network)
+    return Kind(torch.nn.Linear(768, 1000).state_dict(), lambda path: DinoLinearHead(network, path))
+
+
+def aesthetic(folder):
+    write_head(folder / "head.pth")
+    return Kind(torch.load(folder / "head.pth"), lambda path: Aesthetic(None, path))
+
+
+def clip(folder, good=None):
+    write_clip_folder(folder / "clip")
+    (folder / "clip" / "open_clip_model.safetensors").unlink()
+
+    def load(path):
+        moved = folder / "clip" / f"open_clip_model{path.suffix}"
+        moved.write_bytes(path.read_bytes())
+        try:
+            return load_tower(moved.parent)
+        finally:
+            moved.unlink()
+
+    return Kind(good or tiny_clip().state_dict(), load, "open_clip_model")
+
+
+def transformers_clip(folder):
+    from transformers import CLIPConfig, CLIPModel
+
+    tiny = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "projection_dim": 16}
+    text = {**tiny, "hidden_size": 16, "intermediate_size": 64, "vocab_size": 49408, "max_position_embeddings": 16}
+    model = CLIPModel(CLIPConfig(text_config=text, vision_config={**tiny, "image_size": 32, "patch_size": 8}, projection_dim=16))
+    return clip(folder, {name: value.clone() for name, value in model.state_dict().items()})
+
+
+KINDS = {
+    "ImageReward": lambda folder: Kind({name: torch.from_numpy(value) for name, value in weights(REFERENCE["shapes"]).items()}, load_network),
+    "CLIP": clip,
+    "CLIP in transformers' layout": transformers_clip,
+    "aesthetic head": aesthetic,
+    "BRISQUE": lambda folder: packaged(BRISQUE, ImageQuality),
+    "digit classifier": lambda folder: packaged(DIGITS, DigitClassifier),
+    "digit classifier as features": lambda folder: packaged(DIGITS, ClassifierFeatures),
+    "scene attributes": lambda folder: packaged(SCENES, SceneAttributes),
+    "DINO": lambda folder: Kind(dino(), DinoFeatures, DINO),
+    "DINO head": dino_head,
+    "feature statistics": lambda folder: Kind({"mean": torch.zeros(6), "covariance": torch.eye(6)}, load_statistics),
+}
+WRONG = {
+    "flat": lambda good: {name: value.flatten() for name, value in good.items()},
+    "numbers": lambda good: {name: value.flatten()[0] for name, value in good.items()},
+    "one row more": lambda good: {name: torch.cat([value, value[:1]]) if value.dim() else value for name, value in good.items()},
+    "one column less": lambda good: {name: value[..., :-1] if value.dim() else value for name, value in good.items()},
+    "two axes more": lambda good: {name: value[None, None] for name, value in good.items()},
+    "empty": lambda good: {name: value[:0] if value.dim() else value for name, value in good.items()},
+    "half of the names": lambda good: dict(list(good.items())[::2]),
+    "other names": lambda good: {f"other.{name}": value for name, value in good.items()},
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request, tmp_path_factory):
+    made = KINDS[request.param](tmp_path_factory.mktemp("kind"))
+    made.good = {name: value.contiguous() for name, value in made.good.items()}
+    return made
+
+
+def test_the_whole_file_is_read(kind, tmp_path):
+    save_file(kind.good, tmp_path / f"{kind.stem}.safetensors", kind.metadata)
+    assert kind.load(tmp_path / f"{kind.stem}.safetensors") is not None
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors", "ignore:.*T. on tensors of dimension other than 2", "ignore:Tensor.T is deprecated")
+@pytest.mark.parametrize("wrong", WRONG)
+def test_other_names_and_shapes_are_refused(kind, wrong, tmp_path):
+    state = {name: value.contiguous().clone() for name, value in WRONG[wrong](kind.good).items()}
+    path = tmp_path / f"{kind.stem}.safetensors"
+    save_file(state, path, kind.metadata)
+    with pytest.raises(files.WrongFile, match=path.name) as refused:
+        kind.load(path)
+    assert len(str(refused.value)) < 1000
+
+
+def test_a_truncated_file_is_refused(kind, tmp_path):
+    path = tmp_path / f"{kind.stem}.safetensors"
+    save_file(kind.good, path, kind.metadata)
+    whole = path.read_bytes()
+    for size in (len(whole) - 1, len(whole) // 2, 20, 0):
+        path.write_bytes(whole[:size])
+        with pytest.raises(files.WrongFile, match=f"{path.name} is not a whole safetensors file"):
+            kind.load(path)
+
+
+@pytest.mark.parametrize("ending", [".pt", ".bin"])
+@pytest.mark.parametrize("inside", [True, False], ids=["beside the weights", "alone"])
+def test_a_payload_is_refused_and_does_not_run(kind, inside, ending, tmp_path):
+    path = tmp_path / f"{kind.stem}{ending}"
+    if inside:
+        torch.save({**kind.good, "extra": Payload(tmp_path / "ran")}, path)
+    else:
+        path.write_bytes(pickle.dumps(Payload(tmp_path / "ran"), protocol=2))
+    with pytest.raises(files.WrongFile, match=f"{path.name} was refused"):
+        kind.load(path)
+    assert not (tmp_path / "ran").exists()
+    torch.load(path, weights_only=False) if inside else pickle.loads(path.read_bytes())  # noqa: S301
+    assert (tmp_path / "ran").exists()  # it would have
+
+
+@pytest.mark.parametrize("settings", ["{", "[]", '"text"', "{}", '{"architecture": "tree", "width": 8, "heads": [10]}', '{"architecture": "plain", "width": 8, "heads": [10], "colour": 1}'])
+def test_a_classifiers_settings_are_checked(settings, tmp_path):
+    save_file({"weight": torch.zeros(2)}, tmp_path / "odd.safetensors", {"classifier": settings})
+    for load in (DigitClassifier, ClassifierFeatures):
+        with pytest.raises(files.WrongFile, match="odd.safetensors"):
+            load(tmp_path / "odd.safetensors")
+
+
+def test_a_classifier_of_something_else_is_refused(tmp_path):
+    with pytest.raises(files.WrongFile, match=r"a classifier for something else.*\[10\] are needed"):
+        DigitClassifier(resolve("test", files.VERIFIERS, SCENES.name, ()))
+    for name, metadata in (("plain", None), ("other", {"classifier": json.dumps({"architecture": "plain", "width": 8, "heads": [10]})})):
+        save_file({"weight": torch.zeros(2)}, tmp_path / f"{name}.safetensors", metadata)
+    for name, message in {"plain": "no 'classifier' entry", "other": "does not hold the weights of the classifier that its settings describe"}.items():
+        with pytest.raises(files.WrongFile, match=message):
+            DigitClassifier(tmp_path / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize("config", [
+    "{", "[]", "{}", '{"model_cfg": {}}', '{"model_cfg": {"embed_dim": 16, "vision_cfg": 3, "text_cfg": {}}}',
+    '{"model_cfg": {"embed_dim": 16, "vision_cfg": {"colour": 1}, "text_cfg": {}}}', {"resize_mode": "twist"}, {"interpolation": "nearest"}, {"mean": [0.5]}, {"std": "x"}])
+def test_a_clip_folders_config_is_checked(config, tmp_path):
+    folder = write_clip_folder(tmp_path / "odd", preprocess=config if isinstance(config, dict) else None)
+    if isinstance(config, str):
+        (folder / files.CLIP_CONFIG).write_text(config)
+    with pytest.raises(files.WrongFile, match="folder odd"):
+        load_tower(folder)
+
+
+def test_statistics_in_an_npz_are_checked(tmp_path):
+    good = {"mu": np.zeros(3), "sigma": np.eye(3)}
+    arrays = {
+        "objects": {**good, "mu": np.array([Payload(tmp_path / "ran")] * 3, dtype=object)},
+        "shapes": {**good, "sigma": np.eye(2)},
+        "flat": {"mu": np.zeros((3, 3)), "sigma": np.zeros(9)},
+        "nan": {**good, "sigma": np.full((3, 3), np.nan)},
+        "text": {**good, "mu": np.array(["a", "b", "c"])},
+        "names": {"mean": np.zeros(3)},
+    }
+    for name, content in arrays.items():
+        np.savez(tmp_path / f"{name}.npz", **content)
+    np.savez(tmp_path / "whole.npz", **good)
+    (tmp_path / "short.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-100])
+    (tmp_path / "pickle.npz").write_bytes(pickle.dumps(Payload(tmp_path / "ran"), protocol=2))
+    for name in (*arrays, "short", "pickle"):
+        with pytest.raises(files.WrongFile, match=f"{name}.npz"):
+            load_statistics(tmp_path / f"{name}.npz")
+    assert not (tmp_path / "ran").exists()
+    assert load_statistics(tmp_path / "whole.npz").mean.tolist() == [0, 0, 0]
