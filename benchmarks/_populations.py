@@ -36,17 +36,17 @@ class RealDigits:
         """[B, H, W, 3] in [0, 1] -> float64 [B, AXES]: a feature network, for verifiers too."""
         return (self.network.image_features(images).double() - self.centre) @ self.axes
 
-    def frechet(self, images: list[torch.Tensor]) -> float:
-        """The Frechet distance of images to real digits."""
-        return float(FrechetOracle(self, self.statistics).distance(self.image_features(torch.stack(images))))
+    def frechet(self, features: torch.Tensor) -> float:
+        """The Frechet distance of images to real digits, by their image_features."""
+        return float(FrechetOracle(self, self.statistics).distance(features))
 
-    def recall(self, images: list[torch.Tensor]) -> float:
+    def recall(self, features: torch.Tensor) -> float:
         """Share of real digits that lie among the images (Kynkäänniemi et al. 2019): diversity."""
-        return _share_among(self.points, self.image_features(torch.stack(images)))
+        return float(_among(self.points, features).mean())
 
-    def precision(self, images: list[torch.Tensor]) -> float:
-        """Share of images that lie among the real digits: fidelity."""
-        return _share_among(self.image_features(torch.stack(images)), self.points)
+    def precision(self, features: torch.Tensor) -> torch.Tensor:
+        """1 for each image that lies among the real digits, else 0; the mean is fidelity."""
+        return _among(features, self.points)
 
 
 @cache
@@ -54,10 +54,10 @@ def real_digits() -> RealDigits:
     return RealDigits()
 
 
-def _share_among(points, others):
-    """Share of points within the radius of some other, which reaches to its third neighbour of its own kind."""
+def _among(points, others):
+    """1 for each point within the radius of some other, which reaches to its third neighbour of its own kind, else 0."""
     radius = torch.cdist(others, others).kthvalue(NEIGHBOURS + 1, dim=1).values
-    return float((torch.cdist(points, others) <= radius).any(1).double().mean())
+    return (torch.cdist(points, others) <= radius).any(1).double()
 
 
 def inception_score(probabilities: torch.Tensor) -> float:

@@ -14,7 +14,7 @@ import time
 
 import torch
 from _populations import inception_score, real_digits
-from _trials import World, share
+from _trials import World, jackknife, mean, share
 
 from noisesearch.demo.worlds import held_out_prompts
 from noisesearch.search.algorithms import RandomSearch
@@ -55,9 +55,11 @@ def by_fid(world, prompts, count):
 
 
 def line(world, label, images, verdicts):
-    real, classes = real_digits(), world.judge.classify(torch.stack(images))[0].exp()
-    columns = f"{real.frechet(images):.1f} | {inception_score(classes):.2f} | {real.precision(images):.2f} | {real.recall(images):.2f}"
-    return f"| {label} | {columns} | " + "{:.0%} ({:.0%} to {:.0%}) |".format(*share(verdicts))
+    real, images = real_digits(), torch.stack(images)
+    features, classes = real.image_features(images), world.judge.classify(images)[0].exp()
+    columns = ["{:.1f} ± {:.1f}".format(*jackknife(real.frechet, features)), "{:.2f} ± {:.2f}".format(*jackknife(inception_score, classes)),
+               "{:.2f} ± {:.2f}".format(*mean(real.precision(features))), "{:.2f} ± {:.2f}".format(*jackknife(real.recall, features))]
+    return f"| {label} | {' | '.join(columns)} | " + "{:.0%} ({:.0%} to {:.0%}) |".format(*share(verdicts))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import argparse
 import itertools
 import math
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -21,7 +21,7 @@ from multiprocessing import get_context
 import torch
 from _mixture import Mixture
 from _populations import real_digits
-from _trials import World, diversity, mean, percent
+from _trials import World, diversity, jackknife, mean, percent
 
 from noisesearch.demo.worlds import held_out_prompts
 from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
@@ -111,6 +111,9 @@ def compare(world, problems):
     methods = {"random": RandomSearch(), **{f"zero-order N={n}": ZeroOrder(n, COSINE) for n in (2, 4, 8)}, **{f"paths N={n}": SearchOverPaths(n) for n in (1, 2, 4)},
                "paths N=2, 3 steps a round": SearchOverPaths(2, steps=3)}
     lines = [line(world, "one sample", rows_of(world, RandomSearch(), problems, (1,))[1])]
+    if world.name == "digits":  # what as many real digits come to: the best that recall and Frechet distance can be
+        some = real_digits().points[torch.randperm(len(real_digits().points), generator=torch.Generator().manual_seed(0))[:len(problems) * SEEDS[world.name]]]
+        lines.append(f"| as many real digits | | | | {' | '.join(populations_columns(some, 1))} |")
     for label, settings in methods.items():
         for row in rows_of(world, settings, problems, BUDGETS).values():
             lines.append(line(world, label, row))
@@ -141,11 +144,11 @@ def line(world, label, row):
     score, about = mean(row.scores, per)
     columns = [f"{score:.4f} ± {about:.4f}"]
     if world.name == "mixture":
-        columns += ["{:.3f} ± {:.3f}".format(*mean(row.verdicts, per)), f"{modes(world, row):.2f}"]
+        columns += ["{:.3f} ± {:.3f}".format(*mean(row.verdicts, per)), "{:.2f} ± {:.2f}".format(*jackknife(modes, torch.tensor(world.modes(row.winners)), per))]
     else:
         columns += [percent(row.verdicts, per)]
     if world.name == "digits":
-        columns += [f"{real_digits().recall(row.winners):.2f}", f"{real_digits().frechet(row.winners):.1f}"]
+        columns += populations_columns(real_digits().image_features(torch.stack(row.winners)), per)
     if world.name == "scenes":
         of_prompt = defaultdict(list)
         for prompt, image in zip(row.problems, row.winners):
@@ -154,11 +157,15 @@ def line(world, label, row):
     return f"| {label} | {sum(row.spent) / len(row.spent):.0f} | " + " | ".join(columns) + " |"
 
 
-def modes(world, row):
-    """exp of the entropy of the winners' modes: how many modes there are, in effect."""
-    counts = torch.tensor(list(Counter(world.modes(row.winners)).values()), dtype=torch.float64)
-    p = counts / counts.sum()
-    return float(torch.exp(-(p * p.log()).sum()))
+def populations_columns(features, per):
+    """Recall and Frechet distance of digits, by their features."""
+    return ["{:.2f} ± {:.2f}".format(*jackknife(real_digits().recall, features, per)), "{:.1f} ± {:.1f}".format(*jackknife(real_digits().frechet, features, per))]
+
+
+def modes(found):
+    """exp of the entropy of mode indices [N]: how many modes there are, in effect."""
+    counts = found.bincount().double()
+    return float(torch.exp(torch.special.entr(counts / counts.sum()).sum()))
 
 
 if __name__ == "__main__":

@@ -287,7 +287,7 @@ def test_importing_the_room_imports_no_optional_package(comfyui):
         f"import sys; sys.path.insert(0, 'tools'); from pack import use_comfyui; use_comfyui({str(comfyui)!r})\n"
         "import importlib, pathlib, comfy.sd\n"  # ComfyUI itself imports transformers
         "before = set(sys.modules)\n"
-        "import noisesearch.nodes.verifiers\n"
+        "import noisesearch.nodes\n"
         "for file in pathlib.Path('verifiers').glob('*.py'): importlib.import_module(f'noisesearch.verifiers.{file.stem}')\n"
         "print('new:', *sorted({name.split('.')[0] for name in set(sys.modules) - before}))\n"
     )

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from verifier_helpers import images
 
-from noisesearch.nodes.verifiers import NODES, NoiseSearchVerifierEnsemble
+from noisesearch.nodes import VERIFIERS
+from noisesearch.nodes.ensemble import NoiseSearchVerifierEnsemble
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import SCORERS
 
@@ -35,7 +36,7 @@ def test_every_scorer_is_on_the_help_page_and_in_the_documentation():
 
 
 def test_every_node_has_a_help_page_that_names_its_inputs_and_every_input_a_tooltip():
-    for node in NODES:
+    for node in VERIFIERS:
         schema = node.define_schema()
         text = (ROOT / "web" / "docs" / f"{schema.node_id}.md").read_text(encoding="utf-8")
         for widget in schema.inputs:

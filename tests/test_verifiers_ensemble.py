@@ -3,7 +3,7 @@ import pytest
 import torch
 from verifier_helpers import images
 
-from noisesearch.nodes.verifiers import NoiseSearchVerifierEnsemble
+from noisesearch.nodes.ensemble import NoiseSearchVerifierEnsemble
 from noisesearch.verifiers.base import Batch, Verifier
 from noisesearch.verifiers.ensemble import Ensemble
 from noisesearch.verifiers.sanity import Gated, healthy

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from noisesearch.nodes import verifiers as nodes
+from noisesearch.nodes import class_verifiers, feature_verifiers
 from noisesearch.verifiers import files, imagenet
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import resolve
@@ -86,43 +86,54 @@ def test_a_missing_package_is_named(package, loader, monkeypatch):
 
 
 @torch.no_grad()
-def test_dino_features_equal_timms(tmp_path):
+@pytest.mark.parametrize("name", ["vit_small_patch14_dinov2", "vit_small_patch14_reg4_dinov2", "vit_small_patch16_dinov3"])
+def test_dino_features_equal_timms(name, tmp_path):
     torch.manual_seed(0)
-    network = timm.create_model("vit_small_patch14_dinov2", num_classes=0, dynamic_img_size=True, global_pool="token").train(False)
-    path = tmp_path / "vit_small_patch14_dinov2.lvd142m.safetensors"
+    network = timm.create_model(name, num_classes=0, dynamic_img_size=True, global_pool="token").train(False)
+    path = tmp_path / f"{name}.safetensors"
     save_file(network.state_dict(), path)
     batch = images(2, 240, 300)
     pixels = torch.stack([transform((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))(pil(image)) for image in batch])
     assert (DinoFeatures(path).image_features(batch) - network(pixels)).abs().max() < 1e-3
-    save_file(network.state_dict(), tmp_path / "some.safetensors")
-    with pytest.raises(ValueError, match="says nothing about its architecture"):
-        DinoFeatures(tmp_path / "some.safetensors")
-    save_file(network.state_dict(), tmp_path / "vit_base_patch14_dinov2.safetensors")
-    with pytest.raises(ValueError, match="does not hold the weights of vit_base_patch14_dinov2"):
-        DinoFeatures(tmp_path / "vit_base_patch14_dinov2.safetensors")
 
 
 @torch.no_grad()
-def test_the_dino_head_reads_the_class_token_and_the_mean_patch(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name, head_file, settings", [
+    ("vit_small_patch14_dinov2.lvd142m", "dinov2_vits14_linear_head.pth", ("DINOv2-S linear head",)),
+    ("vit_small_patch16_dinov3.mine", "my_head.safetensors", ("your DINO and linear head", "vit_small_patch16_dinov3.mine.safetensors", "my_head.safetensors")),
+])
+def test_the_dino_head_reads_the_class_token_and_the_mean_patch(name, head_file, settings, tmp_path, monkeypatch):
+    """As published, and for files of the user's own choice."""
     root = add_root(monkeypatch, files.VERIFIERS, tmp_path)
     torch.manual_seed(0)
-    network = timm.create_model("vit_small_patch14_dinov2", num_classes=0, dynamic_img_size=True).train(False)
-    save_file(network.state_dict(), root / "vit_small_patch14_dinov2.lvd142m.safetensors")
+    network = timm.create_model(name.split(".")[0], num_classes=0, dynamic_img_size=True).train(False)
+    save_file(network.state_dict(), root / f"{name}.safetensors")
     head = torch.nn.Linear(768, 1000)
-    torch.save(head.state_dict(), root / "dinov2_vits14_linear_head.pth")
+    (save_file if head_file.endswith("safetensors") else torch.save)(head.state_dict(), root / head_file)
     batch = images(2, 240, 300)
     pixels = torch.stack([transform((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))(pil(image)) for image in batch])
     seen = network.forward_intermediates(pixels, indices=1, norm=True, output_fmt="NLC", return_prefix_tokens=True, intermediates_only=True)
     patches, prefix = seen[-1]
     expected = head(torch.cat([prefix[:, 0], patches.mean(1)], 1)).log_softmax(1)[:, 281]
-    judge, features = nodes.NoiseSearchImageNetClassifier.execute("tabby cat", "log-probability", "cpu", "DINOv2-S linear head").result
+    judge, features = class_verifiers.NoiseSearchImageNetClassifier.execute("tabby cat", "log-probability", "cpu", *settings).result
     assert (judge.score(Batch(batch)) - expected).abs().max() < 1e-3
     assert features.image_features(batch).shape == (2, 384)
+
+
+def test_dino_files_that_are_missing_or_do_not_go_together_are_named(tmp_path, monkeypatch):
+    root = add_root(monkeypatch, files.VERIFIERS, tmp_path)
+    state = timm.create_model("vit_small_patch14_dinov2", num_classes=0).state_dict()
+    for name in ("vit_small_patch14_dinov2.lvd142m", "some", "vit_base_patch14_dinov2"):
+        save_file(state, root / f"{name}.safetensors")
+    with pytest.raises(ValueError, match="says nothing about its architecture"):
+        DinoFeatures(root / "some.safetensors")
+    with pytest.raises(ValueError, match="does not hold the weights of vit_base_patch14_dinov2"):
+        DinoFeatures(root / "vit_base_patch14_dinov2.safetensors")
     torch.save(torch.nn.Linear(5, 1000).state_dict(), root / "dinov2_vits14_linear_head.pth")
     with pytest.raises(ValueError, match=r"needs \[1000, 768\]"):
-        nodes.NoiseSearchImageNetClassifier.execute("tabby cat", "logit", "cpu", "DINOv2-S linear head")
+        class_verifiers.NoiseSearchImageNetClassifier.execute("tabby cat", "logit", "cpu", "DINOv2-S linear head")
     with pytest.raises(FileNotFoundError, match="vit_base_patch14_dinov2"):
-        nodes.NoiseSearchImageNetClassifier.execute("tabby cat", "logit", "cpu", "DINOv2-B linear head")
+        class_verifiers.NoiseSearchImageNetClassifier.execute("tabby cat", "logit", "cpu", "DINOv2-B linear head")
 
 
 @torch.no_grad()
@@ -160,11 +171,11 @@ def test_an_answer_is_remembered_for_that_tensor_only():
 def test_the_nodes_make_these_verifiers(lite0, tmp_path, monkeypatch):
     write_clip_folder(add_root(monkeypatch, files.CLIPS, tmp_path / "clips") / "tiny")
     batch = Batch(images(2), "a goldfish")
-    judge, features = nodes.NoiseSearchImageNetClassifier.execute("", "log-probability", "cpu").result
+    judge, features = class_verifiers.NoiseSearchImageNetClassifier.execute("", "log-probability", "cpu").result
     assert judge.score(batch).shape == (2,) and judge.needs_prompt
-    for source in (features, *(nodes.NoiseSearchLoadFeatures.execute(*which, "cpu").result[0] for which in (("CLIP", "tiny"), ("digit classifier (demo)", "auto")))):
-        (judge,) = nodes.NoiseSearchReferenceSimilarity.execute(source, batch.images[:1]).result
+    for source in (features, *(feature_verifiers.NoiseSearchLoadFeatures.execute(*which, "cpu").result[0] for which in (("CLIP", "tiny"), ("digit classifier (demo)", "auto")))):
+        (judge,) = feature_verifiers.NoiseSearchReferenceSimilarity.execute(source, batch.images[:1]).result
         scores = judge.score(batch)
         assert scores[0] == pytest.approx(1, abs=1e-5) and scores[1] < 1
     with pytest.raises(FileNotFoundError, match="vit_base_patch14_dinov2.lvd142m.safetensors"):
-        nodes.NoiseSearchLoadFeatures.execute("DINO", "auto", "auto")
+        feature_verifiers.NoiseSearchLoadFeatures.execute("DINO", "auto", "auto")

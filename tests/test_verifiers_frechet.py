@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from scipy.linalg import sqrtm
 from verifier_helpers import add_root, images
 
-from noisesearch.nodes import verifiers as nodes
+from noisesearch.nodes import feature_verifiers as nodes
 from noisesearch.verifiers import files
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.frechet import FrechetOracle, Statistics, load_statistics, statistics_of

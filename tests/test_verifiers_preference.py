@@ -6,7 +6,7 @@ from torchvision.transforms import Compose, InterpolationMode, Normalize, ToTens
 from torchvision.transforms import functional as TF
 from verifier_helpers import add_root, images, pil, write_clip_folder
 
-from noisesearch.nodes import verifiers as nodes
+from noisesearch.nodes import class_verifiers, verifiers
 from noisesearch.verifiers import files
 from noisesearch.verifiers.aesthetic import Aesthetic
 from noisesearch.verifiers.base import Batch
@@ -159,10 +159,10 @@ class StockClipVision:
 def test_the_nodes_make_these_verifiers(tmp_path, monkeypatch):
     write_clip_folder(add_root(monkeypatch, files.CLIPS, tmp_path / "clips") / "tiny")
     write_head(add_root(monkeypatch, files.VERIFIERS, tmp_path / "verifiers") / "sac+logos+ava1-l14-linearMSE.pth")
-    (judge,) = nodes.NoiseSearchZeroShotClassifier.execute("cat\n dog \n\n", "", "log-probability", "tiny", "auto").result
+    (judge,) = class_verifiers.NoiseSearchZeroShotClassifier.execute("cat\n dog \n\n", "", "log-probability", "tiny", "auto").result
     assert (judge.classes, judge.logit, len(judge.templates)) == (("cat", "dog"), False, 6)
     assert (judge.score(Batch(images(2), "a dog")) <= 0).all()
-    (judge,) = nodes.NoiseSearchAestheticFromClipVision.execute(StockClipVision(), "auto").result
+    (judge,) = verifiers.NoiseSearchAestheticFromClipVision.execute(StockClipVision(), "auto").result
     batch = Batch(images(20, 20, 20))
     expected = Aesthetic(Features(), tmp_path / "verifiers" / "sac+logos+ava1-l14-linearMSE.pth").score(batch)
     assert torch.allclose(judge.score(batch), expected, atol=1e-5)

@@ -7,7 +7,8 @@ from graphs import Graph
 from verifier_helpers import images, pil, write_clip_folder
 
 from noisesearch.nodes.candidates import NoiseSearchScoreImages
-from noisesearch.nodes.verifiers import NoiseSearchSelfSupervised, NoiseSearchVerifierEnsemble
+from noisesearch.nodes.ensemble import NoiseSearchVerifierEnsemble
+from noisesearch.nodes.feature_verifiers import NoiseSearchSelfSupervised
 from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.clip_score import ClipScore

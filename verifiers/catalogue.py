@@ -16,6 +16,7 @@ from .image_quality import ImageQuality
 from .image_reward import ImageReward
 from .image_reward_package import PackagedImageReward
 from .imagenet import EfficientNetLite0
+from .inception import FidInception, InceptionClassifier
 from .preference import HumanPreference, PickScore
 
 AUTO = "auto"
@@ -124,6 +125,8 @@ DINO = (
     Published("vit_base_patch14_dinov2.lvd142m.safetensors", "0.3 GB", "Apache-2.0", "model.safetensors of timm/vit_base_patch14_dinov2.lvd142m"),
     Published("vit_small_patch14_dinov2.lvd142m.safetensors", "0.1 GB", "Apache-2.0", "model.safetensors of timm/vit_small_patch14_dinov2.lvd142m"),
 )
+FID_INCEPTION = Published("pt_inception-2015-12-05-6726825d.pth", "91 MB", "Apache-2.0", "release fid_weights of mseitzer/pytorch-fid")
+INCEPTION = Published("inception_v3.tf_in1k.safetensors", "95 MB", "Apache-2.0", "model.safetensors of timm/inception_v3.tf_in1k")
 DIGITS = Published("digits_classifier.safetensors", "0.3 MB", "GPL-3.0-or-later", "comes with this pack")
 SCENES = Published("scenes_attributes.safetensors", "0.7 MB", "GPL-3.0-or-later", "comes with this pack")
 
@@ -145,24 +148,30 @@ SCORERS = {
 FEATURES = {
     "CLIP": Scorer(CLIPS, CLIP_FILES, lambda path, device, architecture: load_tower(path, architecture, device)),
     "DINO": Scorer(VERIFIERS, DINO, lambda path, device, architecture: DinoFeatures(path, device)),
+    "Inception (FID)": Scorer(VERIFIERS, (FID_INCEPTION,), lambda path, device, architecture: FidInception(path, device)),
     "EfficientNet-Lite0": Scorer(VERIFIERS, (), lambda path, device, architecture: EfficientNetLite0(device)),
     "digit classifier (demo)": Scorer(VERIFIERS, (DIGITS,), lambda path, device, architecture: ClassifierFeatures(path, device)),
 }
 
+_HEADS = tuple(Published(f"dinov2_vit{size}14_linear_head.pth", megabytes, "Apache-2.0", "facebookresearch/dinov2") for size, megabytes in (("b", "6 MB"), ("s", "3 MB")))
 DINO_HEADS = {
-    "DINOv2-B linear head": (DINO[0], Published("dinov2_vitb14_linear_head.pth", "6 MB", "Apache-2.0", "facebookresearch/dinov2")),
-    "DINOv2-S linear head": (DINO[1], Published("dinov2_vits14_linear_head.pth", "3 MB", "Apache-2.0", "facebookresearch/dinov2")),
+    "DINOv2-B linear head": (DINO[0], _HEADS[0]),
+    "DINOv2-S linear head": (DINO[1], _HEADS[1]),
+    "your DINO and linear head": (DINO[0], _HEADS[0]),  # of any DINOv2 or DINOv3, by the node's file and head
 }
+INCEPTION_CLASSIFIER = "Inception v3"
 
 
 def imagenet_networks():
     """What the ImageNet Classifier can run."""
-    return ["EfficientNet-Lite0", *DINO_HEADS]
+    return ["EfficientNet-Lite0", *DINO_HEADS, INCEPTION_CLASSIFIER]
 
 
-def load_imagenet(name, device=AUTO):
-    """The network of that name, with `logits` and `image_features`."""
+def load_imagenet(name, device=AUTO, file=AUTO, head=AUTO):
+    """The network of that name, with `logits` and `image_features`. file and head: names of models/verifiers in place of the published ones."""
+    if name == INCEPTION_CLASSIFIER:
+        return InceptionClassifier(resolve(name, VERIFIERS, file, (INCEPTION,)), device)
     if name not in DINO_HEADS:
         return EfficientNetLite0(device)
-    network, head = (resolve(name, VERIFIERS, AUTO, (published,)) for published in DINO_HEADS[name])
-    return DinoLinearHead(network, head, device)
+    network, linear = (resolve(name, VERIFIERS, wanted, (published,)) for wanted, published in zip((file, head), DINO_HEADS[name]))
+    return DinoLinearHead(network, linear, device)

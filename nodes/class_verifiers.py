@@ -1,0 +1,93 @@
+"""Nodes of verifiers that judge whether an image shows a class."""
+from comfy_api.latest import io
+
+from ..compat import advanced, schema
+from ..verifiers.catalogue import AUTO, clip_files, head_files, imagenet_networks, load_clip, load_imagenet
+from ..verifiers.imagenet import ImageNetClassifier
+from ..verifiers.zero_shot import TEMPLATES, ZeroShotClassifier
+from .sockets import VerifierType
+from .verifier_inputs import FeaturesType, architecture_input, device_input
+
+_TEMPLATES = "\n".join(TEMPLATES)
+
+
+class NoiseSearchZeroShotClassifier(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchZeroShotClassifier",
+            display_name="Zero-Shot Classifier",
+            category="NoiseSearch/verifiers",
+            description="A judge that asks a CLIP which of your classes an image shows.",
+            search_aliases=["clip classifier", "class score"],
+            inputs=[
+                io.String.Input("classes", multiline=True, default="cat\ndog\nbird", tooltip="The class names, one a line."),
+                io.String.Input("target", default="", tooltip="The class that is wanted. Empty: the one of the list that the prompt names."),
+                io.Combo.Input(
+                    "score",
+                    options=["logit", "log-probability"],
+                    default="logit",
+                    tooltip="logit: how near the image is to the target, as in the paper. log-probability: nearer to it than to the other classes.",
+                ),
+                io.Combo.Input("file", options=clip_files(), default=AUTO, tooltip="The CLIP, from models/clip_verifiers. auto: the first usual one that is there."),
+                device_input(),
+                advanced(
+                    io.String.Input(
+                        "templates",
+                        multiline=True,
+                        optional=True,
+                        default=_TEMPLATES,
+                        tooltip="Texts a class name is put into at {}, one a line.",
+                    )
+                ),
+                architecture_input(),
+            ],
+            outputs=[VerifierType.Output(display_name="verifier")],
+        )
+
+    @classmethod
+    def execute(cls, classes, target, score, file, device, templates=_TEMPLATES, architecture=AUTO):
+        tower = load_clip("The zero-shot classifier", file, device, architecture)
+        return io.NodeOutput(ZeroShotClassifier(tower, classes.splitlines(), target, templates.splitlines(), score == "logit"))
+
+
+class NoiseSearchImageNetClassifier(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchImageNetClassifier",
+            display_name="ImageNet Classifier",
+            category="NoiseSearch/verifiers",
+            description="A judge that knows the 1000 classes of ImageNet. Its probability is the paper's Inception Score oracle.",
+            search_aliases=["class score", "efficientnet", "inception score"],
+            inputs=[
+                io.String.Input("target", default="", tooltip="The class that is wanted: one of its names, or 0 to 999. Empty: the one that the prompt names."),
+                io.Combo.Input(
+                    "score",
+                    options=["log-probability", "logit"],
+                    default="log-probability",
+                    tooltip="log-probability: how sure the network is. logit: its evidence for the class alone.",
+                ),
+                device_input(),
+                io.Combo.Input(
+                    "network",
+                    options=imagenet_networks(),
+                    default="EfficientNet-Lite0",
+                    optional=True,
+                    tooltip="EfficientNet-Lite0 comes as a package, Inception v3 is a file, a DINO with a linear head two in models/verifiers; missing ones are named.",
+                ),
+                advanced(
+                    io.Combo.Input("file", options=head_files(), default=AUTO, optional=True, tooltip="The weights of Inception or DINO, from models/verifiers. auto: the published ones.")
+                ),
+                advanced(io.Combo.Input("head", options=head_files(), default=AUTO, optional=True, tooltip="The linear head of that very DINO. auto: the published one.")),
+            ],
+            outputs=[VerifierType.Output(display_name="verifier"), FeaturesType.Output(display_name="features")],
+        )
+
+    @classmethod
+    def execute(cls, target, score, device, network="EfficientNet-Lite0", file=AUTO, head=AUTO):
+        classifier = load_imagenet(network, device, file, head)
+        return io.NodeOutput(ImageNetClassifier(classifier, target, score == "logit"), classifier)
+
+
+NODES = [NoiseSearchZeroShotClassifier, NoiseSearchImageNetClassifier]

@@ -1,0 +1,62 @@
+"""The node that makes one verifier of several."""
+from dataclasses import replace
+
+from comfy_api.latest import io
+
+from ..compat import advanced, schema
+from ..verifiers.ensemble import METHODS, Ensemble
+from ..verifiers.sanity import Gated
+from .sockets import VerifierType
+
+MEMBERS = 8
+
+
+class NoiseSearchVerifierEnsemble(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        numbers = range(1, MEMBERS + 1)
+        return schema(
+            node_id="NoiseSearchVerifierEnsemble",
+            display_name="Verifier Ensemble",
+            category="NoiseSearch/verifiers",
+            description="Several judges as one. Harder to fool than any of them alone.",
+            search_aliases=["combine verifiers", "average rank"],
+            inputs=[
+                *(VerifierType.Input(f"verifier_{i}", optional=True, tooltip="A judge. Sockets may be left empty.") for i in numbers),
+                VerifierType.Input(
+                    "held_out",
+                    optional=True,
+                    tooltip="A judge that is reported and never chooses. If it falls while the score rises, the search is fooling the others.",
+                ),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default=METHODS[0],
+                    tooltip="average rank: the paper's, any scale. z-score: keeps how much better. weighted sum: for judges on one scale.",
+                ),
+                io.Boolean.Input(
+                    "sanity_gate",
+                    default=True,
+                    tooltip="Rank black, flat, blown-out and broken images last, whatever the judges say. Off for art that is meant so.",
+                ),
+                *(advanced(_weight(i)) for i in numbers),
+            ],
+            outputs=[VerifierType.Output(display_name="verifier")],
+        )
+
+    @classmethod
+    def execute(cls, method, sanity_gate, held_out=None, **inputs):
+        connected = [i for i in range(1, MEMBERS + 1) if inputs.get(f"verifier_{i}") is not None]
+        if not connected:
+            raise ValueError("Verifier Ensemble has no verifier connected: connect at least one Load Verifier.")
+        weights = tuple(inputs.get(f"weight_{i}", 1.0) for i in connected)
+        ensemble = Ensemble(tuple(inputs[f"verifier_{i}"] for i in connected), weights, method, held_out)
+        return io.NodeOutput(replace(ensemble, members=tuple(map(Gated, ensemble.members))) if sanity_gate else ensemble)
+
+
+def _weight(number):
+    tooltip = f"How much verifier_{number} counts. 0: reported only."
+    return io.Float.Input(f"weight_{number}", optional=True, default=1.0, min=0.0, max=100.0, step=0.05, tooltip=tooltip)
+
+
+NODES = [NoiseSearchVerifierEnsemble]

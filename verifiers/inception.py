@@ -1,0 +1,59 @@
+"""Two Inceptions: the network of 2015 whose features FID is defined by, and a classifier of the 1000 ImageNet classes (Szegedy et al. 2015, arXiv 1512.00567)."""
+import torch
+import torch.nn.functional as F
+
+from .features import Remembered, require_timm
+from .files import load_strict, load_weights, taken_for
+from .imagenet import TimmClassifier
+from .managed import ManagedModel
+from .preprocess import HALF, Preprocess, to_bytes
+
+SIDE = 299  # pixels
+
+
+class FidInception:
+    """The 2048 pooled features of TensorFlow's Inception of 2015 (Heusel et al. 2017, arXiv 1706.08500), for statistics as FID tools write them.
+
+    path: the file of the package pytorch-fid. WrongFile for another.
+    """
+
+    def __init__(self, path, device="auto"):
+        self.model = ManagedModel(load_fid_inception(path), device, row_bytes=64 * 2**20)
+        self.image_features = Remembered(lambda images: self.model.run(lambda network, rows: network(rows), resized(images)))
+
+
+def load_fid_inception(path):
+    """torchvision's Inception with the poolings of TensorFlow's, and without its last layer."""
+    from torchvision.models import inception_v3
+
+    with taken_for("the weights of FID's Inception", path):
+        network = inception_v3(weights=None, num_classes=1008, aux_logits=False, transform_input=False, init_weights=False)
+        load_strict(network, load_weights(path), path, "FID's Inception")
+    mean, most = torch.nn.AvgPool2d(3, 1, 1, count_include_pad=False), torch.nn.MaxPool2d(3, 1, 1)
+    for name in ("5b", "5c", "5d", "6b", "6c", "6d", "6e", "7b"):
+        _repool(getattr(network, f"Mixed_{name}"), mean)
+    _repool(network.Mixed_7c, most)
+    network.fc = torch.nn.Identity()
+    return network
+
+
+def _repool(block, pool):
+    """Give a block of torchvision's another pooling in its last branch."""
+    branches = block._forward
+    block._forward = lambda x: [*branches(x)[:-1], block.branch_pool(pool(x))]
+
+
+def resized(images):
+    """[B, H, W, 3] in [0, 1] -> [B, 3, SIDE, SIDE] in [-1, 1]; bilinear and without antialiasing, as FID is defined."""
+    parts = [F.interpolate((to_bytes(part) / 255).float(), (SIDE, SIDE), mode="bilinear", align_corners=False) for part in images.split(1)]
+    return torch.cat(parts) * 2 - 1
+
+
+class InceptionClassifier(TimmClassifier):
+    """Inception v3 by a file of timm's, `inception_v3.tf_in1k`. ImportError without timm; WrongFile for another file."""
+
+    def __init__(self, path, device="auto"):
+        with taken_for("the weights of Inception v3", path):
+            state = {name: value for name, value in load_weights(path).items() if not name.startswith("AuxLogits.")}
+            network = load_strict(require_timm().create_model("inception_v3"), state, path, "Inception v3")
+        super().__init__(network, Preprocess(SIDE, resize=int(SIDE / 0.875), mean=HALF, std=HALF), device)
