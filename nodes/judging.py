@@ -18,6 +18,7 @@ class Judge:
     def __init__(self, verifier, prompt: str, ledger=None):
         ensemble = verifier if isinstance(verifier, Ensemble) else Ensemble((verifier,), (1.0,))
         self.members, self.held_out, self.prompt, self.ledger = ensemble.members, ensemble.held_out, prompt, ledger
+        self.everyone = (*self.members, *([self.held_out] if self.held_out else []))
         self.comparison = Comparison(ensemble.method, ensemble.weights)
         self.witness: dict[int, float] = {}  # the held-out verifier's scores by outcome id
 
@@ -28,12 +29,11 @@ class Judge:
     @property
     def needs_previews(self) -> bool:
         """Whether a verifier compares images with earlier predictions of them."""
-        return any(getattr(v, "needs_previews", False) for v in (*self.members, *([self.held_out] if self.held_out else [])))
+        return any(getattr(v, "needs_previews", False) for v in self.everyone)
 
     def notes(self) -> list[str]:
         """What the user should know before trusting the scores."""
-        everyone = [*self.members, *([self.held_out] if self.held_out else [])]
-        return [f"{v.name}: {note}" for v in everyone for note in (v.notes(self.prompt) if hasattr(v, "notes") else ())]
+        return [f"{v.name}: {note}" for v in self.everyone for note in (v.notes(self.prompt) if hasattr(v, "notes") else ())]
 
     def __call__(self, images: torch.Tensor, ids=(), previews: torch.Tensor | None = None) -> list[tuple[float, ...]]:
         """images [B, ...] of these outcomes, and their early predictions where verifiers need them -> one tuple per image, a score per member."""

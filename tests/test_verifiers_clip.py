@@ -107,6 +107,10 @@ def test_one_file_is_loaded_once_and_its_features_are_computed_once(folder, monk
     ClipScore(tower).score(batch)
     ClipScore(tower, raw=True).score(batch)
     assert sorted(runs) == [1, 4]
+    video = Batch(images(10, seed=8).view(2, 5, 48, 40, 3), "a prompt of its own")
+    ClipScore(tower).score(video)
+    ClipScore(tower, raw=True).score(video)
+    assert sorted(runs) == [1, 4, 10]
 
 
 def test_running_out_of_memory_halves_the_chunk(folder, monkeypatch):

@@ -1,6 +1,6 @@
 """What a verifier is: images (and a prompt) in, one score per image out (Ma et al. 2025, section 3)."""
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -21,6 +21,22 @@ class Batch:
     prompt: str = ""
     previews: torch.Tensor | None = None
     label: int | None = None
+    _frames: dict[int, "Batch"] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def frames(self, count: int) -> "Batch":
+        """Videos [B, T, ...] as single images [B * n, ...]: n = min(count, T) frames, evenly spread, first and last included.
+
+        The same tensors every time: verifiers that share an image tower recognise them.
+        """
+        total = self.images.shape[1]
+        count = min(count, total)
+        if count not in self._frames:
+            previews = self.previews
+            if previews is not None and previews.dim() == 5:
+                previews = previews[:, torch.linspace(0, previews.shape[1] - 1, count).round().long()].flatten(0, 1)
+            picked = self.images[:, torch.linspace(0, total - 1, count).round().long()].flatten(0, 1)
+            self._frames[count] = replace(self, images=picked, previews=previews)
+        return self._frames[count]
 
 
 class Verifier(ABC):
@@ -55,7 +71,7 @@ class ImageVerifier(Verifier):
     def score(self, batch: Batch) -> torch.Tensor:
         check_batch(batch, self)
         if batch.images.dim() == 5:
-            return per_video(self.score(sample_frames(batch, self.frames)), len(batch.images), self.over_frames)
+            return per_video(self.score(batch.frames(self.frames)), len(batch.images), self.over_frames)
         usable = finite(batch.images)
         if self.needs_previews:
             usable &= finite(batch.previews)
@@ -111,17 +127,6 @@ def reference_images(images, who):
 def finite(images):
     """bool [B]: which images hold no NaN and no infinity."""
     return torch.isfinite(images).flatten(1).all(1).cpu()
-
-
-def sample_frames(batch, count):
-    """Videos [B, T, ...] as single images [B * n, ...]: n = min(count, T) frames, evenly spread, first and last included."""
-    total = batch.images.shape[1]
-    picked = torch.linspace(0, total - 1, min(count, total)).round().long()
-    flat = batch.images[:, picked].flatten(0, 1)
-    previews = batch.previews
-    if previews is not None and previews.dim() == 5:
-        previews = previews[:, torch.linspace(0, previews.shape[1] - 1, len(picked)).round().long()].flatten(0, 1)
-    return replace(batch, images=flat, previews=previews)
 
 
 def per_video(scores, videos, rule):
