@@ -24,3 +24,32 @@ def inputs():
     mask = np.ones((2, 35), dtype=np.int64)
     mask[0, 5:] = ids[0, 5:] = 0
     return pixels, ids, mask
+
+
+def published_shapes(tiny):
+    """name -> shape as in the published file, of 24 image and 12 text layers, from those of the tiny one."""
+    out = {}
+    for name, shape in tiny.items():
+        if any(f".{kind}.1." in name for kind in ("blocks", "layer")):
+            continue
+        shape = _published_shape(name, shape, 1024, 768)
+        for layer in range(24 if "visual_encoder.blocks.0." in name else 12 if "text_encoder.encoder.layer.0." in name else 1):
+            out[name.replace("blocks.0.", f"blocks.{layer}.").replace("layer.0.", f"layer.{layer}.")] = shape
+    return out
+
+
+def _published_shape(name, shape, width, text):
+    """A tiny shape with the published sizes."""
+    if "word_embeddings" in name:
+        return 30524, text
+    if "position_embeddings" in name:
+        return 512, text
+    if "pos_embed" in name:
+        return 1, 197, width
+    if name.startswith("mlp"):
+        return tuple(text if side == 128 and "layers.0" in name else side for side in shape)
+    if "visual_encoder" in name:
+        return tuple({128: width, 384: 3 * width, 512: 4 * width}.get(side, side) for side in shape)
+    crossed = "crossattention.self.key.weight" in name or "crossattention.self.value.weight" in name
+    sizes = {128: text, 256: 4 * text}
+    return (text, width) if crossed else tuple(sizes.get(side, side) for side in shape)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reward_weights import inputs, weights
+from reward_weights import inputs, published_shapes, weights
 from verifier_helpers import images
 from verifier_references import make
 
@@ -100,37 +100,11 @@ def test_scoring_needs_no_package_of_imagerewards_own(verifier):
 
 @pytest.mark.slow
 def test_the_published_shapes_load(tmp_path):
-    """The true sizes (446 million weights, 1.79 GB): keys and shapes of the published file, random numbers."""
-    width, text = 1024, 768
-    shapes = {}
-    for name, shape in REFERENCE["shapes"].items():
-        layers = 24 if "visual_encoder.blocks.0." in name else 12 if "text_encoder.encoder.layer.0." in name else 1
-        if any(f".{kind}.1." in name for kind in ("blocks", "layer")):
-            continue
-        shape = published_shape(name, shape, width, text)
-        for layer in range(layers):
-            shapes[name.replace("blocks.0.", f"blocks.{layer}.").replace("layer.0.", f"layer.{layer}.")] = shape
-    state = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    """The true sizes (446 million weights, 1.79 GB): keys and shapes of the published file."""
+    state = {name: torch.zeros(shape) for name, shape in published_shapes(REFERENCE["shapes"]).items()}
     assert sum(value.numel() for value in state.values()) == pytest.approx(446.2e6, rel=0.002)
     torch.save(state, tmp_path / "ImageReward.pt")
     del state
     verifier = ImageReward(tmp_path / "ImageReward.pt")
     assert verifier.preprocess.size == 224
     assert verifier.score(Batch(images(1), "a cat")).isfinite().all()
-
-
-def published_shape(name, shape, width, text):
-    """A tiny shape with the published sizes."""
-    if "word_embeddings" in name:
-        return 30524, text
-    if "position_embeddings" in name:
-        return 512, text
-    if "pos_embed" in name:
-        return 1, 197, width
-    if name.startswith("mlp"):
-        return tuple(text if side == 128 and "layers.0" in name else side for side in shape)
-    if "visual_encoder" in name:
-        return tuple({128: width, 384: 3 * width, 512: 4 * width}.get(side, side) for side in shape)
-    crossed = "crossattention.self.key.weight" in name or "crossattention.self.value.weight" in name
-    sizes = {128: text, 256: 4 * text}
-    return (text, width) if crossed else tuple(sizes.get(side, side) for side in shape)
