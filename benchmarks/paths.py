@@ -109,7 +109,7 @@ def rows_of(world, settings, problems, budgets):
 
 def compare(world, problems):
     methods = {"random": RandomSearch(), **{f"zero-order N={n}": ZeroOrder(n, COSINE) for n in (2, 4, 8)}, **{f"paths N={n}": SearchOverPaths(n) for n in (1, 2, 4)},
-               "paths N=2, 3 steps a round": SearchOverPaths(2, steps=3)}
+               "paths N=2, the schedule's steps": SearchOverPaths(2, steps=0), "paths N=2, preset paper": SearchOverPaths(2, 0, *PRESETS["paper"])}
     lines = [line(world, "one sample", rows_of(world, RandomSearch(), problems, (1,))[1])]
     if world.name == "digits":  # what as many real digits come to: the best that recall and Frechet distance can be
         some = real_digits().points[torch.randperm(len(real_digits().points), generator=torch.Generator().manual_seed(0))[:len(problems) * SEEDS[world.name]]]

@@ -22,6 +22,7 @@ SEARCHES = {
     **{f"zero-order, {pivot}": ZeroOrder(pivot=pivot) for pivot in PIVOTS},
     "zero-order, one far neighbour": ZeroOrder(1, -0.5),
     "paths": SearchOverPaths(),
+    "paths, the schedule's steps": SearchOverPaths(steps=0),
     "paths, one narrow": SearchOverPaths(1, 1),
     "paths, the paper's": SearchOverPaths(2, 2, 0.12, 0.78, 0.81),
     "half way (the test's own)": HalfWay(),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from closed_form import FAMILIES, PixelVAE, TargetVerifier, cond, make_model, one_hot, uncond
 from graphs import Graph, evaluated, half_mask, some_latent
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from noisesearch.nodes.candidates import NoiseSearchFromRecipe
 from noisesearch.nodes.search import NoiseSearchPaths, NoiseSearchReplay
@@ -17,17 +17,18 @@ from noisesearch.search.algorithms import SearchOverPaths
 from noisesearch.search.algorithms.base import BudgetTooSmall
 from noisesearch.search.rollout import recipes_to_json
 
-LOCAL = SearchOverPaths(2, 2, 0.75, 0.10, 0.35)
+LOCAL = SearchOverPaths(2, 2, 0.75, 0.10, 0.35, steps=0)
 PAPER = SearchOverPaths(2, 2, 0.12, 0.78, 0.81, steps=3)
 
 
+@pytest.mark.parametrize("steps", [0, 3])
 @pytest.mark.parametrize("preview", ["extra evaluation", "free"])
 @pytest.mark.parametrize("cfg", [1.0, 4.0])
 @pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "euler_ancestral"])
 @torch.inference_mode()
-def test_counted_cost_is_predicted_cost(sampler, cfg, preview):
+def test_counted_cost_is_predicted_cost(sampler, cfg, preview, steps):
     graph = Graph.mixture("EPS" if preview == "free" else "CONST", sampler_name=sampler, cfg=cfg)
-    found = graph.search(SearchOverPaths(2, 2, preview=preview), budget_nfe=400)
+    found = graph.search(SearchOverPaths(2, 2, steps=steps, preview=preview), budget_nfe=400)
     spy, totals = graph.model.spy, found.report["totals"]
     assert totals["network_rows"] == spy.rows and totals["nfe"] == spy.rows // (1 if cfg == 1.0 else 2)
     image = found.report["images"][0]
@@ -39,6 +40,7 @@ def test_counted_cost_is_predicted_cost(sampler, cfg, preview):
 @given(paths=st.integers(1, 3), width=st.integers(0, 3), start=st.floats(0.05, 0.9), forward=st.floats(0.02, 0.6), net=st.floats(0.1, 0.4), steps=st.integers(0, 3),
        budget=st.integers(1, 300), rows=st.integers(1, 4), sampler=st.sampled_from(["euler", "heun", "euler_ancestral"]), preview=st.sampled_from(["extra evaluation", "free"]),
        denoise=st.sampled_from([1.0, 0.5]))
+@example(1, 0, 0.5, 0.5, 0.25, 1, 4, 1, "euler", "extra evaluation", 0.5)  # the reserve, not the width, makes the price
 @settings(max_examples=40, deadline=None)
 @torch.inference_mode()
 def test_paths_end_at_zero_within_the_budget(paths, width, start, forward, net, steps, budget, rows, sampler, preview, denoise):
@@ -77,6 +79,8 @@ def test_a_larger_budget_buys_width():
         image = Graph.mixture("CONST").search(SearchOverPaths(2), budget_nfe=budget).report["images"][0]
         widths.append(image["settings"]["width"])
         assert image["search_nfe"] <= budget
+        with pytest.raises(BudgetTooSmall):
+            Graph.mixture("CONST").search(SearchOverPaths(2, widths[-1] + 1), budget_nfe=budget)
     assert widths[0] < widths[1] < widths[2]
 
 

@@ -58,7 +58,7 @@ def run_search(server, *args, **kwargs):
 
 ZERO_ORDER = {"class_type": "NoiseSearchZeroOrder", "inputs": {"neighbours": 3, "similarity": 0.7, "pivot": "keep best"}}
 PATHS = {"class_type": "NoiseSearchPaths", "inputs": {
-    "paths": 2, "width": 0, "preset": "local", "start": 0.5, "forward": 0.1, "backward": 0.2, "steps_per_round": 0, "preview": "extra evaluation"}}
+    "paths": 2, "width": 0, "preset": "local", "start": 0.5, "forward": 0.1, "backward": 0.2, "steps_per_round": 3, "preview": "extra evaluation"}}
 
 
 def test_the_winners_seed_in_a_stock_graph_gives_the_winner(server):

@@ -1,6 +1,7 @@
 """Search over paths: put noise back in along the sampling path and keep the best continuations (Ma et al. 2025, section 3, "Paths-N")."""
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -29,7 +30,7 @@ class SearchOverPaths:
     start: float = PRESETS["local"][0]
     forward: float = PRESETS["local"][1]
     backward: float = PRESETS["local"][2]
-    steps: int = 0
+    steps: int = 3
     preview: str = EXTRA
     name = "search over paths"
     reinjects = True
@@ -70,11 +71,8 @@ class SearchOverPaths:
                 f"One pass of search over paths costs {need} NFE here (paths = {self.paths}, width = {fitted.width}, {len(list(fitted.rounds()))} rounds), "
                 f"more than the {terms.budget} NFE of the budget. Raise candidates or budget_nfe, or take fewer paths or steps per round.")
         if not self.width:
-            one_more = replace(fitted, width=2).price(terms) - need
-            width = 1 + (terms.budget - need) // one_more  # the price grows with the width, in a straight line but for its first steps
-            while replace(fitted, width=width).price(terms) > terms.budget:
-                width -= 1
-            fitted = replace(fitted, width=width)
+            affordable = bisect_right(range(1, terms.budget + 1), terms.budget, key=lambda width: replace(fitted, width=width).price(terms))
+            fitted = replace(fitted, width=affordable)  # the price never falls with the width
         return fitted
 
     def _below(self, top: float) -> SearchOverPaths:
