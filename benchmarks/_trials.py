@@ -21,7 +21,7 @@ from noisesearch.nodes.run import Wishes, search_images  # noqa: E402
 from noisesearch.verifiers.attributes import SceneAttributes  # noqa: E402
 from noisesearch.verifiers.base import Verifier  # noqa: E402
 from noisesearch.verifiers.digits import DigitClassifier  # noqa: E402
-from noisesearch.verifiers.ensemble import Ensemble  # noqa: E402
+from noisesearch.verifiers.ensemble import as_ensemble  # noqa: E402
 
 torch.set_num_threads(1)
 JUDGES = {"digits": (DigitClassifier, "digits_classifier", "digits_judge"), "scenes": (SceneAttributes, "scenes_attributes", "scenes_judge")}
@@ -84,8 +84,7 @@ class World:
         guider.set_cfg(world.cfg)
         sampler = comfy.samplers.KSampler(model, steps or world.steps, model.load_device, world.sampler, world.scheduler, 1.0, model.model_options)
         verdict = Verdict(self.judge)
-        several = verifier if isinstance(verifier, Ensemble) else Ensemble((verifier or self.verifier,), (1.0,))
-        judged = replace(several, held_out=verdict)
+        judged = replace(as_ensemble(verifier or self.verifier), held_out=verdict)
         latent = {"samples": torch.zeros(1, 16, world.size // 8, world.size // 8)}
         found = search_images(guider, comfy.samplers.sampler_object(world.sampler), sampler.sigmas, latent, seed, settings, judged, self.vae, prompt, Wishes(keep_top=1, **wishes))
         image = found.report["images"][0]

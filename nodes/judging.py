@@ -6,7 +6,7 @@ import torch
 
 from ..search.selection import Comparison
 from ..verifiers.base import Batch
-from ..verifiers.ensemble import Ensemble
+from ..verifiers.ensemble import as_ensemble
 
 
 class Judge:
@@ -16,9 +16,9 @@ class Judge:
     """
 
     def __init__(self, verifier, prompt: str, ledger=None):
-        ensemble = verifier if isinstance(verifier, Ensemble) else Ensemble((verifier,), (1.0,))
+        ensemble = as_ensemble(verifier)
         self.members, self.held_out, self.prompt, self.ledger = ensemble.members, ensemble.held_out, prompt, ledger
-        self.everyone = (*self.members, *([self.held_out] if self.held_out else []))
+        self.everyone = ensemble.everyone
         self.comparison = Comparison(ensemble.method, ensemble.weights)
         self.witness: dict[int, float] = {}  # the held-out verifier's scores by outcome id
 
@@ -39,7 +39,7 @@ class Judge:
         """images [B, ...] of these outcomes, and their early predictions where verifiers need them -> one tuple per image, a score per member."""
         batch = Batch(images[..., :3].float(), self.prompt, None if previews is None else previews[..., :3].float())
         rows = list(zip(*(self._score(member, batch) for member in self.members)))
-        if self.held_out:
+        if self.held_out is not None:
             self.witness.update(zip(ids, self._score(self.held_out, batch)))
         return rows
 

@@ -10,6 +10,7 @@ from ..search.algorithms import RandomSearch, Replay, SearchOverPaths, ZeroOrder
 from ..search.algorithms.paths import PRESETS, PREVIEWS
 from ..search.algorithms.zero_order import PIVOTS
 from ..search.rollout import recipes_from_json, recipes_to_json
+from ..verifiers.ensemble import as_ensemble
 from .noises import seed_of
 from .prompt_text import find_prompt
 from .run import Found, Wishes, search_images
@@ -67,7 +68,7 @@ class NoiseSearchPaths(io.ComfyNode):
                 io.Float.Input("start", default=local[0], min=0.01, max=0.99, step=0.01, tooltip="custom: share of noise (flow time) at which the search begins."),
                 io.Float.Input("forward", default=local[1], min=0.01, max=0.99, step=0.01, tooltip="custom: how much noise each round puts back, in flow time."),
                 io.Float.Input("backward", default=local[2], min=0.02, max=1.0, step=0.01, tooltip="custom: how much each round then removes. Must be larger than forward."),
-                io.Int.Input("steps_per_round", default=SearchOverPaths.steps, min=0, max=1000, 
+                io.Int.Input("steps_per_round", default=SearchOverPaths.steps, min=0, max=1000,
                              tooltip="Sampling steps in each round (the paper's L); about half of those your schedule has in between serve best. 0 = your schedule's own."),
                 io.Combo.Input("preview", options=list(PREVIEWS), default=PREVIEWS[0],
                                tooltip="What the verifier sees of an unfinished image. extra evaluation: one more NFE, sharper (the paper). free: what the sampler predicted last."),
@@ -157,7 +158,7 @@ def hidden(cls, name: str):
 
 def prompt_for(cls, verifier, prompt: str, entrance: str) -> str:
     """What the user wrote, or the text behind the conditioning where the verifier needs one."""
-    if verifier is None or prompt.strip() or not any(getattr(v, "needs_prompt", True) for v in (*getattr(verifier, "members", (verifier,)), *filter(None, [getattr(verifier, "held_out", None)]))):
+    if prompt.strip() or verifier is None or not any(getattr(v, "needs_prompt", True) for v in as_ensemble(verifier).everyone):
         return prompt.strip()
     return find_prompt(hidden(cls, "prompt") or {}, hidden(cls, "unique_id"), entrance)
 

@@ -9,6 +9,7 @@ from .noise import NoiseRecipe, real, whole
 
 RECIPE_VERSION = 1
 EXTRA, FREE = "extra evaluation", "free"
+MOST_STEPS, MOST_INDEX = 10_000, 65_535  # of a recipe: more is a damaged or hostile one, and would be computed for ever
 PREVIEWS = (EXTRA, FREE)  # how an unfinished sample is shown to verifiers: at its own level, or by the solver's last prediction
 
 
@@ -114,8 +115,13 @@ class Recipe:
                 noise = NoiseRecipe.from_dict(entry["noise"]) if "noise" in entry else None
                 start = None if entry.get("start") is None else real(entry["start"])
                 steps = None if entry.get("steps") is None else whole(entry["steps"])
+                if steps is not None and steps > MOST_STEPS:
+                    raise ValueError(f"a piece takes {MOST_STEPS} steps at most, not {steps}")
                 pieces.append(Rollout(noise, i - 1 if i else None, start, real(entry.get("stop", 0.0)), steps))
-            return cls(tuple(pieces), whole(data.get("index", 0)))
+            index = whole(data.get("index", 0))
+            if index > MOST_INDEX:
+                raise ValueError(f"the index in a latent batch is {MOST_INDEX} at most, not {index}")
+            return cls(tuple(pieces), index)
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"This NoiseSearch recipe is damaged ({type(error).__name__}: {error}). Paste the recipe output of a search node, unchanged.") from error
 

@@ -116,6 +116,8 @@ def text(**changes):
     (text(index=1.5), "damaged"),
     (text(index=math.inf), "damaged"),
     (text(index=-1), "not -1"),
+    (text(index=10**9), "65535 at most, not 1000000000"),
+    (text(piece={"steps": 10**9}), "10000 steps at most, not 1000000000"),
     (text(piece={"noise": None}), "Not a noise recipe"),
     (text(piece={"noise": {"seed": -1}}), "not -1"),
     (text(piece={"noise": {"seed": 1, "moves": [[-1, 0.5]]}}), "not -1"),

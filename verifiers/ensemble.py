@@ -36,8 +36,18 @@ class Ensemble:
         object.__setattr__(self, "members", tuple(numbered(self.members)))
 
     @property
+    def everyone(self):
+        """All that score, the held-out one last."""
+        return self.members if self.held_out is None else (*self.members, self.held_out)
+
+    @property
     def name(self):
         return " + ".join(member.name for member in self.members)
+
+
+def as_ensemble(verifier):
+    """Whatever lies on a verifier socket, as an Ensemble."""
+    return verifier if isinstance(verifier, Ensemble) else Ensemble((verifier,), (1.0,))
 
 
 def numbered(verifiers):
