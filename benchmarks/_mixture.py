@@ -47,10 +47,10 @@ class Mixture:
         self.model = make_model("CONST")
 
     @torch.inference_mode()
-    def search(self, settings, problem: int, seed: int, **wishes) -> Trial:
+    def search(self, settings, problem: int, seed: int, steps: int | None = None, **wishes) -> Trial:
         guider = comfy.samplers.CFGGuider(self.model)
         guider.set_conds(uncond(), uncond())
-        sigmas = comfy.samplers.KSampler(self.model, STEPS, self.model.load_device, "euler", "simple", 1.0, self.model.model_options).sigmas
+        sigmas = comfy.samplers.KSampler(self.model, steps or STEPS, self.model.load_device, "euler", "simple", 1.0, self.model.model_options).sigmas
         vae, latent = RememberingVAE(), {"samples": torch.zeros(1, 4, 8, 8)}
         found = search_images(guider, comfy.samplers.sampler_object("euler"), sigmas, latent, seed, settings, Wish(problem), vae, "", Wishes(keep_top=1, **wishes))
         image = found.report["images"][0]

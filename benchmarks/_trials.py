@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,6 +65,11 @@ class Trial:
             if best is None or score > self.scores[best]:
                 best = i
         return best
+
+
+    def spent_within(self, budget: int) -> int:
+        """NFE of the candidates, in the order they ran, that `budget` NFE pay for."""
+        return max((spent for spent in accumulate(self.nfe) if spent <= budget), default=0)
 
 
 class World:

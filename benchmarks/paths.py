@@ -31,6 +31,7 @@ from noisesearch.search.algorithms.paths import PRESETS
 TUNING = 500_000_000  # the digits repeat their prompts, so tuning needs noises of its own
 BUDGETS = (4, 8, 16)  # in complete samples
 COSINE = 0.7
+HALF = "random, half the steps"
 MIXTURE_PROBLEMS, PROMPTS, SEEDS = 400, {"digits": 100, "scenes": 100}, {"mixture": 1, "digits": 2, "scenes": 2}
 
 
@@ -49,10 +50,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worlds", nargs="+", default=["mixture", "digits", "scenes"])
     parser.add_argument("--tune", action="store_true", help="try settings of search over paths on the first half of the problems")
+    parser.add_argument("--only", default="", help="only the searches whose name contains this, for a quick look")
     parser.add_argument("--problems", type=int, default=0, help="fewer problems, for a quick look")
     options = parser.parse_args()
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:  # a world for each of two cores
-        tables = [pool.submit(table, name, options.tune, options.problems) for name in options.worlds]
+        tables = [pool.submit(table, name, options.tune, options.problems, options.only) for name in options.worlds]
         orders = []
         for done in tables:
             text, order = done.result()
@@ -62,7 +64,7 @@ def main():
         print("\n" + ranking(dict(zip(options.worlds, orders))))
 
 
-def table(name, tuning, limit):
+def table(name, tuning, limit, only):
     """(the table of one world, the labels of its settings with the best searched score first; none unless tuning)."""
     world, began = Mixture() if name == "mixture" else World(name), time.monotonic()
     world.tuning = tuning
@@ -71,7 +73,7 @@ def table(name, tuning, limit):
     if name == "digits":  # every class in both halves
         half = problems[:len(problems) // 2] if tuning else problems[len(problems) // 2:]
     half = half[:limit or None]
-    lines, order = tune(world, half) if tuning else (compare(world, half), [])
+    lines, order = tune(world, half) if tuning else (compare(world, half, only), [])
     title = f"\n### {name}: {len(half)} problems x {SEEDS[name]} seeds, one sample = {nfe_of(world)} NFE ({time.monotonic() - began:.0f} s)\n"
     return "\n".join([title, header(world), *lines]), order
 
@@ -87,35 +89,38 @@ def nfe_of(world) -> int:
     return world.candidate_nfe if world.name == "mixture" else world.settings.steps
 
 
-def trials(world, settings, problems, nfe):
+def trials(world, settings, problems, nfe, steps=None):
     seed = {"mixture": 0, "digits": 50_000, "scenes": 90_000}[world.name] + TUNING * world.tuning
-    return [world.search(settings, problem, seed + 10_000 * i + 1_000_000 * s, budget_nfe=nfe) for i, problem in enumerate(problems) for s in range(SEEDS[world.name])]
+    return [world.search(settings, problem, seed + 10_000 * i + 1_000_000 * s, steps=steps, budget_nfe=nfe) for i, problem in enumerate(problems) for s in range(SEEDS[world.name])]
 
 
-def rows_of(world, settings, problems, budgets):
+def rows_of(world, settings, problems, budgets, steps=None):
     """{budget: Row}. A search that can end at any moment is run once, at the largest budget; paths once for each."""
     one, found = nfe_of(world), {}
-    whole = None if isinstance(settings, SearchOverPaths) else trials(world, settings, problems, max(budgets) * one)
+    whole = None if isinstance(settings, SearchOverPaths) else trials(world, settings, problems, max(budgets) * one, steps)
     for budget in budgets:
         try:
-            some = whole or trials(world, settings, problems, budget * one)
+            some = whole or trials(world, settings, problems, budget * one, steps)
         except BudgetTooSmall:
             continue  # not even one pass
         picks = [t.best_within(budget * one) if whole else t.winner for t in some]
         found[budget] = Row([t.scores[i] for t, i in zip(some, picks)], [t.verdicts[i] for t, i in zip(some, picks)],
-                            [t.images[i] for t, i in zip(some, picks)], [t.prompt for t in some], [budget * one if whole else sum(t.nfe) for t in some])
+                            [t.images[i] for t, i in zip(some, picks)], [t.prompt for t in some], [t.spent_within(budget * one) for t in some])
     return found
 
 
-def compare(world, problems):
-    methods = {"random": RandomSearch(), **{f"zero-order N={n}": ZeroOrder(n, COSINE) for n in (2, 4, 8)}, **{f"paths N={n}": SearchOverPaths(n) for n in (1, 2, 4)},
+def compare(world, problems, only):
+    methods = {"random": RandomSearch(), HALF: RandomSearch(), **{f"zero-order N={n}": ZeroOrder(n, COSINE) for n in (2, 4, 8)}, **{f"paths N={n}": SearchOverPaths(n) for n in (1, 2, 4)},
                "paths N=2, the schedule's steps": SearchOverPaths(2, steps=0), "paths N=2, preset paper": SearchOverPaths(2, 0, *PRESETS["paper"])}
     lines = [line(world, "one sample", rows_of(world, RandomSearch(), problems, (1,))[1])]
     if world.name == "digits":  # what as many real digits come to: the best that recall and Frechet distance can be
         some = real_digits().points[torch.randperm(len(real_digits().points), generator=torch.Generator().manual_seed(0))[:len(problems) * SEEDS[world.name]]]
         lines.append(f"| as many real digits | | | | {' | '.join(populations_columns(some, 1))} |")
     for label, settings in methods.items():
-        for row in rows_of(world, settings, problems, BUDGETS).values():
+        if only not in label:
+            continue
+        steps = nfe_of(world) // 2 if label == HALF else None  # rounds of few steps use a coarser solver: what does that alone do for random search?
+        for row in rows_of(world, settings, problems, BUDGETS, steps).values():
             lines.append(line(world, label, row))
     return lines
 

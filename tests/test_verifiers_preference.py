@@ -7,11 +7,12 @@ from torchvision.transforms import functional as TF
 from verifier_helpers import add_root, images, pil, write_clip_folder
 
 from noisesearch.nodes import class_verifiers, verifiers
-from noisesearch.verifiers import files
+from noisesearch.verifiers import files, managed
 from noisesearch.verifiers.aesthetic import Aesthetic
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import load_verifier
 from noisesearch.verifiers.clip_models import by_file
+from noisesearch.verifiers.clip_vision import ClipVisionFeatures
 from noisesearch.verifiers.clip_tower import load_tower
 from noisesearch.verifiers.preference import HumanPreference, PickScore, WholeImage
 from noisesearch.verifiers.preprocess import CLIP_MEAN, CLIP_STD
@@ -152,8 +153,34 @@ def test_published_names_tell_the_architecture(name, architecture):
 class StockClipVision:
     """What ComfyUI's CLIP Vision looks like from outside."""
 
+    def __init__(self):
+        self.seen = []
+
     def encode_image(self, images):
+        self.seen.append(len(images))
         return {"image_embeds": images.flatten(1)[:, :768] * 3}
+
+
+def test_a_stock_clip_vision_is_run_once_in_chunks_that_fit(monkeypatch):
+    class OutOfMemory(Exception):
+        pass
+
+    class Picky(StockClipVision):
+        def encode_image(self, images):
+            found = super().encode_image(images)
+            if len(images) > 4:
+                raise OutOfMemory
+            return found
+
+    monkeypatch.setattr(managed, "is_out_of_memory", lambda error: isinstance(error, OutOfMemory))
+    stock, pictures = Picky(), images(10, 20, 20)
+    features = ClipVisionFeatures(stock)
+    first = features.image_features(pictures)
+    assert torch.allclose(first, Features().image_features(pictures), atol=1e-6) and stock.seen == [10, 5, 3, 3, 3, 1]
+    assert features.image_features(pictures) is first and len(stock.seen) == 6
+    stock.encode_image = lambda images: {"image_embeds": None}
+    with pytest.raises(ValueError, match="gives no image embeddings"):
+        features.image_features(pictures.clone())
 
 
 def test_the_nodes_make_these_verifiers(tmp_path, monkeypatch):

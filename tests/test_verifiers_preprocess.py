@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from noisesearch.verifiers import resize
 from noisesearch.verifiers.preprocess import Preprocess, to_bytes
 from noisesearch.verifiers.resize import resize_bytes
 from open_clip.transform import PreprocessCfg, image_transform_v2
@@ -31,7 +32,7 @@ def test_resize_equals_pillow_bit_for_bit(old_height, old_width, height, width, 
     assert (ours.numpy() == theirs).all()
 
 
-@pytest.mark.parametrize("height, width", [(224, 224), (512, 512), (1216, 832), (270, 480), (300, 401), (401, 300), (64, 64), (40, 64), (600, 200)])
+@pytest.mark.parametrize("height, width", [(224, 224), (512, 512), (1216, 832), (270, 480), (300, 401), (401, 300), (64, 64), (40, 64), (600, 200), (64, 4096), (4000, 70)])
 @pytest.mark.parametrize("fit", FITS)
 def test_preprocessing_equals_open_clips_transform(height, width, fit):
     longest = 224 / max(height, width)
@@ -67,3 +68,11 @@ def test_bytes_are_those_of_a_saved_png_and_half_precision_is_read():
     batch = images(2)
     assert (to_bytes(batch)[0].movedim(0, -1).numpy() == np.asarray(pil(batch[0]))).all()
     assert to_bytes(torch.tensor([[[[-0.5, 0.5, 1.5]]]], dtype=torch.float16)).flatten().tolist() == [0, 127, 255]
+
+
+def test_a_strip_costs_no_more_than_what_is_seen_of_it():
+    """Cropping a strip of 64:1 shows a sixty-fourth of the resized picture: no more of it is computed, and no large table is kept."""
+    resize._weights.cache_clear()
+    Preprocess(224)(torch.rand(1, 64, 4096, 3))
+    assert resize._weights(4096, 14336, 7056, 7280, "bicubic").shape == (224, 4096)
+    assert resize._weights.cache_info().hits == 1 and resize._weights.cache_info().currsize == 2

@@ -33,6 +33,16 @@ def tiny_clip(seed=0, **changes):
     return network.train(False)
 
 
+def lively(network):
+    """The network with random weights under which different images have clearly different features (timm's layers begin as if they were not there)."""
+    for name, parameter in network.named_parameters():
+        if "gamma" in name:
+            torch.nn.init.ones_(parameter)
+        elif parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.5 * parameter[0].numel() ** -0.5)
+    return network.train(False)
+
+
 def write_clip_folder(path, seed=0, preprocess=None, model_changes=None):
     """An open_clip `local-dir:` folder."""
     path.mkdir(parents=True)

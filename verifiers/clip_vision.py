@@ -1,16 +1,20 @@
 """A stock CLIP_VISION model as a source of image features."""
-import torch
-
-CHUNK = 16
+from .features import Remembered, unit
+from .managed import Chunked
 
 
 class ClipVisionFeatures:
-    """clip_vision: what ComfyUI's Load CLIP Vision gives. ComfyUI itself resizes, crops and manages memory."""
+    """clip_vision: what ComfyUI's Load CLIP Vision gives. ComfyUI itself resizes, crops and manages memory.
+
+    image_features: [B, H, W, 3] in [0, 1] -> float32 [B, D] of length 1.
+    """
 
     def __init__(self, clip_vision):
-        self.clip_vision = clip_vision
+        self.clip_vision, chunked = clip_vision, Chunked()
+        self.image_features = Remembered(lambda images: unit(chunked(self._embeddings, images)))
 
-    def image_features(self, images):
-        """[B, H, W, 3] in [0, 1] -> float32 [B, D] of length 1."""
-        features = torch.cat([self.clip_vision.encode_image(chunk)["image_embeds"].float().cpu() for chunk in images.split(CHUNK)])
-        return features / features.norm(dim=1, keepdim=True)
+    def _embeddings(self, images):
+        found = self.clip_vision.encode_image(images)["image_embeds"]
+        if found is None:
+            raise ValueError("This CLIP Vision model gives no image embeddings, so no image can be compared with another. Choose one with a projection, such as clip-vit-large-patch14.")
+        return found.float().cpu()

@@ -1,4 +1,6 @@
 """A network under ComfyUI's memory management, run in chunks that fit."""
+import logging
+
 import comfy.model_management as mm
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -28,7 +30,7 @@ class ManagedModel:
         load_device = torch.device("cpu") if device == "cpu" else mm.text_encoder_device()
         offload_device = torch.device("cpu") if device == "cpu" else mm.text_encoder_offload_device()
         self.dtype = torch.float16 if half and mm.should_use_fp16(load_device) else torch.float32
-        self.row_bytes = row_bytes
+        self.row_bytes, self.chunked = row_bytes, Chunked()
         network = network.train(False).requires_grad_(False).to(offload_device, self.dtype)
         self.patcher = ModelPatcher(ScorerNetwork(network), load_device, offload_device)
 
@@ -39,28 +41,56 @@ class ManagedModel:
     def run(self, function, rows):
         """function(network, chunk) for every chunk of `rows` ([B, ...]), as one float32 tensor [B, ...] on the CPU.
 
-        Floating-point rows arrive in the network's dtype. When memory runs out the chunk is halved, down to one row.
+        Floating-point rows arrive in the network's dtype. When float16 overflows, the network becomes float32 and the chunk runs again.
         """
-        size, start, results = min(CHUNK, len(rows)), 0, []
+        return self.chunked(lambda chunk: self._once(function, chunk), rows)
+
+    def _once(self, function, chunk):
+        # Plain layers cannot run half offloaded, hence force_full_load.
+        mm.load_models_gpu([self.patcher], memory_required=len(chunk) * self.row_bytes, force_full_load=True)
+        with torch.no_grad():
+            moved = chunk.to(self.patcher.load_device, self.dtype if chunk.is_floating_point() else chunk.dtype)
+            result = function(self.network, moved).to("cpu", torch.float32)
+        if self.dtype == torch.float16 and not result.isfinite().all():
+            self._widen()
+            return self._once(function, chunk)
+        return result
+
+    def _widen(self):
+        logging.warning("NoiseSearch: %s overflows in float16; it runs in float32 from now on.", type(self.network).__name__)
+        mm.unload_all_models()
+        self.dtype = torch.float32
+        network = self.network.to(self.patcher.offload_device, self.dtype)
+        self.patcher = ModelPatcher(ScorerNetwork(network), self.patcher.load_device, self.patcher.offload_device)
+
+
+class Chunked:
+    """Calls a function on as many rows at a time as memory allows: when it runs out the chunk is halved, down to one row, and stays so."""
+
+    def __init__(self):
+        self.most = CHUNK
+
+    def __call__(self, function, rows):
+        """function(chunk) -> [b, ...] on the CPU, for every chunk of `rows` [B, ...], as one tensor [B, ...]."""
+        start, results = 0, []
         while start < len(rows):
-            # Plain layers cannot run half offloaded, hence force_full_load.
-            mm.load_models_gpu([self.patcher], memory_required=size * self.row_bytes, force_full_load=True)
-            chunk = self._attempt(function, rows[start:start + size], last_try=size == 1)
-            if chunk is None:
+            mm.throw_exception_if_processing_interrupted()
+            chunk = rows[start:start + self.most]
+            result = self._attempt(function, chunk)
+            if result is None:
                 mm.soft_empty_cache()
-                size = (size + 1) // 2
+                self.most = (len(chunk) + 1) // 2
             else:
-                results.append(chunk)
-                start += size
+                results.append(result)
+                start += len(chunk)
         return torch.cat(results)
 
-    def _attempt(self, function, chunk, last_try):
-        """The result of one chunk, or None when memory ran out (in a frame of its own, so that its tensors are gone afterwards)."""
-        chunk = chunk.to(self.patcher.load_device, self.dtype if chunk.is_floating_point() else chunk.dtype)
+    @staticmethod
+    def _attempt(function, chunk):
+        """The result, or None when memory ran out (in a frame of its own, so that its tensors are gone afterwards)."""
         try:
-            with torch.no_grad():
-                return function(self.network, chunk).to("cpu", torch.float32)
+            return function(chunk)
         except Exception as error:
-            if last_try or not is_out_of_memory(error):
+            if len(chunk) == 1 or not is_out_of_memory(error):
                 raise
             return None

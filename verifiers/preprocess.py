@@ -55,9 +55,9 @@ def _crop(pixels, spec):
     height, width = pixels.shape[-2:]
     short = spec.resize or spec.size
     long = int(short * max(height, width) / min(height, width))
-    pixels = resize_bytes(pixels, *((long, short) if height >= width else (short, long)), spec.interpolation)
-    top, left = (int(round((side - spec.size) / 2)) for side in pixels.shape[-2:])
-    return pixels[..., top:top + spec.size, left:left + spec.size]
+    height, width = (long, short) if height >= width else (short, long)
+    top, left = (int(round((side - spec.size) / 2)) for side in (height, width))
+    return resize_bytes(pixels, height, width, spec.interpolation, (top, top + spec.size), (left, left + spec.size))
 
 
 def _squash(pixels, spec):

@@ -11,15 +11,19 @@ import torch
 _BITS = 22  # Pillow's fixed point
 
 
-def resize_bytes(pixels, height, width, interpolation="bicubic"):
-    """[..., H, W] of whole numbers 0..255 in float64 -> [..., height, width] of the same kind."""
+def resize_bytes(pixels, height, width, interpolation="bicubic", rows=None, columns=None):
+    """[..., H, W] of whole numbers 0..255 in float64 -> [..., height, width] of the same kind.
+
+    rows, columns: (first, beyond the last) of those wanted; only these are computed.
+    """
     old_height, old_width = pixels.shape[-2:]
+    rows, columns = rows or (0, height), columns or (0, width)
     tall = old_height > height and old_height - height > 2 * (old_width - width)  # Pillow 13 then starts with the columns
     for axis in ("columns", "rows") if tall else ("rows", "columns"):
-        if axis == "rows" and old_width != width:
-            pixels = _rounded(pixels @ _weights(old_width, width, interpolation).T)
-        elif axis == "columns" and old_height != height:
-            pixels = _rounded(_weights(old_height, height, interpolation) @ pixels)
+        if axis == "rows":
+            pixels = pixels[..., slice(*columns)] if old_width == width else _rounded(pixels @ _weights(old_width, width, *columns, interpolation).T)
+        else:
+            pixels = pixels[..., slice(*rows), :] if old_height == height else _rounded(_weights(old_height, height, *rows, interpolation) @ pixels)
     return pixels
 
 
@@ -27,17 +31,17 @@ def _rounded(sums):
     return sums.add_(2 ** (_BITS - 1)).div_(2**_BITS).floor_().clamp_(0, 255)
 
 
-@lru_cache(maxsize=32)
-def _weights(old, new, interpolation):
-    """[new, old] float64: the fixed-point weight of every old pixel in every new one."""
+@lru_cache(maxsize=8)
+def _weights(old, new, first, beyond, interpolation):
+    """[beyond - first, old] float64: the fixed-point weight of every old pixel in the new ones from `first` on, of `new` in all."""
     kernel, radius = INTERPOLATIONS[interpolation]
     scale = old / new
     stretch = max(scale, 1.0)  # antialiasing: the kernel widens when the image shrinks
-    centre = (torch.arange(new, dtype=torch.float64) + 0.5) * scale
-    first = (centre - radius * stretch + 0.5).floor().clamp(min=0)[:, None]
-    last = (centre + radius * stretch + 0.5).floor().clamp(max=old)[:, None]
+    centre = (torch.arange(first, beyond, dtype=torch.float64) + 0.5) * scale
+    left = (centre - radius * stretch + 0.5).floor().clamp(min=0)[:, None]
+    right = (centre + radius * stretch + 0.5).floor().clamp(max=old)[:, None]
     position = torch.arange(old, dtype=torch.float64)
-    weights = kernel((position - centre[:, None] + 0.5) / stretch).where((position >= first) & (position < last), 0.0)
+    weights = kernel((position - centre[:, None] + 0.5) / stretch).where((position >= left) & (position < right), 0.0)
     fixed = weights / weights.sum(1, keepdim=True) * 2**_BITS
     return (fixed.abs() + 0.5).floor() * fixed.sign()
 

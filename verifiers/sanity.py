@@ -3,7 +3,7 @@ import torch
 
 from .base import Wrapper
 
-FLAT = 0.02  # standard deviation over all pixels and channels, [0, 1] units: about 5 of 255 levels
+FLAT = 0.02  # standard deviation of the liveliest channel over all pixels, [0, 1] units: about 5 of 255 levels
 CLIPPED = 0.99  # share of channel values at exactly 0 or 1
 
 
@@ -15,9 +15,10 @@ def healthy(images):
     if images.dim() == 5:
         frames = torch.stack([healthy(frame) for frame in images.unbind(1)], dim=1)
         return frames.float().mean(1) >= 0.5
-    values = images.flatten(1).float().cpu()
-    clipped = ((values <= 0) | (values >= 1)).float().mean(1)
-    return torch.isfinite(values).all(1) & (values.std(1, correction=0) > FLAT) & (clipped < CLIPPED)
+    values = images.float().cpu()
+    clipped = ((values <= 0) | (values >= 1)).float().flatten(1).mean(1)
+    spread = values.flatten(1, 2).std(1, correction=0).amax(1)
+    return torch.isfinite(values).flatten(1).all(1) & (spread > FLAT) & (clipped < CLIPPED)
 
 
 class Gated(Wrapper):
