@@ -138,7 +138,8 @@ class _Search:
         self.limits = Limits(budget, reserve, wishes.time_limit or None, wishes.stop_at_score or None)
         if isinstance(settings, SearchOverPaths):
             planned = settings.plan(self._terms(budget - reserve))
-            self.announcement = f"one pass costs {planned.price(self._terms(0))} NFE: {planned.paths} paths x {planned.width} noises, {len(list(planned.rounds()))} rounds"
+            widths = f"{planned.width}{f' or {planned.width + 1}' if planned.wider else ''}"
+            self.announcement = f"one pass costs {planned.price(self._terms(0))} NFE: {planned.paths} paths x {widths} noises, {len(list(planned.rounds()))} rounds"
         else:
             self.announcement = f"{budget} NFE at most"
 

@@ -1,5 +1,6 @@
 """Search over paths on the closed-form model: levels, budget, lineages, masks, model families."""
 import time
+from dataclasses import replace
 
 import comfy.sample
 import comfy.samplers
@@ -14,7 +15,7 @@ from noisesearch.nodes.search import NoiseSearchPaths, NoiseSearchReplay
 from noisesearch.sampling.levels import Levels
 from noisesearch.sampling.samplers import multistep_consistency
 from noisesearch.search.algorithms import SearchOverPaths
-from noisesearch.search.algorithms.base import BudgetTooSmall
+from noisesearch.search.algorithms.base import BudgetTooSmall, Terms
 from noisesearch.search.rollout import recipes_to_json
 
 LOCAL = SearchOverPaths(2, 2, 0.75, 0.10, 0.35, steps=0)
@@ -82,6 +83,31 @@ def test_a_larger_budget_buys_width():
         with pytest.raises(BudgetTooSmall):
             Graph.mixture("CONST").search(SearchOverPaths(2, widths[-1] + 1), budget_nfe=budget)
     assert widths[0] < widths[1] < widths[2]
+
+
+@given(paths=st.integers(1, 4), budget=st.integers(12, 400), steps=st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+@torch.inference_mode()
+def test_no_noise_more_fits_the_budget(paths, budget, steps):
+    """Widths are as even as they can be, the first rounds wider by one; one more noise per path in any round would cost too much."""
+    evaluator = Graph.mixture("CONST").evaluator()
+    terms = Terms(budget, evaluator.cost, evaluator.top)
+    try:
+        planned = SearchOverPaths(paths, steps=steps).plan(terms)
+    except BudgetTooSmall:
+        return
+    rounds = len(list(planned.rounds()))
+    assert planned.price(terms) <= budget and 0 <= planned.wider < rounds
+    more = (planned.width * rounds + planned.wider + 1)
+    assert replace(planned, width=more // rounds, wider=more % rounds).price(terms) > budget
+
+
+@torch.inference_mode()
+def test_what_does_not_pay_for_a_larger_width_widens_the_first_rounds():
+    found = Graph.mixture("CONST").search(SearchOverPaths(2), budget_nfe=44)
+    image = found.report["images"][0]
+    assert [len(ids) for ids in image["rounds"]] == [2, 4, 4, 2] and image["search_nfe"] <= 44
+    assert "2 paths x 1 or 2 noises" in image["plan"]
 
 
 @torch.inference_mode()

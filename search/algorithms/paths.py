@@ -20,6 +20,7 @@ class SearchOverPaths:
     """
     paths: N >= 1, paths kept from round to round.
     width: M, noises tried per path and round; 0 = as many as the budget pays for (the paper's scaling axis).
+    wider: so many rounds, from the first, try one noise more; `plan` spends there what does not pay for a larger width.
     start: flow time at which the search begins. forward, backward: how far each round goes up by noising, and down by denoising; backward > forward.
     steps: solver steps per round (the paper's L); 0 = the user's own sigmas in between.
     preview: how an unfinished sample is shown to the verifier, "extra evaluation" (the paper) or "free" (the solver's last prediction).
@@ -32,12 +33,13 @@ class SearchOverPaths:
     backward: float = PRESETS["local"][2]
     steps: int = 3
     preview: str = EXTRA
+    wider: int = 0
     name = "search over paths"
     reinjects = True
 
     def __post_init__(self):
-        if self.paths < 1 or self.width < 0 or self.steps < 0:
-            raise ValueError(f"Search over paths needs at least 1 path and no negative width or steps, but got paths = {self.paths}, width = {self.width}, steps = {self.steps}.")
+        if self.paths < 1 or min(self.width, self.wider, self.steps) < 0:
+            raise ValueError(f"Search over paths needs at least 1 path and no negative width, wider or steps, but got {self.paths}, {self.width}, {self.wider} and {self.steps}.")
         if not (0.0 < self.start < 1.0 and 0.0 < self.forward < 1.0 and 0.0 < self.backward <= 1.0):
             raise ValueError(f"Start, forward and backward are flow times between 0 and 1, but got {self.start}, {self.forward}, {self.backward}.")
         if not self.backward > self.forward + END:
@@ -50,9 +52,12 @@ class SearchOverPaths:
         for round, (up, down) in enumerate(self.rounds()):
             children = yield [
                 Rollout(NoiseRecipe(mix(seed, round, i, j)), path.id, up, down, self.steps or None)
-                for i, path in enumerate(survivors) for j in range(self.width)
+                for i, path in enumerate(survivors) for j in range(self.width_of(round))
             ]
             survivors = best(children, self.paths)
+
+    def width_of(self, round: int) -> int:
+        return self.width + (round < self.wider)
 
     def rounds(self) -> Iterator[tuple[float, float]]:
         """(flow time after noising, flow time after denoising) of each round; the last ends at exactly 0."""
@@ -70,10 +75,16 @@ class SearchOverPaths:
             raise BudgetTooSmall(
                 f"One pass of search over paths costs {need} NFE here (paths = {self.paths}, width = {fitted.width}, {len(list(fitted.rounds()))} rounds), "
                 f"more than the {terms.budget} NFE of the budget. Raise candidates or budget_nfe, or take fewer paths or steps per round.")
-        if not self.width:
-            affordable = bisect_right(range(1, terms.budget + 1), terms.budget, key=lambda width: replace(fitted, width=width).price(terms))
-            fitted = replace(fitted, width=affordable)  # the price never falls with the width
-        return fitted
+        return fitted if self.width else fitted._as_wide_as_affordable(terms)
+
+    def _as_wide_as_affordable(self, terms: Terms) -> SearchOverPaths:
+        rounds = len(list(self.rounds()))
+
+        def spread(noises):  # per path, over all rounds
+            return replace(self, width=noises // rounds, wider=noises % rounds)
+
+        affordable = bisect_right(range(rounds, terms.budget + 1), terms.budget, key=lambda noises: spread(noises).price(terms))  # the price never falls
+        return spread(rounds - 1 + affordable)
 
     def _below(self, top: float) -> SearchOverPaths:
         """These settings with a start from which there is room to go up, on a schedule that begins at flow time `top`."""
@@ -84,8 +95,8 @@ class SearchOverPaths:
         first, pieces = self._pieces(terms)
         spent = self.paths * first
         need = spent + terms.cost(Rollout(parent=0), Rollout(NoiseRecipe(0), stop=self.start, score=False))
-        for cost, child in pieces:
-            spent += self.paths * self.width * cost
+        for round, (cost, child) in enumerate(pieces):
+            spent += self.paths * self.width_of(round) * cost
             need = max(need, spent + (0 if child.finished else terms.cost(Rollout(parent=0), child)))
         return need
 
