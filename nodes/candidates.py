@@ -1,6 +1,8 @@
 """Candidates outside a search: noises to try by hand, images to judge, recipes to replay."""
 from __future__ import annotations
 
+import math
+
 import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
@@ -14,6 +16,7 @@ from .noises import RecipeNoise, plain_samples, recipe_of
 from .report import clean
 from .sockets import ALIASES, CATEGORY, MAX_SEED, ReportType, VerifierType
 
+NO_MINIMUM = -1e6
 NOTHING = ExecutionBlocker(None)  # instead of an empty list, on which ComfyUI's executor stumbles: what is connected there does not run
 
 
@@ -75,14 +78,15 @@ class NoiseSearchScoreImages(io.ComfyNode):
                 VerifierType.Input("verifier", tooltip="Who judges: Load Verifier or Verifier Ensemble."),
                 io.String.Input("prompt", default="", multiline=True, tooltip="What the images should show. Verifiers that judge images alone do not need it."),
                 io.Int.Input("keep_top", default=0, min=0, max=10000, tooltip="Keep only so many of the best. 0 = all."),
-                io.Float.Input("min_score", default=-1e6, min=-1e9, max=1e9, step=0.01, tooltip="Reject images that score less (by the first verifier, where there are several)."),
+                io.Float.Input("min_score", default=NO_MINIMUM, min=-1e9, max=1e9, step=0.01,
+                               tooltip="Reject images that score less (by the first verifier that counts, where there are several). -1000000 = no minimum. Images that cannot be judged are always rejected."),
                 io.Latent.Input("latents", optional=True, tooltip="Their latents, in the same order, to be sorted along."),
             ],
             outputs=[
                 io.Image.Output(display_name="kept", is_output_list=True, tooltip="The images kept, best first."),
                 io.Latent.Output(display_name="kept_latents", is_output_list=True, tooltip="Their latents, when given."),
                 io.Image.Output(display_name="rejected", is_output_list=True, tooltip="The others, best first."),
-                io.Float.Output(display_name="scores", is_output_list=True, tooltip="Scores of the images kept, by the first verifier."),
+                io.Float.Output(display_name="scores", is_output_list=True, tooltip="Scores of the images kept, by the first verifier that counts."),
                 io.Int.Output(display_name="indices", is_output_list=True, tooltip="Their places in the input, counted from 0."),
                 ReportType.Output(display_name="report", tooltip="All scores of all images. Connect it to Preview Any to read it."),
             ])
@@ -93,17 +97,20 @@ class NoiseSearchScoreImages(io.ComfyNode):
         samples = [sample[None] for latent in latents or () for sample in latent["samples"]]
         if latents and len(samples) != len(pictures):
             raise ValueError(f"{len(pictures)} images came with {len(samples)} latents. Connect as many latents as images, or none.")
+        if len(set(prompt)) > 1:
+            raise ValueError(f"Score Images compares all images with one prompt, but got {len(set(prompt))} different ones. Use a Score Images for each, or join the texts.")
         judge = Judge(verifier[0], prompt[0].strip())
         scores = score_all(judge, pictures)
         pool = [Outcome(i, Rollout(NoiseRecipe(0)), row, 0) for i, row in enumerate(scores)]
         order = [outcome.id for outcome in judge.comparison.best(pool, len(pool))]
-        kept = [i for i in order if scores[i][0] >= min_score[0]][:keep_top[0] or None]
+        least = -math.inf if min_score[0] == NO_MINIMUM else min_score[0]
+        kept = [i for i in order if scores[i][judge.leading] >= least][:keep_top[0] or None]
         rejected = [i for i in order if i not in kept]
         report = clean({
             "verifiers": judge.names, "method": judge.comparison.method if len(judge.names) > 1 else "score", "prompt": judge.prompt, "notes": judge.notes(),
             "held_out": judge.held_out.name if judge.held_out else None, "order": order, "kept": kept,
             "images": [{"index": i, "scores": row, "held_out": judge.witness.get(i)} for i, row in enumerate(scores)]})
-        lists = [pictures[i] for i in kept], [{"samples": samples[i]} for i in kept] if samples else [], [pictures[i] for i in rejected], [scores[i][0] for i in kept], kept
+        lists = [pictures[i] for i in kept], [{"samples": samples[i]} for i in kept] if samples else [], [pictures[i] for i in rejected], [scores[i][judge.leading] for i in kept], kept
         return io.NodeOutput(*(items or [NOTHING] for items in lists), report, ui={"noise_search": [report]})
 
 

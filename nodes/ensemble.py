@@ -1,11 +1,8 @@
 """The node that makes one verifier of several."""
-from dataclasses import replace
-
 from comfy_api.latest import io
 
 from ..compat import advanced, schema
 from ..verifiers.ensemble import METHODS, Ensemble
-from ..verifiers.sanity import Gated
 from .sockets import VerifierType
 
 MEMBERS = 8
@@ -50,8 +47,7 @@ class NoiseSearchVerifierEnsemble(io.ComfyNode):
         if not connected:
             raise ValueError("Verifier Ensemble has no verifier connected: connect at least one Load Verifier.")
         weights = tuple(inputs.get(f"weight_{i}", 1.0) for i in connected)
-        ensemble = Ensemble(tuple(inputs[f"verifier_{i}"] for i in connected), weights, method, held_out)
-        return io.NodeOutput(replace(ensemble, members=tuple(map(Gated, ensemble.members))) if sanity_gate else ensemble)
+        return io.NodeOutput(Ensemble(tuple(inputs[f"verifier_{i}"] for i in connected), weights, method, held_out, sanity_gate))
 
 
 def _weight(number):

@@ -7,8 +7,9 @@ import math
 VERSION = 1
 
 
-def report_of(settings, seed, judge, ledger, found) -> dict:
-    """judge: None after a replay without a verifier."""
+def report_of(settings, seed, judges, ledger, found) -> dict:
+    """judges: one for each sample of the batch, none after a replay without a verifier."""
+    judge = judges[0] if judges else None
     names = judge.names if judge else []
     return clean({
         "noise_search": VERSION,
@@ -20,7 +21,7 @@ def report_of(settings, seed, judge, ledger, found) -> dict:
         "held_out": judge.held_out.name if judge and judge.held_out else None,
         "prompt": judge.prompt if judge else "",
         "totals": {**ledger.to_dict(), "search_nfe": sum(one.search_nfe for one in found), "final_nfe": sum(one.final_nfe for one in found)},
-        "notes": _notes(settings, judge, ledger, found),
+        "notes": _notes(settings, judges, ledger, found),
         "images": [_image(one) for one in found],
     })
 
@@ -30,8 +31,8 @@ def _described(settings) -> dict:
     return {"name": settings.name, **{name: value for name, value in values.items() if name != "recipes"}}
 
 
-def _notes(settings, judge, ledger, found) -> list[str]:
-    notes = judge.notes() if judge else []
+def _notes(settings, judges, ledger, found) -> list[str]:
+    notes = list(dict.fromkeys(note for judge in judges for note in judge.notes()))
     outcomes = [outcome for one in found for outcome in one.result.outcomes.values()]
     if nans := sum(any(math.isnan(score) for score in outcome.scores) for outcome in outcomes):
         notes.append(f"{nans} of {len(outcomes)} candidates could not be judged (NaN) and rank last.")
@@ -46,7 +47,7 @@ def _image(one) -> dict:
     result = one.result
     winner = result.winner.id
     return {
-        "winner": {"id": winner, "seed": one.recipe.pieces[0].noise.seed, "scores": one.scores, "held_out": one.witness.get(winner), "recipe": one.recipe.to_dict()},
+        "winner": {"id": winner, "seed": one.recipe.pieces[0].noise.seed, "scores": one.scores, "held_out": one.held_out, "recipe": one.recipe.to_dict()},
         "settings": _described(result.settings),
         "plan": one.announcement,
         "rows_at_once": one.rows,

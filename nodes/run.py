@@ -28,6 +28,9 @@ from .progress import LiveProgress
 from .report import report_of
 
 
+FINAL = "final"  # whose held-out score is that of the winner rendered once more
+
+
 @dataclass(frozen=True)
 class Wishes:
     """What the user asked of a search besides the sampling itself; the widgets of both nodes."""
@@ -96,10 +99,10 @@ def search_images(guider, sampler, sigmas, latent: dict, seed: int, settings, ve
         judge = None if verifier is None else Judge(verifier, prompt, ledger)
         searches.append(_Search(one, solver, schedule, final, sample, ledger, judge, decoder(vae), 1 if draws_noise(one) else rows, own, wishes, live))
     live.total = sum(search.limits.nfe for search in searches)
-    judge, found = searches[0].judge, []
+    judges, found = [search.judge for search in searches if search.judge], []
     while searches:  # one after the other, so that each one's latents can go
         found.append(searches.pop(0).run(seed))
-    report = report_of(settings, seed, judge, ledger, found)
+    report = report_of(settings, seed, judges, ledger, found)
     return _assemble(compat.fix_empty_latent(model, latent), found, report)
 
 
@@ -165,10 +168,13 @@ class _Search:
         if again:
             last = replay(self.renderer, recipe.pieces)
             kept[0], images[0] = self.renderer.shelf[last], self.renderer.image(last)
-        if self.judge and (again or not scores) and not self.judge.needs_previews:
-            scores = self.judge(images[0])[0]
         witness = self.judge.witness if self.judge else {}
-        return _FoundOne(result, self.limits, self.announcement, recipe, kept, images, scores, witness, search_nfe, self.ledger.nfe - before - search_nfe, self.evaluator.batch.rows)
+        if self.judge and (again or not scores) and not self.judge.needs_previews:
+            scores = self.judge(images[0], [FINAL])[0]
+        held_out = witness.get(FINAL, witness.get(top[0]))
+        leading = scores[self.judge.leading] if self.judge and scores else math.nan
+        return _FoundOne(result, self.limits, self.announcement, recipe, kept, images, scores, leading, held_out, witness, search_nfe,
+                         self.ledger.nfe - before - search_nfe, self.evaluator.batch.rows)
 
     def _show(self, progress, before):
         best = progress.best
@@ -187,7 +193,9 @@ class _FoundOne:
     kept: list
     images: list
     scores: tuple[float, ...]
-    witness: dict[int, float]
+    leading: float
+    held_out: float | None
+    witness: dict
     search_nfe: int
     final_nfe: int
     rows: int
@@ -203,4 +211,4 @@ def _assemble(latent: dict, found: list[_FoundOne], report: dict) -> Found:
     return Found(
         latent=latents([one.kept[0].latent for one in found]), denoised=latents([one.kept[0].denoised for one in found]),
         images=flat([one.images[0] for one in found]), top_images=flat([image for one in found for image in one.images]), top_latents=top_latents,
-        recipes=[one.recipe for one in found], scores=[one.scores[0] if one.scores else math.nan for one in found], report=report)
+        recipes=[one.recipe for one in found], scores=[one.leading for one in found], report=report)

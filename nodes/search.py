@@ -158,7 +158,7 @@ def hidden(cls, name: str):
 
 def prompt_for(cls, verifier, prompt: str, entrance: str) -> str:
     """What the user wrote, or the text behind the conditioning where the verifier needs one."""
-    if prompt.strip() or verifier is None or not any(getattr(v, "needs_prompt", True) for v in as_ensemble(verifier).everyone):
+    if prompt.strip() or verifier is None or not any(getattr(v, "needs_prompt", False) for v in as_ensemble(verifier).everyone):
         return prompt.strip()
     return find_prompt(hidden(cls, "prompt") or {}, hidden(cls, "unique_id"), entrance)
 

@@ -16,6 +16,7 @@ from noisesearch.verifiers import clip_models, clip_tower, managed
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.clip_score import ClipScore
 from noisesearch.verifiers.clip_tower import from_transformers, load_tower
+from noisesearch.verifiers.preference import HumanPreference
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "a red circle left of a blue star"
@@ -102,7 +103,7 @@ def test_one_file_is_loaded_once_and_its_features_are_computed_once(folder, monk
     assert load_tower(folder) is tower
     runs = []
     run = managed.ManagedModel.run
-    monkeypatch.setattr(managed.ManagedModel, "run", lambda self, function, rows: runs.append(len(rows)) or run(self, function, rows))
+    monkeypatch.setattr(managed.ManagedModel, "run", lambda self, function, rows, *more: runs.append(len(rows)) or run(self, function, rows, *more))
     batch = Batch(images(4, seed=9), "a prompt of its own")
     ClipScore(tower).score(batch)
     ClipScore(tower, raw=True).score(batch)
@@ -111,6 +112,19 @@ def test_one_file_is_loaded_once_and_its_features_are_computed_once(folder, monk
     ClipScore(tower).score(video)
     ClipScore(tower, raw=True).score(video)
     assert sorted(runs) == [1, 4, 10]
+
+
+def test_a_shared_tower_runs_once_also_when_an_image_is_broken(folder, monkeypatch):
+    tower, runs = load_tower(folder), []
+    run = managed.ManagedModel.run
+    monkeypatch.setattr(managed.ManagedModel, "run", lambda self, function, rows, *more: runs.append(len(rows)) or run(self, function, rows, *more))
+    for pictures, shown in ((images(4, seed=3), 3), (images(6, seed=4).view(2, 3, 48, 40, 3), 5)):
+        pictures.view(-1, 48, 40, 3)[1, 0, 0, 0] = torch.nan
+        batch = Batch(pictures, "one prompt")
+        for verifier in (ClipScore(tower), ClipScore(tower, raw=True), HumanPreference(tower), ClipScore(tower), HumanPreference(tower)):
+            verifier.score(batch)
+        assert [rows for rows in runs if rows > 1] == [shown, shown]  # CLIP's look and HPS's
+        runs.clear()
 
 
 def test_running_out_of_memory_halves_the_chunk(folder, monkeypatch):
@@ -144,6 +158,23 @@ def test_the_table_of_clip_files_agrees_with_open_clip():
             assert known.fit == {"shortest": "crop", "squash": "squash"}[entry["resize_mode"]], known.name
             checked += 1
     assert checked >= len(clip_models.MODELS)
+
+
+def test_no_published_name_is_taken_for_another_model():
+    """Every repository that open_clip knows, as a file's name: recognised as what it is, or not at all."""
+    recognised = set()
+    for architecture, tags in _PRETRAINED.items():
+        for entry in tags.values():
+            repository = (entry.get("hf_hub") or "/").split("/")[1]
+            try:
+                known = clip_models.by_file(f"{repository}.safetensors")
+            except ValueError:
+                continue
+            assert known.architecture == architecture.removesuffix("-quickgelu"), repository
+            assert known.quick_gelu == entry.get("quick_gelu", False), repository
+            assert (known.mean, known.std, known.interpolation) == (tuple(entry["mean"]), tuple(entry["std"]), entry["interpolation"]), repository
+            recognised.add(known.name)
+    assert recognised == {known.name for known in clip_models.MODELS}
 
 
 def _published_as(page, name):

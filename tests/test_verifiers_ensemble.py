@@ -1,12 +1,14 @@
 """The ensemble's declaration, its node, and the sanity gate."""
+import comfy.model_management as mm
 import pytest
 import torch
 from verifier_helpers import images
 
 from noisesearch.nodes.ensemble import NoiseSearchVerifierEnsemble
+from noisesearch.nodes.judging import Judge
 from noisesearch.verifiers.base import Batch, Verifier
 from noisesearch.verifiers.ensemble import Ensemble
-from noisesearch.verifiers.sanity import Gated, healthy
+from noisesearch.verifiers.sanity import healthy
 
 
 class Brightness(Verifier):
@@ -55,6 +57,9 @@ def test_members_of_one_name_are_numbered_and_stay_themselves():
     [
         ({}, "no verifier connected"),
         ({"verifier_1": Brightness(), "weight_1": 0.0}, "not all 0"),
+        ({"verifier_1": Brightness(), "weight_1": float("inf")}, "one finite weight"),
+        ({"verifier_1": "a string"}, "this str is not"),
+        ({"verifier_1": Brightness(), "held_out": object()}, "this object is not"),
         ({"verifier_1": Brightness(), "method": "vote"}, "'vote'"),
         ({"verifier_1": Ensemble((Brightness(),), (1.0,)), "sanity_gate": False}, "cannot hold another ensemble"),
         ({"verifier_1": Ensemble((Brightness(),), (1.0,)), "sanity_gate": True}, "cannot hold another ensemble"),
@@ -97,12 +102,85 @@ def test_a_dark_digit_on_black_is_a_picture():
     assert healthy(digit).all()
 
 
-def test_a_gated_verifier_cannot_judge_broken_images():
-    good = images(2)
-    batch = Batch(torch.cat([good, *(image[None] for image in broken_images(good[0]).values())]), "x")
-    scores = Gated(Brightness()).score(batch)
-    assert torch.equal(scores[:2], Brightness().score(Batch(good, "x")))
-    assert scores[2:].isnan().all()
+def drawing(size=256, paper=1.0, ink=0.0, thickness=2):
+    """Thin lines: hard black on white unless it says otherwise."""
+    picture = torch.full((size, size, 3), paper)
+    for at in (60, 90, 120):
+        picture[at:at + thickness, 40:200] = ink
+    return picture
+
+
+def pictures_that_look_broken():
+    """Name -> what a careless gate takes for black, blown out or flat."""
+    generator = torch.Generator().manual_seed(0)
+    disc = torch.ones(256, 256, 3)
+    disc[100:130, 100:130] = torch.tensor([1.0, 0.0, 0.0])
+    stars = torch.zeros(512, 512, 3)
+    stars[torch.randint(512, (300,), generator=generator), torch.randint(512, (300,), generator=generator)] = 1.0
+    fog = 0.7 + 0.01 * torch.randn(32, 32, 1, generator=generator).repeat_interleave(8, 0).repeat_interleave(8, 1).expand(-1, -1, 3)
+    lamp = torch.full((256, 256, 3), 0.03)
+    lamp[20:26, 30:36] = 0.6
+    return {"black on white": drawing(), "white on black": drawing(paper=0.0, ink=1.0), "grey on white": drawing(ink=0.8),
+            "a red disc on white": disc, "a night of stars": stars, "fog": fog, "a lamp in a dark room": lamp}
+
+
+@pytest.mark.parametrize("name", pictures_that_look_broken())
+def test_the_gate_lets_unusual_pictures_pass(name):
+    assert healthy(pictures_that_look_broken()[name][None]).all()
+
+
+class Recording(Brightness):
+    def __init__(self):
+        self.seen = []
+
+    def score(self, batch):
+        self.seen.append(batch.images)
+        return super().score(batch)
+
+
+def test_behind_the_gate_nobody_is_shown_broken_images():
+    good, member, witness = images(2), Recording(), Recording()
+    batch = torch.cat([good, *(image[None] for image in broken_images(good[0]).values())])
+    judge = Judge(ensemble(verifier_1=member, verifier_2=member, held_out=witness), "x")
+    rows = torch.tensor(judge(batch, range(len(batch))))
+    assert torch.equal(rows[:2, 0], Brightness().score(Batch(good, "x"))) and rows[2:].isnan().all()
+    assert [len(shown) for shown in member.seen] == [2, 2] and member.seen[0] is member.seen[1], "all are shown the same tensor"
+    assert len(witness.seen) == 1 and torch.equal(torch.tensor([judge.witness[i] for i in range(2)]), rows[:2, 0])
+    (note,) = [note for note in judge.notes() if "sanity gate" in note]
+    assert f"rejected {len(batch) - 2} images" in note and "switch sanity_gate off" in note
+    assert Judge(ensemble(verifier_1=member), "x")(batch[2:]) == [(pytest.approx(float("nan"), nan_ok=True),)] * (len(batch) - 2)
+    assert len(member.seen) == 2, "with nothing to show, nobody is asked"
+    open_gate = Judge(ensemble(verifier_1=Brightness(), sanity_gate=False), "x")
+    assert open_gate(batch[2:3]) == [(0.0,)]
+
+
+@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.parametrize("answer", [[0.1, 0.2, 0.3], torch.tensor([[0.1], [0.2], [0.3]]), torch.tensor([0.1, 0.2, 0.3]).double().numpy()], ids=["list", "column", "array"])
+def test_verifiers_of_other_packs_may_answer_in_any_shape_of_that_many_numbers(gate, answer):
+    foreign = Foreign()
+    foreign.score = lambda batch: answer
+    judge = Judge(ensemble(verifier_1=foreign, sanity_gate=gate), "")
+    assert judge(images(3)) == [(pytest.approx(score),) for score in (0.1, 0.2, 0.3)]
+
+
+@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.parametrize("answer", [0.5, [0.5], [0.1] * 4])
+def test_verifiers_that_give_another_number_of_scores_are_refused(gate, answer):
+    foreign = Foreign()
+    foreign.score = lambda batch: answer
+    with pytest.raises(RuntimeError, match='"foreign" gave . scores for 3 images'):
+        Judge(ensemble(verifier_1=foreign, sanity_gate=gate), "")(images(3))
+
+
+def test_cancel_and_missing_memory_reach_comfyui_as_they_are(monkeypatch):
+    for error in (mm.InterruptProcessingException, torch.cuda.OutOfMemoryError):
+        foreign = Foreign()
+        foreign.score = lambda batch, error=error: (_ for _ in ()).throw(error())
+        with pytest.raises(error):
+            Judge(foreign, "")(images(1))
+    foreign.score = lambda batch: 1 / 0
+    with pytest.raises(RuntimeError, match='"foreign" failed: division by zero'):
+        Judge(foreign, "")(images(1))
 
 
 def test_a_video_passes_when_half_of_its_frames_do():

@@ -2,6 +2,8 @@
 import sys
 
 import numpy as np
+import weakref
+
 import pytest
 import timm
 import torch
@@ -10,7 +12,7 @@ from noisesearch.verifiers import files, imagenet
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import resolve
 from noisesearch.verifiers.clip_tower import load_tower
-from noisesearch.verifiers.features import ClassifierFeatures, DinoFeatures, Remembered
+from noisesearch.verifiers.features import ClassifierFeatures, DinoFeatures, ImageFeatures
 from noisesearch.verifiers.files import VERIFIERS
 from noisesearch.verifiers.imagenet import EfficientNetLite0, ImageNetClassifier, find_class, read_class
 from noisesearch.verifiers.reference import ReferenceSimilarity
@@ -165,10 +167,19 @@ def test_a_photo_is_most_like_its_own_damaged_copy(lite0):
 
 
 def test_an_answer_is_remembered_for_that_tensor_only():
-    asked = []
-    remembered = Remembered(lambda tensor: asked.append(tensor) or tensor.sum())
-    one, other = torch.ones(2), torch.ones(2)
-    assert [remembered(one), remembered(one), remembered(other)] == [2, 2, 2] and len(asked) == 2
+    class Counting(ImageFeatures):
+        asked = 0
+
+        def features(self, tensor, look=1):
+            self.asked += 1
+            return tensor.sum() * look
+
+    network, one, other = Counting(), torch.ones(2), torch.ones(2)
+    assert [network.image_features(tensor) for tensor in (one, one, other, one)] == [2, 2, 2, 2] and network.asked == 2
+    assert [network.image_features(one, look) for look in (3, 3, None)] == [6, 6, 2] and network.asked == 3
+    gone = weakref.ref(other)
+    del other
+    assert gone() is None, "features must not keep images alive"
 
 
 def test_the_nodes_make_these_verifiers(lite0, tmp_path, monkeypatch):

@@ -71,7 +71,9 @@ def test_tokens_are_those_of_transformers_bert_tokenizer(verifier, tmp_path):
 
     (tmp_path / "vocab.txt").write_bytes((Path(__file__).parent.parent / "models" / "verifiers" / "bert_vocab.txt").read_bytes())
     theirs = BertTokenizer.from_pretrained(str(tmp_path))
-    for prompt in ("A painting of a cat", "Café, naïve; 東京 — 3.5x 'zoom'!", "supercalifragilistic " * 20, "x"):
+    theirs.add_special_tokens({"bos_token": "[DEC]"})
+    theirs.add_special_tokens({"additional_special_tokens": ["[ENC]"]})
+    for prompt in ("A painting of a cat", "Café, naïve; 東京 — 3.5x 'zoom'!", "supercalifragilistic " * 20, "x", "a [ENC] in a [DEC]"):
         expected = theirs(prompt, padding="max_length", truncation=True, max_length=TOKENS)
         ids, mask = verifier.tokens(prompt)
         assert ids.tolist() == expected["input_ids"] and mask.tolist() == expected["attention_mask"], prompt

@@ -47,13 +47,20 @@ def hps_transform(size):
 
 
 @torch.no_grad()
-def test_pick_score_is_the_logit(folder, original):
+@pytest.mark.parametrize("height, width", [(60, 44), (44, 60), (48, 32), (32, 32)])  # the first two crop an odd number of pixels
+def test_pick_score_is_the_logit(folder, original, height, width):
+    """As published: transformers' image processor, the cosine, the network's own scale."""
+    from transformers import CLIPImageProcessor
+
     network, transform, tokenizer = original
-    batch = images(4, 60, 44)
-    pixels = torch.stack([transform(pil(image)) for image in batch])
-    logits = network.get_logits(pixels, tokenizer([PROMPT]))[0][:, 0]
-    assert (PickScore(load_tower(folder)).score(Batch(batch, PROMPT)) - logits).abs().max() < 1e-4
-    assert PickScore(load_tower(folder)).notes("word " * 30)[0].startswith("reads 16")
+    batch, judge = images(4, height, width), PickScore(load_tower(folder))
+    processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, do_convert_rgb=True)
+    pixels = processor([pil(image) for image in batch], return_tensors="pt")["pixel_values"]
+    assert (judge.look()(batch) - pixels).abs().max() < 0.02  # a level of 255, which transformers 5 resizes to otherwise
+    assert ((transform(pil(batch[0])) - pixels[0]).abs().max() > 0.2) == (60 in (height, width))  # open_clip crops one pixel further there
+    logits = network.get_logits(judge.look()(batch), tokenizer([PROMPT]))[0][:, 0]
+    assert (judge.score(Batch(batch, PROMPT)) - logits).abs().max() < 1e-4
+    assert judge.notes("word " * 30)[0].startswith("reads 16")
 
 
 @torch.no_grad()
@@ -102,8 +109,13 @@ def test_a_head_without_its_clip_is_refused(tmp_path, folder):
     with pytest.raises(ValueError, match="reads 768 image features and was given 16"):
         Aesthetic(load_tower(folder), tmp_path / "head.pth").score(Batch(images(1)))
     torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match="other.pth is not an aesthetic head"):
+    with pytest.raises(ValueError, match="other.pth is not the linear aesthetic head"):
         Aesthetic(Features(), tmp_path / "other.pth")
+    state = torch.load(tmp_path / "head.pth", weights_only=True)
+    with_relus = {f"layers.{new}.{kind}": state[f"layers.{old}.{kind}"] for new, old in zip((0, 3, 6, 9, 11), (0, 2, 4, 6, 7)) for kind in ("weight", "bias")}
+    torch.save(with_relus, tmp_path / "relu.pth")
+    with pytest.raises(ValueError, match=r"relu.pth is not the linear .* has \[0, 3, 6, 9, 11\]"):
+        Aesthetic(Features(), tmp_path / "relu.pth")
 
 
 def test_the_aesthetic_scorer_names_the_clip_it_lacks(tmp_path, monkeypatch):

@@ -69,7 +69,7 @@ def test_a_search_follows_it(search, gate):
 def test_verifiers_on_one_tower_run_it_once_for_images_and_once_for_previews(folder, monkeypatch):
     tower, rows, run = load_tower(folder), [], load_tower(folder).model.run
     reference = ReferenceSimilarity(tower, images(1, seed=9))
-    monkeypatch.setattr(tower.model, "run", lambda function, batch: rows.append(len(batch)) or run(function, batch))
+    monkeypatch.setattr(tower.model, "run", lambda function, batch, *more: rows.append(len(batch)) or run(function, batch, *more))
     batch = Batch(images(3, seed=1), "a cat", images(3, seed=2))
     for judge in (ClipScore(tower), SelfSupervised(tower), reference, SelfSupervised(tower)):
         judge.score(batch)

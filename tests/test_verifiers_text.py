@@ -38,7 +38,8 @@ def test_known_edit_distances():
 def test_the_quoted_parts_of_a_prompt_are_wanted():
     assert quoted('a sign "OPEN" and “closed”, «ici», \'it is\'') == ["OPEN", "closed", "ici", "it is"]
     assert quoted("a dog's \"bone\"") == ["bone"]
-    for prompt in ("a dog's bone, the cats' toy", 'an empty " " quote', "no text"):
+    assert quoted("a sign 'Joe's Cafe', ‘it’s’ and 「開店」") == ["Joe's Cafe", "it’s", "開店"]
+    for prompt in ("a dog's bone, the cats' toy", 'a 5\' 10" man holding a 6" ruler', 'an empty " " quote', "no text"):
         with pytest.raises(ValueError, match="put it in quotes"):
             quoted(prompt)
 
@@ -51,9 +52,15 @@ def test_the_quoted_parts_of_a_prompt_are_wanted():
         (["HELLO WORLD"], "Hello World", True, 1 - 8 / 11),
         (["helo"], "hello", False, 0.8),
         ([], "hello", False, 0.0),
+        (["GRAND", "HOTEL", "established 1924"], "Grand Hotel", False, 1.0),
+        (["The Grand Hotel Budapest"], "Grand Hotel", False, 1.0),
+        (["The Grand", "Hotel Budapest"], "Grand Hotel", True, 1.0),
+        (["NOW OPEN"], "open", False, 1.0),
+        (["NOW OPENN"], "open", False, 0.8),
+        (["GRAMD HOTEI"], "Grand Hotel", False, 0.8),
     ],
 )
-def test_the_best_line_or_all_lines_together_count(lines, text, exact, expected):
+def test_the_nearest_run_of_words_counts(lines, text, exact, expected):
     assert scores(lines, text, exact=exact) == pytest.approx(expected)
 
 

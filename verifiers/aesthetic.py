@@ -4,6 +4,8 @@ import torch
 from .base import ImageVerifier
 from .files import WrongFile, load_weights, taken_for
 
+LAYERS = (0, 2, 4, 6, 7)  # the linear ones of the published Sequential; between them are dropouts, which do nothing when scoring
+
 
 class Aesthetic(ImageVerifier):
     """A rating of about 1 to 10, linear in the unit-length image features of OpenAI's CLIP ViT-L/14.
@@ -30,13 +32,15 @@ class Aesthetic(ImageVerifier):
 
 
 def fold(state, path):
-    """The layers `layers.N.weight/bias` of a state dict, in order, as one (weight [inputs], bias) in float64."""
-    layers = sorted(int(name.split(".")[1]) for name in state if name.startswith("layers.") and name.endswith(".weight"))
-    if not layers or state[f"layers.{layers[-1]}.weight"].shape[0] != 1:
-        raise WrongFile(f"{path.name} is not an aesthetic head: it needs layers.N.weight and layers.N.bias, the last with one output.")
-    inputs = state[f"layers.{layers[0]}.weight"].shape[1]
+    """LAYERS of a state dict, one after the other, as one (weight [inputs], bias) in float64."""
+    found = {int(name.split(".")[1]) for name in state if name.startswith("layers.") and name.endswith(".weight")}
+    if found != set(LAYERS) or state[f"layers.{LAYERS[-1]}.weight"].shape[0] != 1:
+        raise WrongFile(
+            f"{path.name} is not the linear aesthetic head: it needs the layers {', '.join(map(str, LAYERS))}, the last with one output, and has {sorted(found) or 'none'}. "
+            "(Heads with ReLUs between their layers have other numbers, and are another function.)")
+    inputs = state[f"layers.{LAYERS[0]}.weight"].shape[1]
     weight, bias = torch.eye(inputs, dtype=torch.float64), torch.zeros(inputs, dtype=torch.float64)
-    for layer in layers:
+    for layer in LAYERS:
         matrix = state[f"layers.{layer}.weight"].double()
         weight, bias = matrix @ weight, matrix @ bias + state[f"layers.{layer}.bias"].double()
     return weight[0], bias

@@ -21,22 +21,28 @@ class Batch:
     prompt: str = ""
     previews: torch.Tensor | None = None
     label: int | None = None
-    _frames: dict[int, "Batch"] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _parts: dict = field(default_factory=dict, init=False, repr=False, compare=False)  # the same tensors every time: verifiers that share a network recognise them
 
     def frames(self, count: int) -> "Batch":
-        """Videos [B, T, ...] as single images [B * n, ...]: n = min(count, T) frames, evenly spread, first and last included.
-
-        The same tensors every time: verifiers that share an image tower recognise them.
-        """
+        """Videos [B, T, ...] as single images [B * n, ...]: n = min(count, T) frames, evenly spread, first and last included."""
         total = self.images.shape[1]
         count = min(count, total)
-        if count not in self._frames:
+        if count not in self._parts:
             previews = self.previews
             if previews is not None and previews.dim() == 5:
                 previews = previews[:, torch.linspace(0, previews.shape[1] - 1, count).round().long()].flatten(0, 1)
             picked = self.images[:, torch.linspace(0, total - 1, count).round().long()].flatten(0, 1)
-            self._frames[count] = replace(self, images=picked, previews=previews)
-        return self._frames[count]
+            self._parts[count] = replace(self, images=picked, previews=previews)
+        return self._parts[count]
+
+    def only(self, chosen: torch.Tensor) -> "Batch":
+        """The images that are True in `chosen`, bool [B]."""
+        key = tuple(chosen.tolist())
+        if all(key):
+            return self
+        if key not in self._parts:
+            self._parts[key] = replace(self, images=self.images[chosen], previews=None if self.previews is None else self.previews[chosen])
+        return self._parts[key]
 
 
 class Verifier(ABC):
@@ -71,29 +77,16 @@ class ImageVerifier(Verifier):
     def score(self, batch: Batch) -> torch.Tensor:
         check_batch(batch, self)
         if batch.images.dim() == 5:
-            return per_video(self.score(batch.frames(self.frames)), len(batch.images), self.over_frames)
+            frames = batch.frames(self.frames)
+            whole = finite(frames.images.unflatten(0, (len(batch.images), -1)))
+            return per_video(self.score(frames), len(batch.images), self.over_frames).where(whole, torch.nan)
         usable = finite(batch.images)
         if self.needs_previews:
             usable &= finite(batch.previews)
-        if usable.all():  # the batch's own tensor: verifiers that share an image tower recognise it
-            return self.judge(batch).detach().to("cpu", torch.float32)
         scores = torch.full((len(batch.images),), torch.nan)
         if usable.any():
-            previews = batch.previews[usable] if batch.previews is not None else None
-            scores[usable] = self.judge(replace(batch, images=batch.images[usable], previews=previews)).detach().to("cpu", torch.float32)
+            scores[usable] = self.judge(batch.only(usable)).detach().to("cpu", torch.float32)
         return scores
-
-
-class Wrapper:
-    """A verifier with something changed; whatever a subclass does not define is the wrapped verifier's own (any object with `name` and `score`)."""
-
-    def __init__(self, verifier):
-        self.verifier = verifier
-
-    def __getattr__(self, attribute):
-        if attribute == "verifier":  # not there yet while being copied
-            raise AttributeError(attribute)
-        return getattr(self.verifier, attribute)
 
 
 def check_batch(batch, verifier):
@@ -130,6 +123,8 @@ def finite(images):
 
 
 def per_video(scores, videos, rule):
-    """One score per video [B] from the scores of its frames [B * n]: their mean, or the worst. A frame with NaN makes the video NaN."""
+    """One score per video [B] from the scores of its frames [B * n]: the mean, or the worst, of those that could be judged; NaN when fewer than half could (a fade-in from black is no flaw)."""
     frames = scores.view(videos, -1)
-    return frames.mean(1) if rule == "mean" else frames.min(1).values
+    judged = ~frames.isnan()
+    found = frames.nanmean(1) if rule == "mean" else frames.where(judged, torch.inf).min(1).values
+    return found.where(2 * judged.sum(1) >= frames.shape[1], torch.nan)

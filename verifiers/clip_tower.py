@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from . import clip_models
-from .files import CLIP_CONFIG, load_strict, load_weights, taken_for
+from .features import ImageFeatures, unit
+from .files import CLIP_CONFIG, WrongFile, load_strict, load_weights, taken_for
 from .managed import ManagedModel
 from .preprocess import Preprocess
 
@@ -15,7 +16,7 @@ _FITS = {"shortest": "crop", "squash": "squash", "longest": "pad"}  # open_clip'
 _REMEMBERED_TEXTS = 64
 
 
-class ClipTower:
+class ClipTower(ImageFeatures):
     """Unit-length features of images and texts. Features of the last images and texts are remembered.
 
     tokenizer: texts, context_length -> token ids [B, context_length]; context: how many tokens the network reads.
@@ -24,17 +25,14 @@ class ClipTower:
     def __init__(self, network, tokenizer, preprocess, context, device="auto"):
         self.model = ManagedModel(network, device, half=True)
         self.tokenizer, self.preprocess, self.context = tokenizer, preprocess, context
-        self._texts, self._images = {}, []
+        self._texts = {}
 
-    def image_features(self, images, preprocess=None):
-        """[B, H, W, 3] in [0, 1] -> float32 [B, D] of length 1. The same tensor asked for again costs nothing."""
-        preprocess = preprocess or self.preprocess
-        for known, used, features in self._images:
-            if known() is images and used == preprocess:
-                return features
-        features = self.model.run(lambda network, rows: network.encode_image(rows, normalize=True).float(), preprocess(images))
-        self._images = [(weakref.ref(images), preprocess, features), *self._images[:1]]  # images and their previews
-        return features
+    def image_features(self, images, look=None):
+        """[B, H, W, 3] in [0, 1] -> float32 [B, D] of length 1. look: other preprocessing than the tower's own."""
+        return super().image_features(images, look or self.preprocess)
+
+    def features(self, images, look):
+        return unit(self.model.run(lambda network, rows: network.encode_image(rows), images, look))  # made of length 1 in single precision
 
     def text_features(self, texts):
         """A tuple of texts -> float32 [len(texts), D] of length 1."""
@@ -42,7 +40,7 @@ class ClipTower:
             if len(self._texts) >= _REMEMBERED_TEXTS:
                 self._texts.clear()
             tokens = self.tokenizer(list(texts), context_length=self.context)
-            self._texts[texts] = self.model.run(lambda network, rows: network.encode_text(rows, normalize=True).float(), tokens)
+            self._texts[texts] = unit(self.model.run(lambda network, rows: network.encode_text(rows), tokens))
         return self._texts[texts]
 
     @property
@@ -52,7 +50,7 @@ class ClipTower:
 
     def truncation(self, text):
         """What is cut off a text, in words, or None when the network reads all of it."""
-        room = max(2 * self.context, len(text) + 2)  # no tokenizer makes more tokens than characters and two marks
+        room = max(2 * self.context, len(text.encode("utf-8", "replace")) + 2)  # no tokenizer makes more tokens than bytes and two marks
         tokens, padding = self.tokenizer([text], context_length=room)[0], self.tokenizer([""], context_length=room)[0, -1]
         used = int((tokens != padding).sum())
         return f"reads {self.context} of the prompt's {used} tokens; the end is ignored" if used > self.context else None
@@ -66,10 +64,11 @@ def load_tower(path, architecture="auto", device="auto"):
     """
     path = Path(path)
     stamp = max(file.stat().st_mtime_ns for file in (path.iterdir() if path.is_dir() else [path]))
-    key = (str(path), stamp, architecture, device)
+    known = None if path.is_dir() else clip_models.by_file(path.name) if architecture == "auto" else clip_models.by_name(architecture)
+    key = (str(path), stamp, known, device)
     tower = _LOADED.get(key)
     if tower is None:
-        tower = _LOADED[key] = _from_folder(path, device) if path.is_dir() else _from_file(path, architecture, device)
+        tower = _LOADED[key] = _from_folder(path, device) if known is None else _from_file(path, known, device)
     return tower
 
 
@@ -85,13 +84,12 @@ def require_open_clip():
     return open_clip
 
 
-def _from_file(path, architecture, device):
+def _from_file(path, known, device):
     open_clip = require_open_clip()
-    known = clip_models.by_file(path.name) if architecture == "auto" else clip_models.by_name(architecture)
     config = open_clip.get_model_config(known.architecture)
     if known.quick_gelu:
         config["quick_gelu"] = True
-    network = _filled(_build(config), path, known.name)
+    network = _filled(config, path, known.name)
     preprocess = Preprocess(_image_size(network), known.fit, known.interpolation, known.mean, known.std)
     return ClipTower(network, open_clip.get_tokenizer(known.architecture), preprocess, _context(config), device)
 
@@ -101,7 +99,7 @@ def _from_folder(path, device):
     with taken_for(f"an open_clip model (folder {path.name})", path / CLIP_CONFIG):
         settings = json.loads((path / CLIP_CONFIG).read_text(encoding="utf-8"))
         config, look, defaults = settings["model_cfg"], settings.get("preprocess_cfg", {}), Preprocess()
-        network = _filled(_build(config), _weights_in(path), path.name)
+        network = _filled(config, _weights_in(path), path.name)
         preprocess = Preprocess(
             _image_size(network),
             _FITS[look.get("resize_mode") or "shortest"],
@@ -111,7 +109,13 @@ def _from_folder(path, device):
         )
     # Tokenizer files come from strangers too: no code from the folder, nothing from the network.
     safe = {"trust_remote_code": False, "local_files_only": True} if config["text_cfg"].get("hf_tokenizer_name") else {}
-    return ClipTower(network, open_clip.get_tokenizer(f"local-dir:{path}", **safe), preprocess, _context(config), device)
+    try:
+        tokenizer = open_clip.get_tokenizer(f"local-dir:{path}", **safe)
+    except Exception as error:
+        raise WrongFile(
+            f"The tokenizer files of the folder {path.name} are missing, broken, or of a kind that would have to run code ({type(error).__name__}). "
+            "Take the model's whole folder; only tokenizers that transformers itself knows can be used.") from error
+    return ClipTower(network, tokenizer, preprocess, _context(config), device)
 
 
 def _build(config):
@@ -124,18 +128,29 @@ def _build(config):
     return (CustomTextCLIP if config.pop("custom_text", False) else CLIP)(**config)
 
 
-def _filled(network, path, what):
+def _filled(config, path, what):
+    """The network of a config with the weights of a file. A config that does not fit the file is refused before anything of its size is made."""
     from open_clip.convert import convert_state_dict
 
     with taken_for(f"the weights of {what}", path):
-        state = load_weights(path)
+        state = {name.removeprefix("module."): value for name, value in load_weights(path).items()}  # as open_clip's training saves them
+        if "vision_model.embeddings.class_embedding" in state and "text_projection.weight" not in state:
+            raise WrongFile(
+                f"{path.name} is the image half of a CLIP only, as ComfyUI's CLIP Vision models are. A verifier reads the prompt, too: take the whole CLIP, "
+                "or connect Load CLIP Vision to a node that has a socket for it.")
         if "text_model.embeddings.token_embedding.weight" in state:
             state = from_transformers(state)
-        state = convert_state_dict(network, state)
+    if any(isinstance(layers := part.get("layers"), int) and layers > len(state) for part in (config["vision_cfg"], config["text_cfg"])):
+        raise WrongFile(f"{path.name} has fewer tensors than {what} is said to have layers.")
+    with torch.device("meta"):
+        plan = _build(config)
+    with taken_for(f"the weights of {what}", path):
+        state = convert_state_dict(plan, state)
         for name in ("logit_scale", "logit_bias"):  # saved as a number or as a list of one
-            if name in state and getattr(network, name, None) is not None:
-                state[name] = state[name].reshape(getattr(network, name).shape)
-        return load_strict(network, state, path, what)
+            if name in state and getattr(plan, name, None) is not None:
+                state[name] = state[name].reshape(getattr(plan, name).shape)
+        plan.load_state_dict(state, assign=True)
+        return load_strict(_build(config), state, path, what)
 
 
 def from_transformers(state):

@@ -1,17 +1,19 @@
 """A stock CLIP_VISION model as a source of image features."""
-from .features import Remembered, unit
+from .features import ImageFeatures, unit
 from .managed import Chunked
 
 
-class ClipVisionFeatures:
+class ClipVisionFeatures(ImageFeatures):
     """clip_vision: what ComfyUI's Load CLIP Vision gives. ComfyUI itself resizes, crops and manages memory.
 
     image_features: [B, H, W, 3] in [0, 1] -> float32 [B, D] of length 1.
     """
 
     def __init__(self, clip_vision):
-        self.clip_vision, chunked = clip_vision, Chunked()
-        self.image_features = Remembered(lambda images: unit(chunked(self._embeddings, images)))
+        self.clip_vision, self.chunked = clip_vision, Chunked()
+
+    def features(self, images):
+        return unit(self.chunked(self._embeddings, images))
 
     def _embeddings(self, images):
         found = self.clip_vision.encode_image(images)["image_embeds"]

@@ -14,7 +14,7 @@ class DinoLinearHead(DinoFeatures):
     def __init__(self, path, head, device="auto"):
         super().__init__(path, device)
         state = load_named(head, ("weight", "bias"), "a linear head")
-        self.weight, self.bias = state["weight"].float(), state["bias"].float()
+        self.weight, self.bias = state["weight"].float().clone(), state["bias"].float().clone()  # not the file's own memory
         width = 2 * self.model.network.embed_dim
         if self.weight.shape != (1000, width) or self.bias.shape != (1000,):
             shapes = f"{list(self.weight.shape)} and {list(self.bias.shape)}"
@@ -22,7 +22,7 @@ class DinoLinearHead(DinoFeatures):
 
     def logits(self, images):
         """[B, 1000]."""
-        return self.model.run(_class_and_patches, self.preprocess(images)) @ self.weight.T + self.bias
+        return self.model.run(_class_and_patches, images, self.preprocess) @ self.weight.T + self.bias
 
 
 def _class_and_patches(network, rows):

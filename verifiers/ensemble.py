@@ -1,8 +1,6 @@
 """Several verifiers as one (Ma et al. 2025, section 3: the verifier ensemble). Only declared here: the search combines their scores."""
 from dataclasses import dataclass
 
-from .base import Wrapper
-
 METHODS = ("average rank", "z-score", "weighted sum")
 
 
@@ -15,24 +13,29 @@ class Ensemble:
     method: "average rank" as in the paper (rank per member, weighted mean), "z-score" (scores standardised over the pool), or
         "weighted sum" (the raw scores; only for members on one scale).
     held_out: scored and reported, never used to choose: the honest witness of verifier hacking.
+    sanity_gate: images that `sanity.healthy` refuses are shown to nobody and cannot be judged.
     """
 
     members: tuple
     weights: tuple[float, ...]
     method: str = "average rank"
     held_out: object | None = None
+    sanity_gate: bool = False
 
     def __post_init__(self):
         if not self.members:
             raise ValueError("A verifier ensemble needs at least one verifier.")
-        if len(self.weights) != len(self.members) or not min(self.weights) >= 0 or not any(self.weights):
+        if len(self.weights) != len(self.members) or not all(0 <= weight < float("inf") for weight in self.weights) or not any(self.weights):
             given = f"{len(self.members)} verifiers, weights {self.weights}"
-            raise ValueError(f"A verifier ensemble needs one weight per verifier, none negative and not all 0; it was given {given}.")
+            raise ValueError(f"A verifier ensemble needs one finite weight per verifier, none negative and not all 0; it was given {given}.")
         if self.method not in METHODS:
             raise ValueError(f"Unknown way to combine verifiers {self.method!r}: choose {', '.join(METHODS)}.")
         nested = [member for member in (*self.members, self.held_out) if isinstance(member, Ensemble)]
         if nested:
             raise ValueError("An ensemble cannot hold another ensemble: connect its verifiers one by one.")
+        for verifier in self.everyone:
+            if not (isinstance(getattr(verifier, "name", None), str) and callable(getattr(verifier, "score", None))):
+                raise ValueError(f"A verifier is an object with a name and a method score(batch), which this {type(verifier).__name__} is not. See docs/own_verifier.md of NoiseSearch.")
         object.__setattr__(self, "members", tuple(numbered(self.members)))
 
     @property
@@ -58,9 +61,13 @@ def numbered(verifiers):
         yield verifier if seen[verifier.name] == 1 else Renamed(verifier, f"{verifier.name} {seen[verifier.name]}")
 
 
-class Renamed(Wrapper):
-    """A verifier under another name."""
+class Renamed:
+    """A verifier under another name; everything else is its own (any object with `name` and `score`)."""
 
     def __init__(self, verifier, name):
-        super().__init__(verifier)
-        self.name = name
+        self.verifier, self.name = verifier, name
+
+    def __getattr__(self, attribute):
+        if attribute == "verifier":  # not there yet while being copied
+            raise AttributeError(attribute)
+        return getattr(self.verifier, attribute)

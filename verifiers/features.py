@@ -13,22 +13,24 @@ DINOS = (
 )
 
 
-class Remembered:
-    """A function of one tensor that remembers its last two answers (images and their previews), for verifiers that ask for the same images."""
-
-    def __init__(self, function):
-        self.function, self._last = function, []
-
-    def __call__(self, tensor):
-        for known, answer in self._last:
-            if known() is tensor:
-                return answer
-        answer = self.function(tensor)
-        self._last = [(weakref.ref(tensor), answer), *self._last[:1]]
-        return answer
+REMEMBERED = 4  # images and their previews, each looked at in two ways
 
 
-class DinoFeatures:
+class ImageFeatures:
+    """Base of the networks here: subclasses write `features`, which runs once for verifiers that ask for the same images."""
+
+    def image_features(self, images, look=None):
+        """[B, H, W, 3] in [0, 1] -> float32 [B, D]. The same tensor asked for again, in the same `look`, costs nothing."""
+        last = self.__dict__.setdefault("_last", [])
+        for known, used, found in last:
+            if known() is images and used == look:
+                return found
+        found = self.features(images) if look is None else self.features(images, look)
+        self._last = [(weakref.ref(images), look, found), *last[:REMEMBERED - 1]]
+        return found
+
+
+class DinoFeatures(ImageFeatures):
     """DINOv2 or DINOv3: the class token, at 224 x 224 (Oquab et al. 2023, arXiv 2304.07193). path: a file of timm's, whose name holds the model's.
 
     ImportError without timm; ValueError for another file.
@@ -43,15 +45,19 @@ class DinoFeatures:
         network = timm.create_model(name, num_classes=0, dynamic_img_size=True, global_pool="token")
         self.model = ManagedModel(load_strict(network, load_weights(path), path, name), device, half=True)
         self.preprocess = Preprocess(224, resize=256, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-        self.image_features = Remembered(lambda images: self.model.run(lambda network, rows: network(rows), self.preprocess(images)))
+
+    def features(self, images):
+        return self.model.run(lambda network, rows: network(rows), images, self.preprocess)
 
 
-class ClassifierFeatures:
+class ClassifierFeatures(ImageFeatures):
     """What the last layer of one of the demo's classifiers reads."""
 
     def __init__(self, path, device="auto"):
         self.model = ManagedModel(load_classifier(path), device, row_bytes=2 * 2**20)
-        self.image_features = Remembered(lambda images: self.model.run(_before_the_head, images.float()))
+
+    def features(self, images):
+        return self.model.run(_before_the_head, images.float())
 
 
 def _before_the_head(classifier, images):

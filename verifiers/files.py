@@ -56,10 +56,12 @@ def load_weights(path):
         state = load_file(path) if path.suffix.lower() in (".safetensors", ".sft") else torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise WrongFile(f"{path.name} is not a whole safetensors file ({error}). Copy or download it again.") from error
+    except (MemoryError, OSError):  # not the file's fault
+        raise
     except Exception as error:
         raise WrongFile(
             f"{path.name} was refused: it is broken, or it is a pickle that holds more than tensors and could run code. "
-            f"Use a safetensors file instead. ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'})"
+            f"Use a safetensors file instead. ({type(error).__name__})"  # torch's own words advise to trust the file
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]

@@ -6,6 +6,7 @@ with the candidate added. An upper bound for what a search can do to FID, which 
 from dataclasses import dataclass
 from pathlib import Path
 
+import comfy.model_management as mm
 import torch
 
 from .base import ImageVerifier, reference_images
@@ -21,10 +22,12 @@ class Statistics:
 
     def __post_init__(self):
         size = self.mean.shape
-        if len(size) != 1 or self.covariance.shape != (*size, *size):
+        if len(size) != 1 or 0 in size or self.covariance.shape != (*size, *size):
             raise ValueError(f"Feature statistics need a mean [D] and a covariance [D, D]; these are {list(size)} and {list(self.covariance.shape)}.")
         if not (torch.isfinite(self.mean).all() and torch.isfinite(self.covariance).all()):
             raise ValueError("Feature statistics hold NaN or infinity.")
+        if not torch.allclose(self.covariance, self.covariance.T, rtol=1e-3, atol=1e-6 * float(self.covariance.abs().max())):
+            raise ValueError("The covariance of feature statistics must be symmetric.")
 
 
 def statistics_of(features):
@@ -42,7 +45,7 @@ def load_statistics(path):
         if path.suffix.lower() == ".npz":
             return Statistics(*_arrays(path))
         state = load_named(path, ("mean", "covariance"), "feature statistics")
-        return Statistics(state["mean"].double(), state["covariance"].double())
+        return Statistics(state["mean"].double().clone(), state["covariance"].double().clone())  # not the file's own memory
 
 
 def _arrays(path):
@@ -70,6 +73,8 @@ class FrechetOracle(ImageVerifier):
     def __init__(self, features, reference, accepted=None):
         self.features, self.reference = features, reference
         values, vectors = torch.linalg.eigh(reference.covariance)
+        if values[0] < -1e-3 * values[-1].abs():
+            raise ValueError(f"The covariance of the reference statistics has a negative variance ({values[0]:.3g}), so it is none. Make the statistics anew.")
         self._root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
         self.accepted = torch.zeros(0, len(reference.mean), dtype=torch.float64)
         if accepted is not None:
@@ -80,7 +85,11 @@ class FrechetOracle(ImageVerifier):
         self.accepted = torch.cat([self.accepted, self._features(reference_images(images, self.name))])
 
     def judge(self, batch):
-        return torch.stack([-self.distance(torch.cat([self.accepted, candidate[None]])) for candidate in self._features(batch.images)]).float()
+        return torch.stack([-self._with(candidate) for candidate in self._features(batch.images)]).float()
+
+    def _with(self, candidate):
+        mm.throw_exception_if_processing_interrupted()
+        return self.distance(torch.cat([self.accepted, candidate[None]]))
 
     def distance(self, features):
         """The Frechet distance of features [N, D] to the reference; one image has no spread."""

@@ -3,6 +3,7 @@
 Every pixel is normalised by the mean and deviation of its neighbourhood; in clean photos these values and the products of neighbours
 follow generalised Gaussians, and blur, noise and compression change the shapes. 18 shape numbers at two scales go into a regression.
 """
+import comfy.model_management as mm
 import torch
 import torch.nn.functional as F
 
@@ -26,7 +27,7 @@ class ImageQuality(ImageVerifier):
 
     def __init__(self, path):
         names = ("vectors", "coefficients", "gamma", "rho", "min", "max")
-        self.model = {name: value.double() for name, value in load_named(path, names, "a BRISQUE model").items()}
+        self.model = {name: value.double().clone() for name, value in load_named(path, names, "a BRISQUE model").items()}
         vectors = self.model["coefficients"].numel()
         for name, shape in zip(names, ((vectors, _NUMBERS), (vectors,), (), (), (_NUMBERS,), (_NUMBERS,))):
             if self.model[name].shape != shape:
@@ -39,6 +40,7 @@ class ImageQuality(ImageVerifier):
         return torch.cat([-self._brisque(image) for image in batch.images.split(1)])
 
     def _brisque(self, images):
+        mm.throw_exception_if_processing_interrupted()
         grey = (to_bytes(images) * torch.tensor(_GREY).view(3, 1, 1)).sum(1, keepdim=True) / 255
         values = torch.cat([features(grey), features(halved(grey))], dim=1)
         low, high = self.model["min"], self.model["max"]

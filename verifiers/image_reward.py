@@ -33,7 +33,7 @@ class ImageReward(ImageVerifier):
 
     def judge(self, batch):
         ids, mask = self.tokens(batch.prompt)
-        return self.model.run(lambda network, rows: network(rows, ids.to(rows.device), mask.to(rows.device)), self.preprocess(batch.images))
+        return self.model.run(lambda network, rows: network(rows, ids.to(rows.device), mask.to(rows.device)), batch.images, self.preprocess)
 
     def tokens(self, prompt):
         """(ids, attention mask), each int64 [TOKENS]."""
@@ -125,7 +125,9 @@ def load_tokenizer():
     """BERT's uncased word pieces, without padding and truncation."""
     from tokenizers import BertWordPieceTokenizer
 
-    return BertWordPieceTokenizer(str(_VOCABULARY), lowercase=True)
+    tokenizer = BertWordPieceTokenizer(str(_VOCABULARY), lowercase=True)
+    tokenizer.add_special_tokens(["[DEC]", "[ENC]"])  # as the package has; they count as one token where a prompt holds them
+    return tokenizer
 
 
 def _vision_name(name):
@@ -146,4 +148,7 @@ def _head(width):
 
 
 def _layers(state, prefix):
-    return 1 + max(int(name.removeprefix(prefix).split(".")[0]) for name in state if name.startswith(prefix))
+    found = {int(name.removeprefix(prefix).split(".")[0]) for name in state if name.startswith(prefix)}
+    if found != set(range(len(found))):
+        raise ValueError(f"its layers {prefix}N are not numbered 0 to {len(found) - 1}")
+    return len(found)

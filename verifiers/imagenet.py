@@ -4,7 +4,7 @@ from functools import cache
 
 from .base import ImageVerifier
 from .excerpt import excerpt
-from .features import Remembered, require_timm
+from .features import ImageFeatures, require_timm
 from .files import load_strict, load_weights
 from .managed import ManagedModel
 from .preprocess import Preprocess
@@ -14,12 +14,14 @@ _FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "c
 _BLOCK = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3"}
 
 
-class TimmClassifier:
+class TimmClassifier(ImageFeatures):
     """A classifier of timm's: its logits, and what its last layer reads as features."""
 
     def __init__(self, network, preprocess, device="auto"):
         self.model, self.preprocess = ManagedModel(network, device), preprocess
-        self.image_features = Remembered(lambda images: self.model.run(_pooled, self.preprocess(images)))
+
+    def features(self, images):
+        return self.model.run(_pooled, images, self.preprocess)
 
     def logits(self, images):
         """[B, classes]."""

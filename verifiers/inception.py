@@ -2,7 +2,7 @@
 import torch
 import torch.nn.functional as F
 
-from .features import Remembered, require_timm
+from .features import ImageFeatures, require_timm
 from .files import load_strict, load_weights, taken_for
 from .imagenet import TimmClassifier
 from .managed import ManagedModel
@@ -11,7 +11,7 @@ from .preprocess import HALF, Preprocess, to_bytes
 SIDE = 299  # pixels
 
 
-class FidInception:
+class FidInception(ImageFeatures):
     """The 2048 pooled features of TensorFlow's Inception of 2015 (Heusel et al. 2017, arXiv 1706.08500), for statistics as FID tools write them.
 
     path: the file of the package pytorch-fid. WrongFile for another.
@@ -19,7 +19,9 @@ class FidInception:
 
     def __init__(self, path, device="auto"):
         self.model = ManagedModel(load_fid_inception(path), device, row_bytes=64 * 2**20)
-        self.image_features = Remembered(lambda images: self.model.run(lambda network, rows: network(rows), resized(images)))
+
+    def features(self, images):
+        return self.model.run(lambda network, rows: network(rows), images, resized)
 
 
 def load_fid_inception(path):

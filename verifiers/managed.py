@@ -38,12 +38,12 @@ class ManagedModel:
     def network(self):
         return self.patcher.model.network
 
-    def run(self, function, rows):
-        """function(network, chunk) for every chunk of `rows` ([B, ...]), as one float32 tensor [B, ...] on the CPU.
+    def run(self, function, rows, prepare=lambda chunk: chunk):
+        """function(network, prepare(chunk)) for every chunk of `rows` ([B, ...]), as one float32 tensor [B, ...] on the CPU.
 
         Floating-point rows arrive in the network's dtype. When float16 overflows, the network becomes float32 and the chunk runs again.
         """
-        return self.chunked(lambda chunk: self._once(function, chunk), rows)
+        return self.chunked(lambda chunk: self._once(function, prepare(chunk)), rows)
 
     def _once(self, function, chunk):
         # Plain layers cannot run half offloaded, hence force_full_load.
@@ -58,7 +58,8 @@ class ManagedModel:
 
     def _widen(self):
         logging.warning("NoiseSearch: %s overflows in float16; it runs in float32 from now on.", type(self.network).__name__)
-        mm.unload_all_models()
+        others = [loaded for loaded in mm.current_loaded_models if loaded.model is not self.patcher]
+        mm.free_memory(1e30, self.patcher.load_device, keep_loaded=others)
         self.dtype = torch.float32
         network = self.network.to(self.patcher.offload_device, self.dtype)
         self.patcher = ModelPatcher(ScorerNetwork(network), self.patcher.load_device, self.patcher.offload_device)

@@ -1,5 +1,5 @@
 """CLIPs trained further on what people preferred: PickScore and HPSv2."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 
@@ -17,7 +17,12 @@ class PickScore(ImageVerifier):
         self.tower = tower
 
     def judge(self, batch):
-        return self.tower.scale * (self.tower.image_features(batch.images) @ self.tower.text_features((batch.prompt,))[0])
+        return self.tower.scale * (self.tower.image_features(batch.images, self.look()) @ self.tower.text_features((batch.prompt,))[0])
+
+    def look(self):
+        """The tower's preprocessing, cropped as the published processor (transformers') crops."""
+        look = self.tower.preprocess
+        return replace(look, fit="crop low") if look.fit == "crop" else look
 
     def notes(self, prompt):
         cut = self.tower.truncation(prompt)
@@ -30,7 +35,10 @@ class HumanPreference(PickScore):
     name = "HPSv2"
 
     def judge(self, batch):
-        return self.tower.image_features(batch.images, WholeImage(self.tower.preprocess.size)) @ self.tower.text_features((batch.prompt,))[0]
+        return self.tower.image_features(batch.images, self.look()) @ self.tower.text_features((batch.prompt,))[0]
+
+    def look(self):
+        return WholeImage(self.tower.preprocess.size)
 
 
 @dataclass(frozen=True)

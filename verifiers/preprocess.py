@@ -16,7 +16,8 @@ class Preprocess:
     """How one family of networks looks at an image.
 
     size: side of the square the network sees, in pixels.
-    fit: "crop" (shortest side to `resize`, centre crop), "squash" (both sides, ignoring the shape) or "pad" (longest side, black borders).
+    fit: "crop" (shortest side to `resize`, centre crop), "crop low" (the same, and where the centre falls between two pixels the lower one, as
+        transformers has it), "squash" (both sides, ignoring the shape) or "pad" (longest side, black borders).
     resize: shortest side before a crop; 0 means `size`.
     interpolation: "bicubic" or "bilinear".
     mean, std: normalisation per channel, in [0, 1] units.
@@ -30,9 +31,10 @@ class Preprocess:
     resize: int = 0
 
     def __post_init__(self):
-        if self.fit not in FITS or self.interpolation not in INTERPOLATIONS or not len(self.mean) == len(self.std) == 3:
+        numbers = all(isinstance(number, (int, float)) and abs(number) < 1e3 for number in (*self.mean, *self.std))
+        if self.fit not in FITS or self.interpolation not in INTERPOLATIONS or not len(self.mean) == len(self.std) == 3 or not numbers or min(self.std) <= 0:
             raise ValueError(
-                f"Preprocessing is one of {', '.join(FITS)}, by one of {', '.join(INTERPOLATIONS)} interpolation, with a mean and a deviation for each of 3 channels; "
+                f"Preprocessing is one of {', '.join(FITS)}, by one of {', '.join(INTERPOLATIONS)} interpolation, with a mean and a deviation above 0 for each of 3 channels; "
                 f"it was given {self.fit!r}, {self.interpolation!r}, {self.mean} and {self.std}.")
 
     def __call__(self, images):
@@ -56,7 +58,7 @@ def _crop(pixels, spec):
     short = spec.resize or spec.size
     long = int(short * max(height, width) / min(height, width))
     height, width = (long, short) if height >= width else (short, long)
-    top, left = (int(round((side - spec.size) / 2)) for side in (height, width))
+    top, left = ((side - spec.size) // 2 if spec.fit == "crop low" else round((side - spec.size) / 2) for side in (height, width))
     return resize_bytes(pixels, height, width, spec.interpolation, (top, top + spec.size), (left, left + spec.size))
 
 
@@ -77,4 +79,4 @@ def pad_to_square(pixels, size):
     return F.pad(pixels, (left, size - width - left, top, size - height - top))
 
 
-FITS = {"crop": _crop, "squash": _squash, "pad": _pad}
+FITS = {"crop": _crop, "crop low": _crop, "squash": _squash, "pad": _pad}

@@ -1,6 +1,7 @@
 """Does the image show the text that the prompt asks for? Optical character recognition, then edit distance."""
 import re
 
+import comfy.model_management as mm
 import torch
 import torch.nn.functional as F
 
@@ -8,15 +9,17 @@ from .base import ImageVerifier
 from .excerpt import excerpt
 
 _ELONGATED = 4  # sides; the reader enlarges the shorter one to hundreds of pixels, and a strip would become an enormous picture
-_QUOTED = re.compile(r'"([^"]+)"|“([^”]+)”|„([^“”]+)[“”]|«([^»]+)»|‘([^’]+)’|(?<!\w)\'([^\']+)\'(?!\w)')
+_QUOTED = re.compile(  # a mark behind a digit means inches or feet, one within a word is an apostrophe
+    r'(?<!\d)"([^"]+)"|“([^”]+)”|„([^“”]+)[“”]|«([^»]+)»|「([^」]+)」|『([^』]+)』'
+    r"|‘((?:[^’]|(?<=\w)’(?=\w))+)’|(?<!\w)'((?:[^']|(?<=\w)'(?=\w))+)'(?!\w)")
 
 
 class TextMatch(ImageVerifier):
     """1 = every wanted text is there letter for letter, 0 = nothing of it; the mean over the wanted texts.
 
     text: what should be read; "" for the quoted parts of the prompt. Case and spacing do not count unless `exact`.
-    Each wanted text is compared with every line that was read and with all of them together, and the best counts, so other text in
-    the image does no harm.
+    Each wanted text is compared with every run of words that was read, within a line or over several, and the best counts, so
+    other words in the image do no harm.
     """
 
     name = "text match"
@@ -27,11 +30,27 @@ class TextMatch(ImageVerifier):
 
     def judge(self, batch):
         wanted = [self.text] if self.text else quoted(batch.prompt)
-        return torch.tensor([self._match(self.read(image), wanted) for image in batch.images])
+        return torch.tensor([self._match(self._read(image), wanted) for image in batch.images])
+
+    def _read(self, image):
+        mm.throw_exception_if_processing_interrupted()
+        return self.read(image)
 
     def _match(self, lines, wanted):
-        candidates = [self._plain(line) for line in (*lines, " ".join(lines))]
-        return sum(max(similarity(self._plain(text), line) for line in candidates) for text in wanted) / len(wanted)
+        words = " ".join(lines).split()
+        return sum(self._nearest(self._plain(text), words) for text in wanted) / len(wanted)
+
+    def _nearest(self, text, words):
+        """The similarity of a text to the run of words that is most like it."""
+        best = 0.0
+        for first in range(len(words)):
+            for beyond in range(first + 1, len(words) + 1):
+                run = self._plain(" ".join(words[first:beyond]))
+                if min(len(run), len(text)) > best * max(len(run), len(text)):  # else the lengths alone make it less like
+                    best = max(best, similarity(text, run))
+                elif len(run) > len(text):
+                    break
+        return best
 
     def _plain(self, text):
         text = " ".join(text.split())
