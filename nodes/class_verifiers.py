@@ -2,11 +2,13 @@
 from comfy_api.latest import io
 
 from ..compat import advanced, schema
-from ..verifiers.catalogue import AUTO, clip_files, head_files, imagenet_networks, load_clip, load_imagenet
+from ..verifiers.base import ImageVerifier
+from ..verifiers.catalogue import AUTO, CLIP_FILES, clip_files, head_files, imagenet_networks, imagenet_stamp, load_clip, load_imagenet, over_frames_of, stamp
+from ..verifiers.files import CLIPS
 from ..verifiers.imagenet import ImageNetClassifier
 from ..verifiers.zero_shot import TEMPLATES, ZeroShotClassifier
 from .sockets import VerifierType
-from .verifier_inputs import FeaturesType, architecture_input, device_input
+from .verifier_inputs import FeaturesType, architecture_input, device_input, frames_inputs
 
 _TEMPLATES = "\n".join(TEMPLATES)
 
@@ -41,14 +43,20 @@ class NoiseSearchZeroShotClassifier(io.ComfyNode):
                     )
                 ),
                 architecture_input(),
+                *frames_inputs(),
             ],
             outputs=[VerifierType.Output(display_name="verifier")],
         )
 
     @classmethod
-    def execute(cls, classes, target, score, file, device, templates=_TEMPLATES, architecture=AUTO):
+    def fingerprint_inputs(cls, file=AUTO, **others):
+        return stamp((CLIPS, file, CLIP_FILES))
+
+    @classmethod
+    def execute(cls, classes, target, score, file, device, templates=_TEMPLATES, architecture=AUTO, frames=ImageVerifier.frames, over_frames=ImageVerifier.over_frames):
         tower = load_clip("The zero-shot classifier", file, device, architecture)
-        return io.NodeOutput(ZeroShotClassifier(tower, classes.splitlines(), target, templates.splitlines(), score == "logit"))
+        judge = ZeroShotClassifier(tower, classes.splitlines(), target, templates.splitlines(), score == "logit")
+        return io.NodeOutput(over_frames_of(judge, frames, over_frames))
 
 
 class NoiseSearchImageNetClassifier(io.ComfyNode):
@@ -80,14 +88,19 @@ class NoiseSearchImageNetClassifier(io.ComfyNode):
                     io.Combo.Input("file", options=head_files(), default=AUTO, optional=True, tooltip="The weights of Inception or DINO, from models/verifiers. auto: the published ones.")
                 ),
                 advanced(io.Combo.Input("head", options=head_files(), default=AUTO, optional=True, tooltip="The linear head of that very DINO. auto: the published one.")),
+                *frames_inputs(),
             ],
             outputs=[VerifierType.Output(display_name="verifier"), FeaturesType.Output(display_name="features")],
         )
 
     @classmethod
-    def execute(cls, target, score, device, network="EfficientNet-Lite0", file=AUTO, head=AUTO):
+    def fingerprint_inputs(cls, network="", file=AUTO, head=AUTO, **others):
+        return imagenet_stamp(network, file, head)
+
+    @classmethod
+    def execute(cls, target, score, device, network="EfficientNet-Lite0", file=AUTO, head=AUTO, frames=ImageVerifier.frames, over_frames=ImageVerifier.over_frames):
         classifier = load_imagenet(network, device, file, head)
-        return io.NodeOutput(ImageNetClassifier(classifier, target, score == "logit"), classifier)
+        return io.NodeOutput(over_frames_of(ImageNetClassifier(classifier, target, score == "logit"), frames, over_frames), classifier)
 
 
 NODES = [NoiseSearchZeroShotClassifier, NoiseSearchImageNetClassifier]

@@ -2,15 +2,15 @@
 from comfy_api.latest import io
 
 from ..compat import schema
-from ..verifiers.base import reference_images
-from ..verifiers.catalogue import AUTO, FEATURES, all_files, head_files, load_features, resolve
+from ..verifiers.base import ImageVerifier, reference_images
+from ..verifiers.catalogue import AUTO, FEATURES, all_files, head_files, load_features, over_frames_of, resolve, stamp, stamp_of
 from ..verifiers.clip_vision import ClipVisionFeatures
 from ..verifiers.files import VERIFIERS
 from ..verifiers.frechet import FrechetOracle, load_statistics, statistics_of
 from ..verifiers.reference import ReferenceSimilarity
 from ..verifiers.self_supervised import SelfSupervised
 from .sockets import VerifierType
-from .verifier_inputs import FeaturesType, StatisticsType, architecture_input, device_input
+from .verifier_inputs import FeaturesType, StatisticsType, architecture_input, device_input, frames_inputs
 
 
 class NoiseSearchLoadFeatures(io.ComfyNode):
@@ -37,6 +37,10 @@ class NoiseSearchLoadFeatures(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, network=None, file=AUTO, **others):
+        return stamp_of(FEATURES[network], file) if network in FEATURES else ""
+
+    @classmethod
     def execute(cls, network, file, device, clip_vision=None, architecture=AUTO):
         return io.NodeOutput(ClipVisionFeatures(clip_vision) if clip_vision is not None else load_features(network, file, device, architecture))
 
@@ -53,13 +57,14 @@ class NoiseSearchReferenceSimilarity(io.ComfyNode):
             inputs=[
                 FeaturesType.Input("features", tooltip="The network that compares: Load Image Features."),
                 io.Image.Input("reference", tooltip="What the images should look like. Several: the mean of the similarities counts."),
+                *frames_inputs(),
             ],
             outputs=[VerifierType.Output(display_name="verifier")],
         )
 
     @classmethod
-    def execute(cls, features, reference):
-        return io.NodeOutput(ReferenceSimilarity(features, reference))
+    def execute(cls, features, reference, frames=ImageVerifier.frames, over_frames=ImageVerifier.over_frames):
+        return io.NodeOutput(over_frames_of(ReferenceSimilarity(features, reference), frames, over_frames))
 
 
 class NoiseSearchSelfSupervised(io.ComfyNode):
@@ -71,13 +76,13 @@ class NoiseSearchSelfSupervised(io.ComfyNode):
             category="NoiseSearch/verifiers",
             description="A judge without a prompt: how much of an image was already decided early in its sampling.",
             search_aliases=["ssl", "dino ssl", "clip ssl", "consistency of the sample"],
-            inputs=[FeaturesType.Input("features", tooltip="The network that compares the sample with its early prediction: Load Image Features.")],
+            inputs=[FeaturesType.Input("features", tooltip="The network that compares the sample with its early prediction: Load Image Features."), *frames_inputs()],
             outputs=[VerifierType.Output(display_name="verifier")],
         )
 
     @classmethod
-    def execute(cls, features):
-        return io.NodeOutput(SelfSupervised(features))
+    def execute(cls, features, frames=ImageVerifier.frames, over_frames=ImageVerifier.over_frames):
+        return io.NodeOutput(over_frames_of(SelfSupervised(features), frames, over_frames))
 
 
 class NoiseSearchFeatureStatistics(io.ComfyNode):
@@ -115,6 +120,10 @@ class NoiseSearchLoadFeatureStatistics(io.ComfyNode):
             ],
             outputs=[StatisticsType.Output(display_name="statistics")],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, file="", **others):
+        return stamp((VERIFIERS, file, ()))
 
     @classmethod
     def execute(cls, file):

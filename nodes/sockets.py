@@ -54,7 +54,7 @@ def result_outputs():
         io.Image.Output(display_name="top_images", tooltip="The best images, best first (keep_top of them for each sample of the batch)."),
         io.Latent.Output(display_name="top_latents", tooltip="Their latents."),
         io.Int.Output(display_name="seed", tooltip="The winner's seed. After a random search, a stock KSampler with this seed gives the winner."),
-        io.Float.Output(display_name="score", tooltip="The winner's score (by the first verifier, where there are several)."),
+        io.Float.Output(display_name="score", tooltip="The winner's score (by the first verifier that counts, where there are several)."),
         io.Noise.Output(display_name="noise", tooltip="The noise that made the winner, for SamplerCustomAdvanced and other stock nodes."),
         io.String.Output(display_name="recipe", tooltip="The same noise in words: keep it, and Noise from Recipe rebuilds it."),
         ReportType.Output(display_name="report", tooltip="What was tried, what it scored, what it cost. Connect it to Preview Any to read it."),

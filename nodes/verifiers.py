@@ -1,15 +1,15 @@
 """Nodes that make verifiers: what a search is judged by."""
 from comfy_api.latest import io
 
-from ..compat import advanced, schema
+from ..compat import schema
 from ..verifiers.aesthetic import Aesthetic
 from ..verifiers.base import ImageVerifier
-from ..verifiers.catalogue import AESTHETIC_HEAD, AUTO, SCORERS, all_files, head_files, load_verifier, resolve
+from ..verifiers.catalogue import AESTHETIC_HEAD, AUTO, SCORERS, all_files, head_files, load_verifier, over_frames_of, resolve, stamp, stamp_of
 from ..verifiers.clip_vision import ClipVisionFeatures
 from ..verifiers.files import VERIFIERS
 from ..verifiers.text_match import TextMatch
 from .sockets import VerifierType
-from .verifier_inputs import architecture_input, device_input
+from .verifier_inputs import architecture_input, device_input, frames_inputs
 
 
 class NoiseSearchLoadVerifier(io.ComfyNode):
@@ -31,31 +31,17 @@ class NoiseSearchLoadVerifier(io.ComfyNode):
                 ),
                 device_input(),
                 architecture_input(),
-                advanced(
-                    io.Int.Input(
-                        "frames",
-                        optional=True,
-                        default=ImageVerifier.frames,
-                        min=1,
-                        max=256,
-                        tooltip="Videos: how many frames are judged, evenly spread over the clip.",
-                    )
-                ),
-                advanced(
-                    io.Combo.Input(
-                        "over_frames",
-                        optional=True,
-                        options=["mean", "min"],
-                        default="mean",
-                        tooltip="Videos: the score is the mean over the frames, or the score of the worst frame.",
-                    )
-                ),
+                *frames_inputs(),
             ],
             outputs=[VerifierType.Output(display_name="verifier")],
         )
 
     @classmethod
-    def execute(cls, scorer, file, device, architecture="auto", frames=ImageVerifier.frames, over_frames="mean"):
+    def fingerprint_inputs(cls, scorer=None, file=AUTO, **others):
+        return stamp_of(SCORERS[scorer], file) if scorer in SCORERS else ""
+
+    @classmethod
+    def execute(cls, scorer, file, device, architecture=AUTO, frames=ImageVerifier.frames, over_frames=ImageVerifier.over_frames):
         return io.NodeOutput(load_verifier(scorer, file, device, architecture, frames, over_frames))
 
 
@@ -71,14 +57,19 @@ class NoiseSearchAestheticFromClipVision(io.ComfyNode):
             inputs=[
                 io.ClipVision.Input("clip_vision", tooltip="OpenAI's CLIP ViT-L/14 (clip-vit-large-patch14), from Load CLIP Vision."),
                 io.Combo.Input("file", options=head_files(), default=AUTO, tooltip="The small file on top of it, from models/verifiers. auto: the published one."),
+                *frames_inputs(),
             ],
             outputs=[VerifierType.Output(display_name="verifier")],
         )
 
     @classmethod
-    def execute(cls, clip_vision, file):
+    def fingerprint_inputs(cls, file=AUTO, **others):
+        return stamp((VERIFIERS, file, (AESTHETIC_HEAD,)))
+
+    @classmethod
+    def execute(cls, clip_vision, file, frames=ImageVerifier.frames, over_frames=ImageVerifier.over_frames):
         path = resolve("The aesthetic score", VERIFIERS, file, (AESTHETIC_HEAD,))
-        return io.NodeOutput(Aesthetic(ClipVisionFeatures(clip_vision), path))
+        return io.NodeOutput(over_frames_of(Aesthetic(ClipVisionFeatures(clip_vision), path), frames, over_frames))
 
 
 class NoiseSearchTextMatch(io.ComfyNode):
@@ -93,13 +84,14 @@ class NoiseSearchTextMatch(io.ComfyNode):
             inputs=[
                 io.String.Input("text", default="", tooltip="The text that should be in the image. Empty: what stands in quotes in the prompt."),
                 io.Boolean.Input("exact", default=False, tooltip="Whether upper and lower case and spaces count."),
+                *frames_inputs(),
             ],
             outputs=[VerifierType.Output(display_name="verifier")],
         )
 
     @classmethod
-    def execute(cls, text, exact):
-        return io.NodeOutput(TextMatch(text, exact))
+    def execute(cls, text, exact, frames=ImageVerifier.frames, over_frames=ImageVerifier.over_frames):
+        return io.NodeOutput(over_frames_of(TextMatch(text, exact), frames, over_frames))
 
 
 NODES = [NoiseSearchLoadVerifier, NoiseSearchAestheticFromClipVision, NoiseSearchTextMatch]

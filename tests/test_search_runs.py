@@ -135,6 +135,23 @@ def test_held_out_verifiers_are_reported_and_never_choose():
     assert image["winner"]["held_out"] == image["candidates"][image["winner"]["id"]]["held_out"]
 
 
+@torch.inference_mode()
+def test_a_winner_rendered_once_more_is_judged_and_witnessed_anew():
+    judge = TargetVerifier(PixelVAE().decode(some_latent(seed=1))[0])
+    found = Graph.mixture("CONST", steps=3).search(candidates=6, final_sigmas=Graph.mixture("CONST", steps=12).sigmas, verifier=Ensemble((judge,), (1.0,), held_out=judge))
+    image = found.report["images"][0]
+    searched = image["candidates"][image["winner"]["id"]]
+    assert image["winner"]["held_out"] == image["winner"]["scores"][0] == found.scores[0] != searched["scores"][0]
+    assert searched["held_out"] == searched["scores"][0]
+
+
+@torch.inference_mode()
+def test_the_score_is_that_of_the_first_verifier_that_counts():
+    judge, other = TargetVerifier(PixelVAE().decode(some_latent(seed=1))[0]), TargetVerifier(PixelVAE().decode(some_latent(seed=2))[0])
+    found = Graph.mixture("CONST").search(candidates=4, verifier=Ensemble((other, judge), (0.0, 1.0)))
+    assert found.scores[0] == found.report["images"][0]["winner"]["scores"][1] == max(c["scores"][1] for c in found.report["images"][0]["candidates"])
+
+
 # -- bad input: a clear message, and nothing half done ---------------------------------------------------------------
 
 
@@ -294,6 +311,16 @@ def test_score_images_sorts_filters_and_keeps_mixed_sizes_apart():
     assert report["order"] == [2, 1, 3, 0] and len(report["images"]) == 4
     with pytest.raises(ValueError, match="4 images came with 1 latents"):
         NoiseSearchScoreImages.execute(images, [Brightness()], [""], [2], [0.4], [{"samples": target[None]}])
+    with pytest.raises(ValueError, match="one prompt, but got 2 different"):
+        NoiseSearchScoreImages.execute(images, [Brightness()], ["a cat", "a dog"], [2], [0.4])
+
+    class Grudging(Brightness):
+        def score(self, batch):
+            return torch.where(super().score(batch) > 0.6, -1e7, torch.nan)
+
+    reported_only = Ensemble((Grudging(), Brightness()), (0.0, 1.0))
+    assert NoiseSearchScoreImages.execute(images, [reported_only], [""], [0], [0.4]).result[4] == [2, 1, 3]
+    assert NoiseSearchScoreImages.execute(images, [Grudging()], [""], [0], [-1e6]).result[4] == [1, 2]  # no minimum; what cannot be judged is rejected
 
 
 @torch.inference_mode()

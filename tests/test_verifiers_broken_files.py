@@ -2,7 +2,11 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
+import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -219,3 +223,100 @@ def test_statistics_in_an_npz_are_checked(tmp_path):
             load_statistics(tmp_path / f"{name}.npz")
     assert not (tmp_path / "ran").exists()
     assert load_statistics(tmp_path / "whole.npz").mean.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("layers", [[*range(2), 300_000], [0, 2], [1, 2]])
+def test_an_image_reward_with_odd_layer_numbers_is_refused_before_it_is_built(layers, tmp_path):
+    good = {name: torch.from_numpy(value) for name, value in weights(REFERENCE["shapes"]).items()}
+    name = "blip.visual_encoder.blocks.{}.norm1.weight"
+    state = {key: value for key, value in good.items() if not key.startswith("blip.visual_encoder.blocks.")}
+    state |= {key.replace("blocks.0.", f"blocks.{layers[0]}."): value for key, value in good.items() if "visual_encoder.blocks.0." in key}
+    state |= {name.format(layer): good[name.format(0)].clone() for layer in layers}
+    save_file(state, tmp_path / "odd.safetensors")
+    with pytest.raises(files.WrongFile, match="odd.safetensors"):
+        load_network(tmp_path / "odd.safetensors")
+
+
+@pytest.mark.parametrize("changes", [
+    {"text_cfg": {"layers": 10**7}}, {"vision_cfg": {"layers": 10**7}}, {"vision_cfg": {"width": 2**20}}, {"text_cfg": {"vocab_size": 10**10}}, {"embed_dim": 10**9}])
+def test_a_clip_folder_that_asks_for_a_gigantic_network_is_refused_before_it_is_built(changes, tmp_path):
+    folder = write_clip_folder(tmp_path / "huge")
+    config = json.loads((folder / files.CLIP_CONFIG).read_text())
+    for part, values in changes.items():
+        config["model_cfg"][part] = {**config["model_cfg"][part], **values} if isinstance(values, dict) else values
+    (folder / files.CLIP_CONFIG).write_text(json.dumps(config))
+    began = time.monotonic()
+    with pytest.raises(files.WrongFile, match="huge|open_clip_model.safetensors"):
+        load_tower(folder)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("look", [{"mean": ["a", "b", "c"]}, {"mean": "abc"}, {"std": [0, 1, 1]}, {"std": [float("nan")] * 3}, {"mean": [1e30] * 3}, {"std": [-1, 1, 1]}])
+def test_a_clip_folders_preprocessing_is_checked(look, tmp_path):
+    with pytest.raises(files.WrongFile, match="folder odd"):
+        load_tower(write_clip_folder(tmp_path / "odd", preprocess=look))
+
+
+def test_a_clip_folder_with_broken_tokenizer_files_is_refused(tmp_path):
+    folder = write_clip_folder(tmp_path / "odd")
+    config = json.loads((folder / files.CLIP_CONFIG).read_text())
+    config["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "its own folder"
+    (folder / files.CLIP_CONFIG).write_text(json.dumps(config))
+    for content in (None, "{", '{"model": 3}'):
+        if content:
+            (folder / "tokenizer.json").write_text(content)
+        with pytest.raises(files.WrongFile, match="tokenizer files of the folder odd") as refused:
+            load_tower(folder)
+        assert "trust_remote_code" not in str(refused.value)
+
+
+def test_the_image_half_of_a_clip_is_told_apart(tmp_path):
+    """ComfyUI's own CLIP Vision files have the names that verifiers look for."""
+    save_file({"vision_model.embeddings.class_embedding": torch.zeros(4), "visual_projection.weight": torch.zeros(4, 4)}, tmp_path / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors")
+    with pytest.raises(files.WrongFile, match="image half of a CLIP only"):
+        load_tower(tmp_path / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors")
+
+
+OVERWRITTEN = """
+import pathlib, sys
+sys.path[:0] = sys.argv[1:3]
+from pack import use_comfyui
+use_comfyui(sys.argv[3])
+import torch, test_verifiers_broken_files as t
+from safetensors.torch import save_file
+for name in ("BRISQUE", "DINO head", "feature statistics", "aesthetic head", "CLIP"):
+    folder = pathlib.Path(sys.argv[4], name)
+    folder.mkdir()
+    kind = t.KINDS[name](folder)
+    path = folder / f"{kind.stem}.safetensors"
+    save_file({key: value.contiguous() for key, value in kind.good.items()}, path, kind.metadata)
+    loaded = kind.load(path)
+    open(path, "r+b").truncate(100)
+    held = [value for part in (vars(loaded), getattr(loaded, "model", None)) if isinstance(part, dict) for value in part.values() if isinstance(value, torch.Tensor)]
+    held += getattr(getattr(loaded, "model", None), "network", torch.nn.Identity()).parameters()
+    assert held and all(value.isfinite().all() for value in held), name
+"""
+
+
+def test_a_file_written_over_while_it_is_loaded_takes_nothing_down(tmp_path, comfyui):
+    """In a process of its own: to read a mapped file that has become shorter kills the process."""
+    tests = Path(__file__).resolve().parent
+    done = subprocess.run([sys.executable, "-c", OVERWRITTEN, tests, tests.parent / "tools", comfyui, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_file_that_cannot_be_opened_is_not_called_hostile(tmp_path):
+    for ending in (".pt", ".safetensors"):
+        with pytest.raises(FileNotFoundError):
+            files.load_weights(tmp_path / f"gone{ending}")
+
+
+def test_a_covariance_that_is_none_is_refused():
+    from noisesearch.verifiers.frechet import FrechetOracle, Statistics
+
+    with pytest.raises(ValueError, match="symmetric"):
+        Statistics(torch.zeros(2).double(), torch.tensor([[1.0, 5.0], [0.0, 1.0]]).double())
+    with pytest.raises(ValueError, match="need a mean"):
+        Statistics(torch.zeros(0).double(), torch.zeros(0, 0).double())
+    with pytest.raises(ValueError, match="negative variance"):
+        FrechetOracle(None, Statistics(torch.zeros(2).double(), -torch.eye(2).double()))

@@ -8,6 +8,8 @@ from verifier_helpers import images
 
 from noisesearch.nodes import VERIFIERS
 from noisesearch.nodes.ensemble import NoiseSearchVerifierEnsemble
+from noisesearch.nodes.judging import Judge
+from noisesearch.nodes.search import prompt_for
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import SCORERS
 
@@ -26,6 +28,18 @@ def test_the_example_of_an_own_verifier_runs_and_joins_an_ensemble(tmp_path, mon
     (ensemble,) = NoiseSearchVerifierEnsemble.execute("average rank", True, verifier_1=verifier, verifier_2=verifier).result
     assert [member.score(batch).shape for member in ensemble.members] == [(3,), (3,)]
     assert ensemble.members[1].notes("a cat") == ()
+
+
+def test_a_verifier_with_a_name_and_a_score_needs_no_prompt():
+    """Nothing else is asked of another pack's object: no prompt is looked for on its behalf."""
+    class Least:
+        name = "least"
+
+        def score(self, batch):
+            return torch.zeros(len(batch.images))
+
+    assert prompt_for(None, Least(), "", "positive") == ""
+    assert Judge(Least(), "")(images(2)) == [(0.0,), (0.0,)] and Judge(Least(), "").notes() == []
 
 
 def test_every_scorer_is_on_the_help_page_and_in_the_documentation():

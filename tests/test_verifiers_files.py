@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 from verifier_helpers import add_root, write_clip_folder
 
+from noisesearch.nodes import class_verifiers, feature_verifiers
 from noisesearch.nodes import verifiers as nodes
 from noisesearch.verifiers import files
 from noisesearch.verifiers.catalogue import SCORERS, all_files, load_verifier
@@ -73,3 +74,56 @@ def test_the_load_node_gives_a_scorer_with_its_settings(tmp_path, monkeypatch):
     (verifier,) = nodes.NoiseSearchLoadVerifier.execute("CLIPScore", "tiny", "cpu", "auto", 5, "min").result
     assert (verifier.name, verifier.frames, verifier.over_frames) == ("CLIPScore", 5, "min")
     assert verifier.tower.model.patcher.load_device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("given, message", [
+    (dict(scorer="digit"), "no scorer 'digit'. There are: ImageReward"), (dict(device="gpu"), "runs on one of auto, cpu, not on 'gpu'"), (dict(architecture="ViT-X"), "no architecture 'ViT-X'"),
+    (dict(over_frames="max"), "no way to judge a video 'max'. There are: mean, min"), (dict(frames=0), "at least 1 frame, not 0")])
+def test_choices_that_do_not_exist_are_refused(given, message, tmp_path, monkeypatch):
+    """The server of ComfyUI checks them from 0.8 on only."""
+    save_file({"weight": torch.zeros(1)}, add_root(monkeypatch, files.CLIPS, tmp_path) / "ViT-B-32-openai.safetensors")
+    choices = {"scorer": "CLIPScore" if "architecture" in given else "digit classifier (demo)", "file": "auto", "device": "auto", **given}
+    with pytest.raises(ValueError, match=message):
+        nodes.NoiseSearchLoadVerifier.execute(**choices)
+
+
+def test_a_file_in_the_other_folder_is_told(tmp_path, monkeypatch):
+    save_file({"weight": torch.zeros(1)}, add_root(monkeypatch, files.CLIPS, tmp_path) / "some.safetensors")
+    with pytest.raises(FileNotFoundError, match="cannot find some.safetensors in ComfyUI/models/verifiers .it is in models/clip_verifiers"):
+        load_verifier("ImageReward", "some.safetensors")
+    with pytest.raises(FileNotFoundError) as refused:
+        feature_verifiers.NoiseSearchLoadFeatureStatistics.execute("gone.npz")
+    assert "under this name" not in str(refused.value)
+
+
+def test_a_file_that_was_replaced_or_added_is_loaded_anew(tmp_path, monkeypatch):
+    """What ComfyUI's cache asks each loader: the same as last time?"""
+    verifier_root, clips = add_root(monkeypatch, files.VERIFIERS, tmp_path / "verifiers"), add_root(monkeypatch, files.CLIPS, tmp_path / "clips")
+    asks = {
+        "ImageReward.pt": lambda: nodes.NoiseSearchLoadVerifier.fingerprint_inputs(scorer="ImageReward", file="auto", device="auto"),
+        "sac+logos+ava1-l14-linearMSE.pth": lambda: nodes.NoiseSearchAestheticFromClipVision.fingerprint_inputs(clip_vision=None, file="auto"),
+        "mine.npz": lambda: feature_verifiers.NoiseSearchLoadFeatureStatistics.fingerprint_inputs(file="mine.npz"),
+        "vit_base_patch14_dinov2.lvd142m.safetensors": lambda: feature_verifiers.NoiseSearchLoadFeatures.fingerprint_inputs(network="DINO", file="auto"),
+        "dinov2_vitb14_linear_head.pth": lambda: class_verifiers.NoiseSearchImageNetClassifier.fingerprint_inputs(network="DINOv2-B linear head"),
+        "ViT-L-14-openai.safetensors": lambda: nodes.NoiseSearchLoadVerifier.fingerprint_inputs(scorer="aesthetic (LAION v2)", file="auto"),
+        "CLIP-ViT-B-32-laion2B-s34B-b79K.safetensors": lambda: class_verifiers.NoiseSearchZeroShotClassifier.fingerprint_inputs(file="auto"),
+    }
+    for name, ask in asks.items():
+        path = (clips if name.startswith(("ViT", "CLIP")) else verifier_root) / name
+        answers = [ask()]
+        for change in range(2):
+            path.write_bytes(b"x")
+            os.utime(path, ns=(change, change))
+            monkeypatch.setattr(folder_paths, "filename_list_cache", {})
+            answers += [ask(), ask()]
+        assert len(set(answers)) == 3 and answers[1] == answers[2], name
+    assert nodes.NoiseSearchLoadVerifier.fingerprint_inputs(scorer=None) == ""  # linked inputs are not known yet
+
+
+def test_networks_without_a_file_take_none():
+    with pytest.raises(ValueError, match="EfficientNet-Lite0 takes no file; set file and head to auto"):
+        class_verifiers.NoiseSearchImageNetClassifier.execute("cat", "logit", "cpu", "EfficientNet-Lite0", "x.pth")
+    with pytest.raises(ValueError, match="Inception v3 takes one file and no head"):
+        class_verifiers.NoiseSearchImageNetClassifier.execute("cat", "logit", "cpu", "Inception v3", "auto", "x.pth")
+    with pytest.raises(ValueError, match="no ImageNet network 'ResNet'"):
+        class_verifiers.NoiseSearchImageNetClassifier.execute("cat", "logit", "cpu", "ResNet")

@@ -21,25 +21,25 @@ from noisesearch.verifiers.managed import ManagedModel
 REWARD = json.loads((Path(__file__).parent / "fixtures" / "image_reward.json").read_text(encoding="utf-8"))["values"]["shapes"]
 
 
-def make_clip(folder):
-    return ClipScore(load_tower(write_clip_folder(folder / "tiny") if not (folder / "tiny").exists() else folder / "tiny"), raw=True)
+def make_clip(folder, device="auto"):
+    return ClipScore(load_tower(write_clip_folder(folder / "tiny") if not (folder / "tiny").exists() else folder / "tiny", device=device), raw=True)
 
 
-def make_reward(folder):
+def make_reward(folder, device="auto"):
     words = "blip.text_encoder.embeddings.word_embeddings.weight"
     shapes = {**REWARD, words: (30524, REWARD[words][1])}
     save_file({name: torch.from_numpy(value) for name, value in weights(shapes).items()}, folder / "ImageReward.safetensors")
-    return ImageReward(folder / "ImageReward.safetensors")
+    return ImageReward(folder / "ImageReward.safetensors", device)
 
 
-def make_dino(folder):
+def make_dino(folder, device="auto"):
     import timm
 
     path = folder / "vit_small_patch14_dinov2.safetensors"
     if not path.exists():
         torch.manual_seed(0)
         save_file(lively(timm.create_model("vit_small_patch14_dinov2", num_classes=0, dynamic_img_size=True)).state_dict(), path)
-    return DinoFeatures(path)
+    return DinoFeatures(path, device)
 
 
 def answers(judge, batch):
@@ -117,6 +117,41 @@ def test_comfyui_sees_the_network_and_can_take_it_away():
     assert not any(loaded.model is model.patcher for loaded in mm.current_loaded_models)
     assert torch.equal(model.run(lambda network, rows: network(rows), rows), first)
     assert not any(parameter.requires_grad for parameter in model.network.parameters()) and not model.network.training
+
+
+def test_room_is_asked_for_and_the_whole_network_loaded(monkeypatch):
+    asked, load = [], mm.load_models_gpu
+    monkeypatch.setattr(mm, "load_models_gpu", lambda models, **options: asked.append((models, options)) or load(models, **options))
+    model = ManagedModel(torch.nn.Linear(2, 2), row_bytes=1000)
+    model.run(lambda network, rows: network(rows), torch.ones(20, 2))
+    assert asked == [([model.patcher], {"memory_required": rows * 1000, "force_full_load": True}) for rows in (16, 4)]
+
+
+def test_no_gradients_are_kept_outside_inference_mode():
+    model, weight = ManagedModel(torch.nn.Linear(2, 2)), torch.ones(2, requires_grad=True)
+    assert not model.run(lambda network, rows: network(rows) * weight, torch.ones(3, 2)).requires_grad
+
+
+def test_going_on_in_single_precision_leaves_other_models_where_they_are(monkeypatch):
+    monkeypatch.setattr(mm, "should_use_fp16", lambda *args, **kwargs: True)
+    users = ManagedModel(torch.nn.Linear(2, 2))
+    users.run(lambda network, rows: network(rows), torch.ones(3, 2))
+    layer = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.constant_(layer.weight, 1e5)
+    model = ManagedModel(layer, half=True)
+    model.run(lambda network, rows: network(rows), torch.ones(3, 1))
+    assert model.dtype == torch.float32 and any(loaded.model is users.patcher for loaded in mm.current_loaded_models)
+
+
+@pytest.mark.parametrize("make", [make_clip, make_reward, make_dino])
+def test_verifiers_run_where_they_are_told(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(mm, "text_encoder_device", lambda: torch.device("cuda", 0))  # as with a GPU
+    devices = {}
+    for device in ("auto", "cpu"):
+        judge = make(tmp_path, device)
+        model = judge.tower.model if isinstance(judge, ClipScore) else judge.model
+        devices[device] = model.patcher.load_device
+    assert devices == {"auto": torch.device("cuda", 0), "cpu": torch.device("cpu")}
 
 
 def test_an_error_of_the_network_is_not_taken_for_missing_memory():

@@ -57,3 +57,19 @@ def test_another_file_is_refused(tmp_path):
     save_file({"vectors": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="other.safetensors does not hold a BRISQUE model: it lacks coefficients"):
         ImageQuality(tmp_path / "other.safetensors")
+
+
+def test_a_video_that_fades_in_is_judged_by_what_it_shows(quality):
+    """A black frame cannot be judged, which is no flaw of the video; a broken one is."""
+    frames = images(6, 40, 40)
+    frames[:2] = 0
+    video = frames[None]
+    shown = torch.stack([quality.score(Batch(frame[None]))[0] for frame in frames[2:]])
+    quality.frames = 6
+    for rule, expected in (("mean", shown.mean()), ("min", shown.min())):
+        quality.over_frames = rule
+        assert quality.score(Batch(video)).item() == pytest.approx(expected.item(), abs=1e-4)
+    broken, mostly_black = video.clone(), video.clone()
+    broken[0, 4, 0, 0] = torch.nan
+    mostly_black[0, :4] = 0
+    assert quality.score(Batch(torch.cat([broken, mostly_black, video]))).isnan().tolist() == [True, True, False]

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+OVER_FRAMES = ("mean", "min")
 MAX_ASPECT = 64  # beyond it, fitting an image into a square network takes absurd memory for no meaning
 
 
@@ -68,7 +69,7 @@ class ImageVerifier(Verifier):
     """A judge of single images: subclasses write `judge`, and never meet a video, a broken image or a missing prompt."""
 
     frames: int = 8  # how many frames of a video are judged
-    over_frames: str = "mean"  # what a video's score is made of: "mean" or "min" (its worst frame)
+    over_frames: str = OVER_FRAMES[0]  # what a video's score is made of: "mean" or "min" (its worst frame)
 
     @abstractmethod
     def judge(self, batch: Batch) -> torch.Tensor:

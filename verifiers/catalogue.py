@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from . import clip_models
 from .aesthetic import Aesthetic
 from .attributes import SceneAttributes
-from .base import ImageVerifier
+from .base import OVER_FRAMES, ImageVerifier
 from .clip_score import ClipScore
 from .clip_tower import load_tower
 from .digits import DigitClassifier
 from .dino_head import DinoLinearHead
 from .features import ClassifierFeatures, DinoFeatures
-from .files import CLIPS, VERIFIERS, file_names, find
+from .files import CLIPS, VERIFIERS, file_names, find, written
 from .image_quality import ImageQuality
 from .image_reward import ImageReward
 from .image_reward_package import PackagedImageReward
@@ -24,7 +24,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Published:
-    """A file as its authors published it; page: where, in words."""
+    """A file as its authors published it; page: where, in words (the site and its page there)."""
 
     name: str
     size: str
@@ -37,11 +37,12 @@ class Published:
 
 @dataclass(frozen=True)
 class Scorer:
-    """One kind of verifier or feature network. load(path, device, architecture) makes it; files: what "auto" looks for, in this order."""
+    """One kind of verifier or feature network. load(path, device, architecture) makes it; files: what "auto" looks for, in this order; also: CLIPs it needs besides."""
 
     folder: str
     files: tuple[Published, ...]
     load: Callable
+    also: tuple[Published, ...] = ()
 
 
 def load_verifier(scorer, file=AUTO, device=AUTO, architecture=AUTO, frames=ImageVerifier.frames, over_frames=ImageVerifier.over_frames):
@@ -49,11 +50,23 @@ def load_verifier(scorer, file=AUTO, device=AUTO, architecture=AUTO, frames=Imag
 
     FileNotFoundError says which file belongs where.
     """
-    entry = SCORERS[scorer]
-    verifier = entry.load(resolve(scorer, entry.folder, file, entry.files), device, architecture)
-    if isinstance(verifier, ImageVerifier):
-        verifier.frames, verifier.over_frames = frames, over_frames
+    entry = one_of(SCORERS, scorer, "scorer")
+    return over_frames_of(entry.load(resolve(scorer, entry.folder, file, entry.files), device, architecture), frames, over_frames)
+
+
+def over_frames_of(verifier, frames, rule):
+    """The ImageVerifier, judging videos by so many frames and this rule."""
+    if frames < 1:
+        raise ValueError(f"A video is judged by at least 1 frame, not {frames}.")
+    verifier.frames, verifier.over_frames = frames, one_of({name: name for name in OVER_FRAMES}, rule, "way to judge a video")
     return verifier
+
+
+def one_of(table, name, what):
+    """table[name]; ValueError with the names there are. (ComfyUI checks lists of choices from 0.8 on only.)"""
+    if name not in table:
+        raise ValueError(f"There is no {what} {name!r}. There are: {', '.join(table)}.")
+    return table[name]
 
 
 def load_clip(who, file=AUTO, device=AUTO, architecture=AUTO, files=None):
@@ -63,7 +76,7 @@ def load_clip(who, file=AUTO, device=AUTO, architecture=AUTO, files=None):
 
 def load_features(network, file=AUTO, device=AUTO, architecture=AUTO):
     """The feature network of a name in FEATURES, as `load_verifier`."""
-    entry = FEATURES[network]
+    entry = one_of(FEATURES, network, "feature network")
     path = resolve(network, entry.folder, file, entry.files) if entry.files else None
     return entry.load(path, device, architecture)
 
@@ -90,24 +103,38 @@ def architectures():
 
 def resolve(who, folder, file, published):
     """The path of a listed file, or with "auto" of the first published one that is there. FileNotFoundError says what belongs where."""
-    wanted = [known.name for known in published] if file == AUTO else [file]
-    path = next((found for found in (find(folder, name) for name in wanted) if found), None)
+    path = _find(folder, file, published)
     if path is None:
         asked = "finds none of its usual files" if file == AUTO else f"cannot find {file}"
-        raise FileNotFoundError(
-            f"{who} {asked} in ComfyUI/models/{folder}. Put one of these there, under this name: "
-            f"{'; '.join(map(str, published))}. There now: {', '.join(file_names(folder)) or 'nothing'}."
-        )
+        elsewhere = next((f" (it is in models/{other}, whose files are for other verifiers)" for other in (VERIFIERS, CLIPS) if other != folder and find(other, file)), "")
+        put = f"Put one of these there, under this name: {'; '.join(map(str, published))}. " if published else ""
+        raise FileNotFoundError(f"{who} {asked} in ComfyUI/models/{folder}{elsewhere}. {put}There now: {', '.join(file_names(folder)) or 'nothing'}.")
     return path
 
 
+def _find(folder, file, published):
+    wanted = [known.name for known in published] if file == AUTO else [file]
+    return next((found for found in (find(folder, name) for name in wanted) if found), None)
+
+
+def stamp(*wanted):
+    """What tells a cache that files have changed: for each (folder, file, published) its path and the time it was written, or that it is missing."""
+    paths = [_find(*one) for one in wanted]
+    return "; ".join(f"{path} {written(path)}" if path else "missing" for path in paths)
+
+
+def stamp_of(entry, file):
+    """The stamp of a Scorer's files."""
+    return stamp((entry.folder, file, entry.files), *((CLIPS, AUTO, files) for files in (entry.also,) if files))
+
+
 def _open_clip(name, size, page):
-    return Published(f"{name}.safetensors", size, "MIT", f"open_clip_model.safetensors of {page}")
+    return Published(f"{name}.safetensors", size, "MIT", f"Hugging Face: open_clip_model.safetensors of {page}")
 
 
 OPENAI_L14 = (
     _open_clip("ViT-L-14-openai", "1.7 GB", "timm/vit_large_patch14_clip_224.openai"),
-    Published("clip-vit-large-patch14.safetensors", "1.7 GB", "MIT", "model.safetensors of openai/clip-vit-large-patch14"),
+    Published("clip-vit-large-patch14.safetensors", "1.7 GB", "MIT", "Hugging Face: model.safetensors of openai/clip-vit-large-patch14"),
 )
 CLIP_FILES = (
     _open_clip("CLIP-ViT-L-14-DataComp.XL-s13B-b90K", "1.7 GB", "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"),
@@ -116,17 +143,17 @@ CLIP_FILES = (
     *OPENAI_L14,
     _open_clip("ViT-B-32-openai", "0.6 GB", "timm/vit_base_patch32_clip_224.openai"),
 )
-AESTHETIC_HEAD = Published("sac+logos+ava1-l14-linearMSE.pth", "3.7 MB", "Apache-2.0", "christophschuhmann/improved-aesthetic-predictor")
-IMAGE_REWARD = Published("ImageReward.pt", "1.8 GB", "Apache-2.0", "zai-org/ImageReward")
-PICK_SCORE = Published("PickScore_v1.safetensors", "3.9 GB", "licence not stated", "model.safetensors of yuvalkirstain/PickScore_v1")
-HPS = Published("HPS_v2.1_compressed.pt", "2.0 GB", "Apache-2.0", "xswu/HPSv2")
+AESTHETIC_HEAD = Published("sac+logos+ava1-l14-linearMSE.pth", "3.7 MB", "Apache-2.0", "GitHub: christophschuhmann/improved-aesthetic-predictor")
+IMAGE_REWARD = Published("ImageReward.pt", "1.8 GB", "Apache-2.0", "Hugging Face: zai-org/ImageReward")
+PICK_SCORE = Published("PickScore_v1.safetensors", "3.9 GB", "licence not stated", "Hugging Face: model.safetensors of yuvalkirstain/PickScore_v1")
+HPS = Published("HPS_v2.1_compressed.pt", "2.0 GB", "Apache-2.0", "Hugging Face: xswu/HPSv2")
 BRISQUE = Published("brisque.safetensors", "0.2 MB", "Apache-2.0", "comes with this pack")
 DINO = (
-    Published("vit_base_patch14_dinov2.lvd142m.safetensors", "0.3 GB", "Apache-2.0", "model.safetensors of timm/vit_base_patch14_dinov2.lvd142m"),
-    Published("vit_small_patch14_dinov2.lvd142m.safetensors", "0.1 GB", "Apache-2.0", "model.safetensors of timm/vit_small_patch14_dinov2.lvd142m"),
+    Published("vit_base_patch14_dinov2.lvd142m.safetensors", "0.3 GB", "Apache-2.0", "Hugging Face: model.safetensors of timm/vit_base_patch14_dinov2.lvd142m"),
+    Published("vit_small_patch14_dinov2.lvd142m.safetensors", "0.1 GB", "Apache-2.0", "Hugging Face: model.safetensors of timm/vit_small_patch14_dinov2.lvd142m"),
 )
-FID_INCEPTION = Published("pt_inception-2015-12-05-6726825d.pth", "91 MB", "Apache-2.0", "release fid_weights of mseitzer/pytorch-fid")
-INCEPTION = Published("inception_v3.tf_in1k.safetensors", "95 MB", "Apache-2.0", "model.safetensors of timm/inception_v3.tf_in1k")
+FID_INCEPTION = Published("pt_inception-2015-12-05-6726825d.pth", "96 MB", "Apache-2.0", "GitHub: release fid_weights of mseitzer/pytorch-fid")
+INCEPTION = Published("inception_v3.tf_in1k.safetensors", "95 MB", "Apache-2.0", "Hugging Face: model.safetensors of timm/inception_v3.tf_in1k")
 DIGITS = Published("digits_classifier.safetensors", "0.3 MB", "GPL-3.0-or-later", "comes with this pack")
 SCENES = Published("scenes_attributes.safetensors", "0.7 MB", "GPL-3.0-or-later", "comes with this pack")
 
@@ -137,7 +164,8 @@ SCORERS = {
     "PickScore": Scorer(CLIPS, (PICK_SCORE,), lambda path, device, architecture: PickScore(load_tower(path, architecture, device))),
     "HPSv2.1": Scorer(CLIPS, (HPS,), lambda path, device, architecture: HumanPreference(load_tower(path, architecture, device))),
     "aesthetic (LAION v2)": Scorer(
-        VERIFIERS, (AESTHETIC_HEAD,), lambda path, device, architecture: Aesthetic(load_clip("The aesthetic score", AUTO, device, files=OPENAI_L14), path)
+        VERIFIERS, (AESTHETIC_HEAD,), lambda path, device, architecture: Aesthetic(load_clip("The aesthetic score", AUTO, device, files=OPENAI_L14), path),
+        OPENAI_L14,
     ),
     "image quality (BRISQUE)": Scorer(VERIFIERS, (BRISQUE,), lambda path, device, architecture: ImageQuality(path)),
     "ImageReward (package)": Scorer(VERIFIERS, (IMAGE_REWARD,), lambda path, device, architecture: PackagedImageReward(path, device)),
@@ -153,7 +181,7 @@ FEATURES = {
     "digit classifier (demo)": Scorer(VERIFIERS, (DIGITS,), lambda path, device, architecture: ClassifierFeatures(path, device)),
 }
 
-_HEADS = tuple(Published(f"dinov2_vit{size}14_linear_head.pth", megabytes, "Apache-2.0", "facebookresearch/dinov2") for size, megabytes in (("b", "6 MB"), ("s", "3 MB")))
+_HEADS = tuple(Published(f"dinov2_vit{size}14_linear_head.pth", megabytes, "Apache-2.0", "GitHub: facebookresearch/dinov2, its linear heads of one layer") for size, megabytes in (("b", "6 MB"), ("s", "3 MB")))
 DINO_HEADS = {
     "DINOv2-B linear head": (DINO[0], _HEADS[0]),
     "DINOv2-S linear head": (DINO[1], _HEADS[1]),
@@ -169,9 +197,21 @@ def imagenet_networks():
 
 def load_imagenet(name, device=AUTO, file=AUTO, head=AUTO):
     """The network of that name, with `logits` and `image_features`. file and head: names of models/verifiers in place of the published ones."""
-    if name == INCEPTION_CLASSIFIER:
-        return InceptionClassifier(resolve(name, VERIFIERS, file, (INCEPTION,)), device)
-    if name not in DINO_HEADS:
+    one_of(dict.fromkeys(imagenet_networks()), name, "ImageNet network")
+    wanted = _imagenet_files(name, file, head)
+    if len(wanted) < 2 and head != AUTO or not wanted and file != AUTO:
+        raise ValueError(f"{name} takes {'no file' if not wanted else 'one file and no head'}; set {'file and head' if not wanted else 'head'} to auto, or choose another network.")
+    paths = [resolve(name, *one) for one in wanted]
+    if not paths:
         return EfficientNetLite0(device)
-    network, linear = (resolve(name, VERIFIERS, wanted, (published,)) for wanted, published in zip((file, head), DINO_HEADS[name]))
-    return DinoLinearHead(network, linear, device)
+    return DinoLinearHead(*paths, device) if len(paths) > 1 else InceptionClassifier(*paths, device)
+
+
+def imagenet_stamp(name, file=AUTO, head=AUTO):
+    return stamp(*_imagenet_files(name, file, head))
+
+
+def _imagenet_files(name, file, head):
+    """(folder, file, published) of each file that the network of this name is made of."""
+    published = (INCEPTION,) if name == INCEPTION_CLASSIFIER else DINO_HEADS.get(name, ())
+    return [(VERIFIERS, chosen, (known,)) for chosen, known in zip((file, head), published)]

@@ -58,8 +58,11 @@ MODELS = (
 
 
 def by_name(name):
-    """The model whose name is exactly this."""
-    return next(model for model in MODELS if model.name == name)
+    """The model whose name is exactly this; ValueError with the names there are."""
+    found = {model.name: model for model in MODELS}
+    if name not in found:
+        raise ValueError(f"There is no architecture {name!r}. There are: auto, {', '.join(found)}.")
+    return found[name]
 
 
 def by_file(file_name):

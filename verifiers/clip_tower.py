@@ -7,7 +7,7 @@ import torch
 
 from . import clip_models
 from .features import ImageFeatures, unit
-from .files import CLIP_CONFIG, WrongFile, load_strict, load_weights, taken_for
+from .files import CLIP_CONFIG, WrongFile, load_strict, load_weights, taken_for, written
 from .managed import ManagedModel
 from .preprocess import Preprocess
 
@@ -63,9 +63,8 @@ def load_tower(path, architecture="auto", device="auto"):
     ImportError without open_clip; ValueError when the weights do not fit or the folder wants code or downloads.
     """
     path = Path(path)
-    stamp = max(file.stat().st_mtime_ns for file in (path.iterdir() if path.is_dir() else [path]))
     known = None if path.is_dir() else clip_models.by_file(path.name) if architecture == "auto" else clip_models.by_name(architecture)
-    key = (str(path), stamp, known, device)
+    key = (str(path), written(path), known, device)
     tower = _LOADED.get(key)
     if tower is None:
         tower = _LOADED[key] = _from_folder(path, device) if known is None else _from_file(path, known, device)

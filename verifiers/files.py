@@ -44,6 +44,11 @@ def find(folder, name):
     return found or Path(folder_paths.get_full_path_or_raise(folder, name))
 
 
+def written(path):
+    """When a file, or the newest in a folder, was written (ns)."""
+    return max(file.stat().st_mtime_ns for file in (path.iterdir() if path.is_dir() else [path]))
+
+
 def load_weights(path):
     """The state dict of a safetensors file, or of a torch file that holds tensors only (`weights_only=True`).
 

@@ -7,6 +7,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ..compat import is_out_of_memory
 
+DEVICES = ("auto", "cpu")
 CHUNK = 16  # rows that run at once when memory allows
 
 
@@ -27,6 +28,8 @@ class ManagedModel:
     """
 
     def __init__(self, network, device="auto", half=False, row_bytes=64 * 2**20):
+        if device not in DEVICES:
+            raise ValueError(f"A verifier runs on one of {', '.join(DEVICES)}, not on {device!r}.")
         load_device = torch.device("cpu") if device == "cpu" else mm.text_encoder_device()
         offload_device = torch.device("cpu") if device == "cpu" else mm.text_encoder_offload_device()
         self.dtype = torch.float16 if half and mm.should_use_fp16(load_device) else torch.float32
