@@ -2,22 +2,38 @@
 from .base import ImageVerifier
 
 
-class ClipScore(ImageVerifier):
-    """2.5 max(cos(image, text), 0), the published CLIPScore in [0, 2.5]; or with `raw` the cosine itself in [-1, 1].
-
-    The raw cosine keeps the order of images that the clamp at 0 would tie.
-    """
+class PromptVerifier(ImageVerifier):
+    """Base of the judges that are a CLIP: the cosine of image and prompt, in [-1, 1]."""
 
     needs_prompt = True
+    name = "CLIP cosine"
 
-    def __init__(self, tower, raw=False):
-        self.tower, self.raw = tower, raw
-        self.name = "CLIP cosine" if raw else "CLIPScore"
+    def __init__(self, tower):
+        self.tower = tower
+
+    def look(self):
+        """How the image is preprocessed."""
+        return self.tower.preprocess
 
     def judge(self, batch):
-        cosine = self.tower.image_features(batch.images) @ self.tower.text_features((batch.prompt,))[0]
-        return cosine if self.raw else 2.5 * cosine.clamp(min=0)
+        return self.tower.image_features(batch.images, self.look()) @ self.tower.text_features((batch.prompt,))[0]
 
     def notes(self, prompt):
         cut = self.tower.truncation(prompt)
         return (cut,) if cut else ()
+
+
+class ClipScore(PromptVerifier):
+    """2.5 max(cos(image, prompt), 0), CLIPScore's formula, in [0, 2.5]; or with `raw` the cosine itself, which keeps the order of images that the clamp ties.
+
+    The prompt is used as it is: its authors put "A photo depicts" before captions of photos, which prompts of other pictures are not.
+    """
+
+    def __init__(self, tower, raw=False):
+        super().__init__(tower)
+        self.raw = raw
+        self.name = super().name if raw else "CLIPScore"
+
+    def judge(self, batch):
+        cosine = super().judge(batch)
+        return cosine if self.raw else 2.5 * cosine.clamp(min=0)

@@ -7,6 +7,7 @@ from .excerpt import excerpt
 from .features import ImageFeatures, require_timm
 from .files import load_strict, load_weights
 from .managed import ManagedModel
+from .named import named_in
 from .preprocess import Preprocess
 
 _OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
@@ -74,10 +75,8 @@ def find_class(target):
 
 
 def read_class(prompt):
-    """The class whose name the prompt contains as whole words; of names within names, the longest. ValueError unless it is one class."""
-    prompt = prompt.lower()
-    named = [name for name in class_names() if name in prompt and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", prompt)]
-    named = [name for name in named if not any(name != other and name in other for other in named)]
+    """The class that the prompt names (`named_in`). ValueError unless it is one class."""
+    named = named_in(prompt, class_names())
     indices = {index for name in named for index in class_names()[name]}
     if len(indices) != 1:
         raise ValueError(f"The prompt must name one ImageNet class; {excerpt(prompt)} names {', '.join(named) or 'none'}. Or set a target.")

@@ -3,39 +3,28 @@ from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 
-from .base import ImageVerifier
+from .clip_score import PromptVerifier
 from .preprocess import CLIP_MEAN, CLIP_STD, normalise, pad_to_square
 
 
-class PickScore(ImageVerifier):
+class PickScore(PromptVerifier):
     """The logit of image and prompt, about 15 to 25 (Kirstain et al. 2023, arXiv 2305.01569)."""
 
     name = "PickScore"
-    needs_prompt = True
-
-    def __init__(self, tower):
-        self.tower = tower
-
-    def judge(self, batch):
-        return self.tower.scale * (self.tower.image_features(batch.images, self.look()) @ self.tower.text_features((batch.prompt,))[0])
 
     def look(self):
         """The tower's preprocessing, cropped as the published processor (transformers') crops."""
         look = self.tower.preprocess
         return replace(look, fit="crop low") if look.fit == "crop" else look
 
-    def notes(self, prompt):
-        cut = self.tower.truncation(prompt)
-        return (cut,) if cut else ()
+    def judge(self, batch):
+        return self.tower.scale * super().judge(batch)
 
 
-class HumanPreference(PickScore):
+class HumanPreference(PromptVerifier):
     """HPSv2: the cosine of image and prompt, about 0.2 to 0.35 (Wu et al. 2023, arXiv 2306.09341). The whole image is seen, with black borders."""
 
     name = "HPSv2"
-
-    def judge(self, batch):
-        return self.tower.image_features(batch.images, self.look()) @ self.tower.text_features((batch.prompt,))[0]
 
     def look(self):
         return WholeImage(self.tower.preprocess.size)

@@ -1,10 +1,9 @@
 """A classifier made of a CLIP and class names (Radford et al. 2021, section 3.1; Ma et al. 2025, section 4.1: CLIP-ZeroShot)."""
-import re
-
 import torch
 
 from .base import ImageVerifier
 from .excerpt import excerpt
+from .named import named_in
 
 TEMPLATES = ("a photo of a {}.", "a blurry photo of a {}.", "a close-up photo of a {}.", "a drawing of a {}.", "a rendering of a {}.", "art of a {}.")
 
@@ -24,6 +23,7 @@ class ZeroShotClassifier(ImageVerifier):
         self.target = target.strip()
         if not self.classes or len(set(map(str.lower, self.classes))) < len(self.classes):
             raise ValueError(f"The zero-shot classifier needs a list of different class names, one a line; it was given {list(self.classes)}.")
+        self.target = next((name for name in self.classes if name.lower() == self.target.lower()), self.target)
         if self.target and self.target not in self.classes:
             raise ValueError(f"The target {self.target!r} is not among the classes {', '.join(self.classes)}.")
         if not all("{}" in template for template in self.templates):
@@ -48,9 +48,8 @@ class ZeroShotClassifier(ImageVerifier):
 
 
 def read_class(prompt, classes):
-    """The class whose name the prompt contains as whole words; of names within names, the longest. ValueError unless it is one."""
-    named = [name for name in classes if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", prompt, re.IGNORECASE)]
-    named = [name for name in named if not any(name != other and name.lower() in other.lower() for other in named)]
+    """The class that the prompt names (`named_in`). ValueError unless it is one."""
+    named = named_in(prompt, classes)
     if len(named) != 1:
         raise ValueError(f"The prompt must name one of the classes {', '.join(classes)}; {excerpt(prompt)} names {', '.join(named) or 'none'}. Or set a target.")
     return named[0]
