@@ -1,7 +1,11 @@
 """PickScore, HPSv2, the aesthetic score and the zero-shot classifier against their published formulas, on tiny CLIPs of the real layout."""
+import json
+from pathlib import Path
+
 import open_clip
 import pytest
 import torch
+from hps_pictures import KEPT, pictures
 from torchvision.transforms import Compose, InterpolationMode, Normalize, ToTensor
 from torchvision.transforms import functional as TF
 from verifier_helpers import add_root, images, pil, write_clip_folder
@@ -72,6 +76,13 @@ def test_hps_sees_the_whole_image(folder, original, height, width):
     assert (WholeImage(32)(batch) - pixels).abs().max() < 1e-5
     cosine = torch.cosine_similarity(network.encode_image(pixels), network.encode_text(tokenizer([PROMPT])))
     assert (HumanPreference(load_tower(folder)).score(Batch(batch, PROMPT)) - cosine).abs().max() < 1e-5
+
+
+def test_hps_preprocesses_as_its_package_does():
+    reference = json.loads((Path(__file__).parent / "fixtures" / "hps.json").read_text(encoding="utf-8"))["values"]["pixels"]
+    for picture, expected in zip(pictures(), reference):
+        batch = ((torch.from_numpy(picture).float() + 0.5)[None] / 255).clamp(max=1)  # which ComfyUI's truncation turns back into the same bytes
+        assert (WholeImage(224)(batch)[0].flatten()[KEPT] - torch.tensor(expected)).abs().max() < 1e-4, picture.shape
 
 
 def test_one_tower_serves_two_ways_of_looking(folder):

@@ -1,6 +1,6 @@
 """Compute the numbers the verifiers' tests compare with, by the original packages, each in an environment of its own.
 
-    python tools/verifier_references/make.py brisque fid_inception image_reward      writes tests/fixtures/<name>.json
+    python tools/verifier_references/make.py brisque fid_inception hps image_reward      writes tests/fixtures/<name>.json
     python tools/verifier_references/make.py --test-transformers4      runs the tests of ImageReward on transformers 4
 
 Nothing of this is installed where the pack runs: packages go to .cache/references/<name>, in front of this Python's own. ImageReward's numbers
@@ -18,6 +18,7 @@ TRANSFORMERS4 = ["transformers==4.57.6", "tokenizers==0.22.2", "huggingface-hub=
 PACKAGES = {
     "brisque": ["brisque==0.2.0", "opencv-python-headless==5.0.0.93", "scikit-image==0.26.0", "libsvm-official==3.37.0", "lazy-loader", "imageio", "tifffile"],
     "fid_inception": ["pytorch-fid==0.3.0"],
+    "hps": ["hpsv2==1.2.0"],
     "image_reward": ["image-reward==1.5", *TRANSFORMERS4],
     "transformers4": TRANSFORMERS4,
 }
@@ -52,7 +53,7 @@ def run_tests_on_transformers4():
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="brisque, fid_inception, image_reward")
+    parser.add_argument("names", nargs="*", help="brisque, fid_inception, hps, image_reward")
     parser.add_argument("--test-transformers4", action="store_true")
     wanted = parser.parse_args()
     for name in wanted.names:
