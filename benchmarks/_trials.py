@@ -119,12 +119,18 @@ def percent(values, per: int = 1) -> str:
     return f"{middle:.0%} ± {about:.0%}"
 
 
-def share(values) -> tuple[float, float, float]:
-    """(share of ones, low, high) among independent trials: the Wilson 95 % interval."""
-    values = list(values)
-    n, p, z = len(values), sum(values) / len(values), 1.96
+def share(values, per: int = 1) -> tuple[float, float, float]:
+    """(share of ones, low, high): the Wilson 95 % interval. per: that many values in a row belong to one problem, and are worth as many independent ones as their variance says."""
+    values = torch.as_tensor(list(values), dtype=torch.float64).view(-1, per)
+    problems, p, z = len(values), float(values.mean()), 1.96
+    variance = float(values.mean(1).var(correction=1)) / problems
+    n = min(max(p * (1 - p) / variance, problems), problems * per) if variance > 0 else problems
     centre, spread = (p + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     return p, centre - spread, centre + spread
+
+
+def interval(values, per: int = 1) -> str:
+    return "{:.0%} ({:.0%} to {:.0%})".format(*share(values, per))
 
 
 def diversity(images: list[torch.Tensor]) -> float:

@@ -14,7 +14,7 @@ import time
 
 import torch
 from _populations import inception_score, real_digits
-from _trials import World, jackknife, mean, share
+from _trials import World, interval, jackknife, mean
 
 from noisesearch.demo.worlds import held_out_prompts
 from noisesearch.search.algorithms import RandomSearch
@@ -59,7 +59,7 @@ def line(world, label, images, verdicts):
     features, classes = real.image_features(images), world.judge.classify(images)[0].exp()
     columns = ["{:.1f} ± {:.1f}".format(*jackknife(real.frechet, features)), "{:.2f} ± {:.2f}".format(*jackknife(inception_score, classes)),
                "{:.2f} ± {:.2f}".format(*mean(real.precision(features))), "{:.2f} ± {:.2f}".format(*jackknife(real.recall, features))]
-    return f"| {label} | {' | '.join(columns)} | " + "{:.0%} ({:.0%} to {:.0%}) |".format(*share(verdicts))
+    return f"| {label} | {' | '.join(columns)} | {interval(verdicts)} |"
 
 
 if __name__ == "__main__":

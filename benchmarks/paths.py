@@ -2,10 +2,11 @@
 
     make bench ARGS=paths                 the table of web/docs/NoiseSearchPaths.md (second half of the problems)
     make bench ARGS="paths -- --tune"     how the preset `local` was chosen (first half): the best mean rank over the worlds
+    make bench ARGS="paths -- --tune --only 'start 0.75, forward 0.2, backward 0.45'"      and how many steps a round
 
 Worlds: the closed-form mixture (200 problems), digits, scenes. Every search is repeated from several seeds. Diversity: on the mixture the
 number of modes among the winners (entropy, 1 to 4); on digits recall and the Frechet distance of the winners' features to real digits;
-on scenes the mean pixel distance between winners of one prompt.
+on scenes the mean pixel distance between winners of one prompt. A gain is the mean difference to one sample of the same problem and seed.
 """
 from __future__ import annotations
 
@@ -21,11 +22,12 @@ from multiprocessing import get_context
 import torch
 from _mixture import Mixture
 from _populations import real_digits
-from _trials import World, diversity, jackknife, mean, percent
+from _trials import World, diversity, interval, jackknife, mean
 
 from noisesearch.demo.worlds import held_out_prompts
 from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
 from noisesearch.search.algorithms.base import BudgetTooSmall
+from noisesearch.search.algorithms.paths import HALF as HALF_THE_STEPS
 from noisesearch.search.algorithms.paths import PRESETS
 
 TUNING = 500_000_000  # the digits repeat their prompts, so tuning needs noises of its own
@@ -73,7 +75,7 @@ def table(name, tuning, limit, only):
     if name == "digits":  # every class in both halves
         half = problems[:len(problems) // 2] if tuning else problems[len(problems) // 2:]
     half = half[:limit or None]
-    lines, order = tune(world, half) if tuning else (compare(world, half, only), [])
+    lines, order = tune(world, half, only) if tuning else (compare(world, half, only), [])
     title = f"\n### {name}: {len(half)} problems x {SEEDS[name]} seeds, one sample = {nfe_of(world)} NFE ({time.monotonic() - began:.0f} s)\n"
     return "\n".join([title, header(world), *lines]), order
 
@@ -95,14 +97,15 @@ def trials(world, settings, problems, nfe, steps=None):
 
 
 def rows_of(world, settings, problems, budgets, steps=None):
-    """{budget: Row}. A search that can end at any moment is run once, at the largest budget; paths once for each."""
+    """{budget: Row, or None where not even one pass fits}. A search that can end at any moment is run once, at the largest budget; paths once for each."""
     one, found = nfe_of(world), {}
     whole = None if isinstance(settings, SearchOverPaths) else trials(world, settings, problems, max(budgets) * one, steps)
     for budget in budgets:
         try:
             some = whole or trials(world, settings, problems, budget * one, steps)
         except BudgetTooSmall:
-            continue  # not even one pass
+            found[budget] = None
+            continue
         picks = [t.best_within(budget * one) if whole else t.winner for t in some]
         found[budget] = Row([t.scores[i] for t, i in zip(some, picks)], [t.verdicts[i] for t, i in zip(some, picks)],
                             [t.images[i] for t, i in zip(some, picks)], [t.prompt for t in some], [t.spent_within(budget * one) for t in some])
@@ -111,29 +114,33 @@ def rows_of(world, settings, problems, budgets, steps=None):
 
 def compare(world, problems, only):
     methods = {"random": RandomSearch(), HALF: RandomSearch(), **{f"zero-order N={n}": ZeroOrder(n, COSINE) for n in (2, 4, 8)}, **{f"paths N={n}": SearchOverPaths(n) for n in (1, 2, 4)},
-               "paths N=2, the schedule's steps": SearchOverPaths(2, steps=0), "paths N=2, preset paper": SearchOverPaths(2, 0, *PRESETS["paper"])}
-    lines = [line(world, "one sample", rows_of(world, RandomSearch(), problems, (1,))[1])]
+               "paths N=2, the schedule's steps": SearchOverPaths(2, steps=0), "paths N=2, preset paper, 4 steps": SearchOverPaths(2, 0, *PRESETS["paper"], 4)}
+    one = rows_of(world, RandomSearch(), problems, (1,))[1]
+    lines = [line(world, "one sample", one)]
     if world.name == "digits":  # what as many real digits come to: the best that recall and Frechet distance can be
         some = real_digits().points[torch.randperm(len(real_digits().points), generator=torch.Generator().manual_seed(0))[:len(problems) * SEEDS[world.name]]]
-        lines.append(f"| as many real digits | | | | {' | '.join(populations_columns(some, 1))} |")
+        lines.append(f"| as many real digits | | | | | {' | '.join(populations_columns(some, 1))} |")
     for label, settings in methods.items():
         if only not in label:
             continue
         steps = nfe_of(world) // 2 if label == HALF else None  # rounds of few steps use a coarser solver: what does that alone do for random search?
-        for row in rows_of(world, settings, problems, BUDGETS, steps).values():
-            lines.append(line(world, label, row))
+        for budget, row in rows_of(world, settings, problems, BUDGETS, steps).items():
+            lines.append(line(world, label, row, one) if row else f"| {label} | {budget * nfe_of(world)} | a pass does not fit |")
     return lines
 
 
-def tune(world, problems):
+def tune(world, problems, only):
     """(lines, labels) of settings of search over paths at the middle budget, best searched score first."""
     grid = itertools.product((0.85, 0.75, 0.6, 0.45), (0.1, 0.2), (0.15, 0.25, 0.4), (0, 3))
+    local = PRESETS["local"][0], PRESETS["local"][1], PRESETS["local"][2] - PRESETS["local"][1]
+    more = [(*PRESETS["paper"][:2], PRESETS["paper"][2] - PRESETS["paper"][1], 4), *((*local, steps) for steps in (HALF_THE_STEPS, 2, 4))]
     tried = []
-    for start, forward, net, steps in [*grid, (*PRESETS["paper"][:2], PRESETS["paper"][2] - PRESETS["paper"][1], 4)]:
+    for start, forward, net, steps in [*grid, *more]:
         settings = SearchOverPaths(2, 0, start, forward, forward + net, steps)
-        label = f"start {start}, forward {forward}, backward {forward + net:.2f}, steps {steps}"
-        found = rows_of(world, settings, problems, (BUDGETS[1],))
-        row = found.get(BUDGETS[1])  # none: not even one pass of these fits
+        label = f"start {start}, forward {forward}, backward {forward + net:.2f}, steps {'half' if steps == HALF_THE_STEPS else steps}"
+        if only not in label:
+            continue
+        row = rows_of(world, settings, problems, (BUDGETS[1],))[BUDGETS[1]]
         tried.append((mean(row.scores)[0], label, line(world, label, row)) if row else (-math.inf, label, f"| {label} | too dear |"))
     tried.sort(reverse=True)
     return [text for *_, text in tried], [label for _, label, _ in tried]
@@ -141,17 +148,17 @@ def tune(world, problems):
 
 def header(world):
     columns = {"mixture": ["log-density (judge)", "modes"], "digits": ["judge: right", "recall", "Frechet distance"], "scenes": ["judge: all right", "diversity"]}[world.name]
-    return "| search | NFE | score | " + " | ".join(columns) + " |\n|---|---:|---:|" + "---:|" * len(columns)
+    return "| search | NFE | score | gain | " + " | ".join(columns) + " |\n|---|---:|---:|---:|" + "---:|" * len(columns)
 
 
-def line(world, label, row):
+def line(world, label, row, one=None):
+    """one: the Row of one sample, for the gain over it."""
     per = SEEDS[world.name]
-    score, about = mean(row.scores, per)
-    columns = [f"{score:.4f} ± {about:.4f}"]
+    columns = ["{:.4f} ± {:.4f}".format(*mean(row.scores, per)), "" if one is None else "{:.4f} ± {:.4f}".format(*mean([a - b for a, b in zip(row.scores, one.scores)], per))]
     if world.name == "mixture":
         columns += ["{:.3f} ± {:.3f}".format(*mean(row.verdicts, per)), "{:.2f} ± {:.2f}".format(*jackknife(modes, torch.tensor(world.modes(row.winners)), per))]
     else:
-        columns += [percent(row.verdicts, per)]
+        columns += [interval(row.verdicts, per)]
     if world.name == "digits":
         columns += populations_columns(real_digits().image_features(torch.stack(row.winners)), per)
     if world.name == "scenes":

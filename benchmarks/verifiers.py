@@ -13,7 +13,7 @@ import sys
 import time
 
 import torch
-from _trials import ROOT, World, mean, share
+from _trials import ROOT, World, interval, mean
 
 from noisesearch.demo.worlds import held_out_prompts
 from noisesearch.search.algorithms import RandomSearch
@@ -60,7 +60,7 @@ def gains(names, trials):
     yield "| nobody | " + "0 | " * len(names) + f"{sum(everything) / len(everything):.0%} |"
     for label, places in picks.items():
         columns = ["{:+.2f} ± {:.2f}".format(*mean(gain[range(len(trials)), places, i])) for i in range(len(names))]
-        right = "{:.0%} ({:.0%} to {:.0%})".format(*share(trial.verdicts[i] for trial, i in zip(trials, places)))
+        right = interval(trial.verdicts[i] for trial, i in zip(trials, places))
         yield f"| {label} | " + " | ".join(columns) + f" | {right} |"
 
 

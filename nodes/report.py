@@ -27,7 +27,7 @@ def report_of(settings, seed, judges, ledger, found) -> dict:
 
 
 def _described(settings) -> dict:
-    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    values = dataclasses.asdict(settings)
     return {"name": settings.name, **{name: value for name, value in values.items() if name != "recipes"}}
 
 
@@ -39,7 +39,9 @@ def _notes(settings, judges, ledger, found) -> list[str]:
     if ledger.lost_nfe:
         notes.append(f"{ledger.lost_nfe} NFE were lost to batches that ran out of memory.")
     for start in {one.result.settings.start for one in found if hasattr(settings, "start")} - {getattr(settings, "start", None)}:
-        notes.append(f"The search over paths starts at flow time {start:.3f} instead of {settings.start:.3f}: the schedule begins below.")
+        notes.append(f"The search over paths starts at flow time {start:.3f} instead of {settings.start:.3f}, to have room for noise under the top of the schedule.")
+    if any(one.skipped for one in found):
+        notes.append("A winner was not rendered once more alone: what was left of the budget does not pay for it. A stock sampler gives it but for the last digits.")
     return notes
 
 

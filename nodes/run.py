@@ -15,8 +15,8 @@ from ..sampling.levels import Levels
 from ..sampling.samples import draws_noise, guider_of, samples_of
 from ..sampling.schedule import Schedule
 from ..sampling.solvers import Solver
-from ..search.algorithms import RandomSearch, Replay, SearchOverPaths
-from ..search.algorithms.base import Terms, fresh
+from ..search.algorithms import RandomSearch, Replay
+from ..search.algorithms.base import Terms, fresh, prices
 from ..search.driver import Limits, Result, run
 from ..search.noise import NoiseRecipe
 from ..search.rollout import EXTRA, Recipe, lineage
@@ -81,12 +81,12 @@ def search_images(guider, sampler, sigmas, latent: dict, seed: int, settings, ve
     model = guider.model_patcher
     samples = samples_of(latent, model)
     solver, levels = Solver(sampler), _levels(model)
-    schedule = Schedule(sigmas, levels)
-    final = None if final_sigmas is None else Schedule(final_sigmas, levels)
+    schedule = Schedule(sigmas, *levels)
+    final = None if final_sigmas is None else Schedule(final_sigmas, *levels)
     if final is not None and getattr(settings, "reinjects", False):
         raise ValueError(f"final_sigmas renders a winner anew from its initial noise, which does not go with {settings.name}. Leave final_sigmas unconnected.")
-    if isinstance(settings, SearchOverPaths) and float(schedule.sigmas[-1]) > 0:
-        raise ValueError(f"Search over paths needs a schedule that ends in a clean image, but the last sigma is {float(schedule.sigmas[-1]):.4g}. Give it the whole schedule.")
+    if hasattr(settings, "plan") and float(schedule.sigmas[-1]) > 0:
+        raise ValueError(f"{settings.name.capitalize()} needs a schedule that ends in a clean image, but the last sigma is {float(schedule.sigmas[-1]):.4g}. Give it the whole schedule.")
 
     ledger, searches = Ledger(), []
     rows = wishes.batch_size or rows_that_fit(guider, samples[0].latent.shape)
@@ -107,52 +107,47 @@ def search_images(guider, sampler, sigmas, latent: dict, seed: int, settings, ve
 
 
 def _levels(model):
+    """(the model's Levels, ""); or (None, why it has none): whole images can be searched all the same."""
     try:
-        return Levels(model.get_model_object("model_sampling"))
-    except ValueError as error:  # whole images can be searched all the same
+        return Levels(model.get_model_object("model_sampling")), ""
+    except ValueError as error:
         logging.info("NoiseSearch: %s", error)
-        return None
+        return None, str(error)
 
 
 class _Search:
     """The search for one sample of the batch."""
 
     def __init__(self, guider, solver, schedule, final, sample, ledger, judge, decode, rows, settings, wishes, live):
-        self.settings, self.wishes, self.live, self.ledger, self.judge, self.sample = settings, wishes, live, ledger, judge, sample
+        self.wishes, self.live, self.ledger, self.judge, self.sample = wishes, live, ledger, judge, sample
+        replays = isinstance(settings, Replay)
         self.comparison = judge.comparison if judge else Comparison()
         if wishes.stop_at_score and judge and len(judge.members) > 1 and self.comparison.method != "weighted sum":
             raise ValueError(f"stop_at_score needs one verifier or a weighted sum; by {self.comparison.method} a score only says how candidates compare. Set it to 0.")
-        if judge and judge.needs_previews and getattr(settings, "reinjects", False) and not isinstance(settings, Replay):
+        if judge and judge.needs_previews and getattr(settings, "reinjects", False) and not replays:
             raise ValueError(f"A self-supervised verifier follows one sample from flow time 0.4 to its end, but {settings.name} judges unfinished ones. Use random or zero-order search.")
         parts = dict(ledger=ledger, decode=decode, on_evaluation=lambda: live.advance(ledger.nfe))
         self.evaluator = Evaluator(guider, solver, schedule, sample, rows=rows, judge=judge, keep_images=wishes.keep_top, preview=getattr(settings, "preview", EXTRA),
-                                   early=bool(judge and judge.needs_previews and not isinstance(settings, Replay)), **parts)
+                                   early=bool(judge and judge.needs_previews and not replays), **parts)
         whole = self.evaluator.cost(fresh(0), None)
         budget = wishes.budget_nfe or wishes.candidates * whole
         # batched arithmetic differs visibly from a lone run's on GPUs; what does not pay for two samples and one more is no batch
         batched = rows > 1 and solver.batches and budget >= (3 if wishes.budget_nfe else 2) * whole and guider.model_patcher.load_device.type != "cpu"
-        again = wishes.exact and batched and not isinstance(settings, Replay)
+        again = wishes.exact and batched and not replays
         self.renderer = Evaluator(guider, solver, final or schedule, sample, rows=1, **parts) if final or again else None
-        reserve = self._final_cost() if self.renderer else 0
-        if isinstance(settings, Replay):
-            budget = settings.price(self._terms(budget))
-        elif not wishes.budget_nfe:
-            budget += reserve
-        self.limits = Limits(budget, reserve, wishes.time_limit or None, wishes.stop_at_score or None)
-        if isinstance(settings, SearchOverPaths):
-            planned = settings.plan(self._terms(budget - reserve))
-            widths = f"{planned.width}{f' or {planned.width + 1}' if planned.wider else ''}"
-            self.announcement = f"one pass costs {planned.price(self._terms(0))} NFE: {planned.paths} paths x {widths} noises, {len(list(planned.rounds()))} rounds"
+        if replays:  # to its end, whatever was wished of a search
+            self.limits = Limits(settings.price(_terms(self.evaluator)))
         else:
-            self.announcement = f"{budget} NFE at most"
+            reserve = self._final_cost(settings) if self.renderer else 0
+            self.limits = Limits(budget if wishes.budget_nfe else budget + reserve, reserve, wishes.time_limit or None, wishes.stop_at_score or None)
+        self.settings, self.announcement = settings, f"{self.limits.nfe} NFE at most"
+        if hasattr(settings, "plan"):
+            terms = _terms(self.evaluator, self.limits.nfe - self.limits.reserve)
+            self.settings = settings.plan(terms)
+            self.announcement = self.settings.announcement(terms)
 
-    def _terms(self, budget: int) -> Terms:
-        return Terms(budget, self.evaluator.cost, self.evaluator.top)
-
-    def _final_cost(self) -> int:
-        if getattr(self.settings, "reinjects", False):
-            return self.settings.lineage_price(self._terms(0))
-        return self.renderer.cost(fresh(0), None)
+    def _final_cost(self, settings) -> int:
+        return settings.lineage_price(_terms(self.evaluator)) if getattr(settings, "reinjects", False) else self.renderer.cost(fresh(0), None)
 
     def run(self, seed: int) -> _FoundOne:
         before = self.ledger.nfe
@@ -164,7 +159,7 @@ class _Search:
         images = [self.evaluator.image(id) for id in top]
         recipe = Recipe(lineage(result.outcomes, top[0]), self.sample.index)
         scores = result.winner.scores
-        again = self.renderer and search_nfe + Replay((recipe,)).price(Terms(0, self.renderer.cost, self.renderer.top)) <= self.limits.nfe
+        again = self.renderer and search_nfe + prices([(1, piece) for piece in recipe.pieces], _terms(self.renderer))[0] <= self.limits.nfe
         if again:
             last = replay(self.renderer, recipe.pieces)
             kept[0], images[0] = self.renderer.shelf[last], self.renderer.image(last)
@@ -174,14 +169,19 @@ class _Search:
         held_out = witness.get(FINAL, witness.get(top[0]))
         leading = scores[self.judge.leading] if self.judge and scores else math.nan
         return _FoundOne(result, self.limits, self.announcement, recipe, kept, images, scores, leading, held_out, witness, search_nfe,
-                         self.ledger.nfe - before - search_nfe, self.evaluator.batch.rows)
+                         self.ledger.nfe - before - search_nfe, self.evaluator.batch.rows, skipped=bool(self.renderer) and not again)
 
     def _show(self, progress, before):
         best = progress.best
         if best is None or not best.scores:
             return self.live.say(f"{progress.nfe}/{progress.budget} NFE")
         score = " ".join(f"{score:.3g}" for score in best.scores)
-        self.live.best(before + progress.nfe, f"{progress.finished} candidates · best {score} · {progress.nfe}/{progress.budget} NFE", self.evaluator.image(best.id))
+        what = f"{progress.finished} candidates · best" if best.finished else "on the way · best preview"
+        self.live.best(before + progress.nfe, f"{what} {score} · {progress.nfe}/{progress.budget} NFE", self.evaluator.image(best.id))
+
+
+def _terms(evaluator, budget: int = 0) -> Terms:
+    return Terms(budget, evaluator.cost, evaluator.top, evaluator.own_steps)
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,7 @@ class _FoundOne:
     search_nfe: int
     final_nfe: int
     rows: int
+    skipped: bool  # whether the winner should have been rendered once more, and the budget did not pay for it
 
 
 def _assemble(latent: dict, found: list[_FoundOne], report: dict) -> Found:

@@ -7,9 +7,9 @@ from comfy_api.latest import io
 from ..compat import schema
 from ..sampling.stock import cfg_guider, ksampler_sigmas
 from ..search.algorithms import RandomSearch, Replay, SearchOverPaths, ZeroOrder
-from ..search.algorithms.paths import PRESETS, PREVIEWS
+from ..search.algorithms.paths import HALF, PRESETS
 from ..search.algorithms.zero_order import PIVOTS
-from ..search.rollout import recipes_from_json, recipes_to_json
+from ..search.rollout import PREVIEWS, recipes_from_json, recipes_to_json
 from ..verifiers.ensemble import as_ensemble
 from .noises import seed_of
 from .prompt_text import find_prompt
@@ -68,8 +68,8 @@ class NoiseSearchPaths(io.ComfyNode):
                 io.Float.Input("start", default=local[0], min=0.01, max=0.99, step=0.01, tooltip="custom: share of noise (flow time) at which the search begins."),
                 io.Float.Input("forward", default=local[1], min=0.01, max=0.99, step=0.01, tooltip="custom: how much noise each round puts back, in flow time."),
                 io.Float.Input("backward", default=local[2], min=0.02, max=1.0, step=0.01, tooltip="custom: how much each round then removes. Must be larger than forward."),
-                io.Int.Input("steps_per_round", default=SearchOverPaths.steps, min=0, max=1000,
-                             tooltip="Sampling steps in each round (the paper's L); about half of those your schedule has in between serve best. 0 = your schedule's own."),
+                io.Int.Input("steps_per_round", default=SearchOverPaths.steps, min=HALF, max=1000,
+                             tooltip="Sampling steps in each round (the paper's L). -1 = half of those your schedule has in between. 0 = all of those."),
                 io.Combo.Input("preview", options=list(PREVIEWS), default=PREVIEWS[0],
                                tooltip="What the verifier sees of an unfinished image. extra evaluation: one more NFE, sharper (the paper). free: what the sampler predicted last."),
             ],

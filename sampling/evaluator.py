@@ -76,8 +76,12 @@ class Evaluator:
         known = self._preview_pays(rollout, parent)
         if (sigmas, known) not in self._costs:
             watch = self._early_sigma() if self.early and rollout.finished else None
-            self._costs[sigmas, known] = count_evaluations(self.solver, torch.tensor(sigmas), self.model_sampling, known, watch)
+            whole = sigmas == tuple(self.schedule.sigmas.tolist())
+            self._costs[sigmas, known] = count_evaluations(self.solver, torch.tensor(sigmas), self.model_sampling, known, watch, whole)
         return self._costs[sigmas, known] + self._pays_preview(rollout)
+
+    def own_steps(self, start: float, stop: float) -> int:
+        return len(self.schedule.piece(start, stop)) - 1
 
     def evaluate(self, asked: Sequence[tuple[int, Rollout]]) -> Iterator[list[Outcome]]:
         pending = [self._job(id, rollout) for id, rollout in asked]

@@ -46,7 +46,7 @@ class Levels:
         zeros, ones = torch.zeros(shape, dtype=torch.float64), torch.ones(shape, dtype=torch.float64)
         signal = model_sampling.noise_scaling(sigma, zeros.clone(), ones.clone())
         noise = model_sampling.noise_scaling(sigma, ones.clone(), zeros.clone())
-        return signal.flatten(), noise.flatten()
+        return signal.flatten().double(), noise.flatten().double()
 
     def coefficients(self, sigma) -> tuple[torch.Tensor, torch.Tensor]:
         """(a, b) at the model's sigma >= 0."""

@@ -10,11 +10,15 @@ from comfy.samplers import KSAMPLER
 from ..search.seeds import mix
 from .levels import Levels
 from .renoise import renoise
+from .schedule import SNAP
 from .solvers import Solver, row_noise
 
 SINGLE_STEP = frozenset((
     "sample_euler", "sample_heun", "sample_dpm_2", "sample_euler_cfg_pp", "sample_euler_ancestral", "sample_euler_ancestral_cfg_pp", "sample_dpm_2_ancestral",
     "sample_dpmpp_2s_ancestral", "sample_dpmpp_2s_ancestral_cfg_pp", "sample_dpmpp_sde", "sample_dpmpp_sde_gpu", "sample_ddpm", "sample_lcm", "sample_seeds_2", "sample_seeds_3"))
+
+
+DEEPEST = 1e-2  # no step overshoots to less than this share of its own sigma: below, float32 divides nothing by nothing
 
 
 def overshoot(log_snr_from, log_snr_to, churn):
@@ -28,21 +32,22 @@ def overshoot(log_snr_from, log_snr_to, churn):
 
 
 def reinject_noise(sampler: KSAMPLER, churn: float, start: float = 1.0, end: float = 0.0, s_noise: float = 1.0) -> KSAMPLER:
-    """A SAMPLER that, within the flow-time window (end, start), makes every step of a single-step SAMPLER too long and noises back up to the user's grid.
+    """A SAMPLER that makes every step of a single-step SAMPLER which lies within the flow-time window [end, start] too long, and noises back up to the user's grid.
 
     churn: in [0, 1), the share of the progress undone; 0 is the wrapped sampler to the bit. s_noise: scale of the noise put back, 1 = exact.
-    Steps that touch an infinite log-SNR (pure noise, clean image) are left alone. Raises ValueError for multistep samplers.
+    Steps that touch an infinite log-SNR (pure noise, clean image) are left alone. Raises ValueError for other samplers.
     """
     solver = Solver(sampler)
     if solver.name not in SINGLE_STEP:
-        raise ValueError(f"Noise can be reinjected between the steps of single-step samplers only; {solver.name.removeprefix('sample_')} looks back at earlier steps. Choose one of: "
-                         f"{', '.join(sorted(name.removeprefix('sample_') for name in SINGLE_STEP))}.")
+        raise ValueError(f"Noise can be reinjected between the steps of single-step samplers only, as {solver.name.removeprefix('sample_')} is not known to be: others look at earlier or "
+                         f"later steps. Choose one of: {', '.join(sorted(name.removeprefix('sample_') for name in SINGLE_STEP))}.")
     if not 0.0 <= churn < 1.0:
         raise ValueError(f"Churn is the share of each step that is undone, from 0 to below 1, not {churn}.")
     if not 0.0 <= end <= start <= 1.0:
         raise ValueError(f"The window runs down in flow time: 1 >= start >= end >= 0, but start = {start}, end = {end}.")
 
     def sample_reinject_noise(model, x, sigmas, extra_args=None, callback=None, disable=None, **options):
+        extra_args = {"model_options": {}, **(extra_args or {})}
         seeds = _seeds(extra_args)
         wrapped = Solver(KSAMPLER(solver.function, {**solver.options, **options}))
         levels = Levels(model.inner_model.inner_model.model_sampling)
@@ -50,11 +55,11 @@ def reinject_noise(sampler: KSAMPLER, churn: float, start: float = 1.0, end: flo
         if not any(target is not None for target in targets):
             return wrapped.run(model, x, sigmas, seeds, extra_args["model_options"], extra_args.get("denoise_mask"), callback, disable)
         draw = row_noise(x, [mix(seed, 3) for seed in seeds])  # not the noise that the wrapped sampler draws
-        lowest = min([float(target) for target in targets if target is not None] + [float(s) for s in sigmas if s > 0])
-        sources = wrapped.noise_sources(x, sigmas, seeds, lowest)
         for i, target in enumerate(targets):
             stop = sigmas[i + 1] if target is None else target
             step = torch.stack([sigmas[i], stop])
+            # new noise for each step: those that go too far overlap, and a Brownian path would give both the same noise there
+            sources = wrapped.noise_sources(x, step, [mix(seed, 4, i) for seed in seeds])
             x = wrapped.run(model, x, step, seeds, dict(extra_args["model_options"]), extra_args.get("denoise_mask"), _at(callback, i), True, sources)
             if target is not None:
                 x = renoise(levels, x, target, sigmas[i + 1], s_noise * draw(target, sigmas[i + 1]))
@@ -67,10 +72,10 @@ def reinject_noise(sampler: KSAMPLER, churn: float, start: float = 1.0, end: flo
 def _target(levels, sigmas, i, churn, start, end):
     """The model sigma that step i overshoots to; None for a step left alone."""
     times = levels.time(sigmas[i:i + 2])
-    if churn == 0.0 or not (times[1] > 0.0 and times[0] < 1.0 and times[0] <= start and times[1] >= end):
+    if churn == 0.0 or not (times[1] > 0.0 and times[0] < 1.0 and times[0] <= start + SNAP and times[1] >= end - SNAP):
         return None
     before, after = levels.log_snr(sigmas[i:i + 2])
-    return levels.sigma_from_log_snr(overshoot(before, after, churn)).float().to(sigmas)
+    return levels.sigma_from_log_snr(overshoot(before, after, churn)).float().to(sigmas).clamp(min=DEEPEST * float(sigmas[i + 1]))
 
 
 def multistep_consistency(angles: list[float] | None = None, times: list[float] | None = None, sigma_data: float = 1.0) -> KSAMPLER:
@@ -86,8 +91,9 @@ def multistep_consistency(angles: list[float] | None = None, times: list[float] 
         raise ValueError(f"sigma_data is the spread of clean latents, above 0, not {sigma_data}.")
 
     def sample_multistep_consistency(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        extra_args = {"model_options": {}, **(extra_args or {})}
         sampling = model.inner_model.inner_model.model_sampling
-        grid = _grid(Levels(sampling), sigmas, angles, times, sigma_data)
+        grid = sigmas if angles is None and times is None else _grid(Levels(sampling), sigmas, angles, times, sigma_data)
         draw = row_noise(x, _seeds(extra_args))
         ones = x.new_ones([x.shape[0]])
         extra_args = {**extra_args, "seed": _seeds(extra_args)[0]}
@@ -104,15 +110,13 @@ def multistep_consistency(angles: list[float] | None = None, times: list[float] 
 
 def _grid(levels, sigmas, angles, times, sigma_data):
     """The first and last of the schedule's sigmas, and the intermediate levels between them."""
-    if angles is None and times is None:
-        return sigmas
     inner = (levels.sigma(times) if angles is None else levels.sigma_from_angle(angles, sigma_data)).float().to(sigmas)
     inner = inner[(inner < sigmas[0]) & (inner > sigmas[-1])]
     return torch.cat([sigmas[:1], inner, sigmas[-1:]])
 
 
 def _seeds(extra_args) -> list[int]:
-    seed = (extra_args or {}).get("seed") or 0
+    seed = extra_args.get("seed") or 0
     return list(seed) if isinstance(seed, (list, tuple)) else [seed]
 
 

@@ -11,16 +11,16 @@ SNAP = 1e-6  # flow times closer than this are the same level
 class Schedule:
     """The user's sigmas, cut at flow times.
 
-    sigmas: [n + 1], falling, at least two of them. levels: None for a model that only runs whole schedules.
+    sigmas: [n + 1], falling, at least two of them. levels: None for a model that only runs whole schedules; why: what to say when it should not.
     """
 
-    def __init__(self, sigmas: torch.Tensor, levels: Levels | None):
+    def __init__(self, sigmas: torch.Tensor, levels: Levels | None, why: str = "This model only runs whole schedules: its noise levels are unknown."):
         if sigmas.ndim != 1 or len(sigmas) < 2:
             raise ValueError(f"A schedule needs at least 2 sigmas (one step), but got {tuple(sigmas.shape)}. Check steps and denoise, or the node that makes the SIGMAS.")
         if not bool((sigmas[1:] <= sigmas[:-1]).all()):
             raise ValueError(f"The sigmas of a schedule fall from step to step, but got {[round(float(s), 4) for s in sigmas]}.")
         self.sigmas = sigmas.detach().float().cpu()
-        self.levels = levels
+        self.levels, self.why = levels, why
         self.times = None if levels is None else levels.time(self.sigmas)
 
     def snap(self, time: float) -> float:
@@ -44,7 +44,7 @@ class Schedule:
         if self.whole(start, stop) and steps is None:
             return self.sigmas
         if self.levels is None:
-            raise ValueError("This model only runs whole schedules: its noise levels are unknown.")
+            raise ValueError(self.why)
         places = self._place(float(self.times[0]) if start is None else start), self._place(stop)
         if not places[0] < places[1]:
             raise ValueError(f"No step is left between flow times {start} and {stop}: the schedule runs from {float(self.times[0]):.3f} to {float(self.times[-1]):.3f}.")

@@ -58,17 +58,13 @@ class Solver:
         extra_args = {"model_options": model_options, "seed": seed, "denoise_mask": denoise_mask}
         return self.function(model, x, sigmas, extra_args=extra_args, callback=callback, disable=disable, **{**self.options, **(sources or {})})
 
-    def noise_sources(self, x, sigmas, seeds: list[int], lowest: float | None = None) -> dict:
-        """The options that make a stochastic solver draw per row, from ComfyUI's own noise samplers; {} for those that draw nothing.
-
-        lowest: the smallest noise level above 0 that will be asked for, where it is below that of `sigmas`.
-        """
+    def noise_sources(self, x, sigmas, seeds: list[int]) -> dict:
+        """The options that make a stochastic solver draw per row, from ComfyUI's own noise samplers; {} for those that draw nothing."""
         if self.name in DEFAULT_NOISE:
             return {"noise_sampler": row_noise(x, seeds)}
         if self.name in BROWNIAN_TREE:
             seed = list(seeds) if len(seeds) > 1 else seeds[0]
-            sigma_min = sigmas[sigmas > 0].min() if lowest is None else torch.as_tensor(lowest).to(sigmas)
-            return {"noise_sampler": BrownianTreeNoiseSampler(x, sigma_min, sigmas.max(), seed=seed, cpu=not self.name.endswith("_gpu"))}
+            return {"noise_sampler": BrownianTreeNoiseSampler(x, sigmas[sigmas > 0].min(), sigmas.max(), seed=seed, cpu=not self.name.endswith("_gpu"))}
         return {}
 
 
@@ -120,21 +116,30 @@ class _Nothing:
         return cfg_function(None, zeros, zeros, 1.0, x, sigma, model_options)
 
 
-def count_evaluations(solver: Solver, sigmas: torch.Tensor, model_sampling, known: bool = False, watch: float | None = None) -> int:
-    """Denoiser evaluations that the solver spends on `sigmas`, found by running it on one tiny sample of a model that predicts zeros.
+MISSES = 0.1  # relative error of the noise level at which a run is taken to end elsewhere; a sample of 4096 numbers is off by 0.01
 
-    known: the first answer is known already. watch: a level that it must come to. Raises ValueError for solvers that cannot be foreseen.
+
+def count_evaluations(solver: Solver, sigmas: torch.Tensor, model_sampling, known: bool = False, watch: float | None = None, whole: bool = True) -> int:
+    """Denoiser evaluations that the solver spends on `sigmas`, found by running it on one small sample of a model that predicts zeros.
+
+    known: the first answer is known already. watch: a level that it must come to. whole: False for a piece of a schedule, which must end
+    at the last of its sigmas: then only noise of that level is left. Raises ValueError for solvers that cannot be foreseen, or end elsewhere.
     """
-    x = torch.zeros(1, 1, 8, 8)
+    generator = torch.Generator().manual_seed(2025)  # not the seed that the solver draws from
+    x, there = (model_sampling.noise_scaling(sigma, torch.randn(1, 1, 64, 64, generator=generator), torch.zeros(1, 1, 64, 64)) for sigma in (sigmas[0], sigmas[-1]))
     options = {}
     trace = Trace(_Nothing(model_sampling), x, sigmas[0], options, torch.zeros_like(x) if known else None, watch)
     try:
         with torch.random.fork_rng(devices=[]):
-            solver.run(trace, x, sigmas.clone(), [0], options)
+            end = solver.run(trace, x, sigmas.clone(), [0], options)
     except Exception as error:
         raise ValueError(f"The cost of the sampler {solver.name} could not be found by a dry run ({error!r}). Choose another sampler.") from error
     if trace.evaluations + known < 1:
         raise ValueError(f"The sampler {solver.name} never asked the model anything in a dry run. Choose another sampler.")
     if watch is not None and trace.seen is None:
         raise ValueError(f"A self-supervised verifier looks at the prediction near flow time 0.4, but {solver.name} does not stop there. Choose another sampler, such as euler.")
+    if not whole and abs(float(end.std() - there.std())) > MISSES * float(max(there.std(), 0.1 * x.std())):
+        raise ValueError(
+            f"The sampler {solver.name.removeprefix('sample_').removesuffix('_function')} cannot be used for a piece of a schedule: asked to go down to sigma {float(sigmas[-1]):.4g} in {len(sigmas) - 1} steps it leaves another "
+            "amount of noise. Choose another sampler, such as euler or dpmpp_2m, or a search that samples whole images (random or zero-order search).")
     return trace.evaluations

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from .algorithms.base import BudgetTooSmall, Settings, Terms
+from .algorithms.base import FINISH, BudgetTooSmall, Settings, Terms
 from .rollout import Outcome, Rollout
 from .selection import Comparison
 
@@ -19,6 +19,10 @@ class Evaluator(Protocol):
 
     def cost(self, rollout: Rollout, parent: Rollout | None) -> int:
         """NFE that the rollout will take, known before it runs."""
+        ...
+
+    def own_steps(self, start: float, stop: float) -> int:
+        """How many of the schedule's own steps lie between two flow times."""
         ...
 
     def evaluate(self, asked: Sequence[tuple[int, Rollout]]) -> Iterator[list[Outcome]]:
@@ -43,7 +47,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a search stands after a wave."""
+    """Where a search stands after a wave. best: of the finished outcomes; before there are any, of the wave's unfinished ones."""
 
     finished: int
     nfe: int
@@ -70,9 +74,6 @@ class Result:
         return self.ranking[0]
 
 
-FINISH = Rollout(parent=0)  # for asking what it costs to complete a sample
-
-
 def run(
     settings: Settings,
     seed: int,
@@ -84,7 +85,7 @@ def run(
 ) -> Result:
     """Search for one image. Raises BudgetTooSmall before anything runs; what the evaluator raises passes through."""
     if hasattr(settings, "plan"):
-        settings = settings.plan(Terms(limits.nfe - limits.reserve, evaluator.cost, evaluator.top))
+        settings = settings.plan(Terms(limits.nfe - limits.reserve, evaluator.cost, evaluator.top, evaluator.own_steps))
     return _Run(settings, evaluator, comparison, limits, on_progress, should_stop).drive(seed)
 
 
@@ -160,19 +161,22 @@ class _Run:
                     result.outcomes[outcome.id] = outcome
                     result.nfe += outcome.nfe
                 told += wave
-                self.report()
+                self.report(wave)
                 result.stopped = self.reason_to_stop()
                 if result.stopped:
                     break
         result.rounds.append([outcome.id for outcome in told])
         return told
 
-    def report(self) -> None:
+    def report(self, wave: list[Outcome]) -> None:
         ranking = self.best(self.pool, len(self.pool))
         best = ranking[0] if ranking else None
         self.evaluator.keep([outcome.id for outcome in ranking])
         if best is not None and (not self.result.curve or self.result.curve[-1][1] is not best):
             self.result.curve.append((self.result.nfe, best))
+        previews = [outcome for outcome in wave if outcome.scores]
+        if best is None and previews:
+            best = self.best(previews, 1)[0]
         self.on_progress(Progress(len(ranking), self.result.nfe, self.limits.nfe, best))
 
     def reason_to_stop(self) -> str:

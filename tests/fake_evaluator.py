@@ -27,6 +27,9 @@ class FakeEvaluator:
         steps = rollout.steps or max(1, math.ceil(round((start - rollout.stop) * self.steps, 9)))
         return steps + self._preview(rollout) - (self._preview(parent) if parent and rollout.noise is None else 0)
 
+    def own_steps(self, start, stop):
+        return self.cost(Rollout(NoiseRecipe(0), start=start, stop=stop, score=False), None)
+
     def evaluate(self, asked):
         self.asked.append(list(asked))
         self.running += 1

@@ -23,8 +23,8 @@ SEARCHES = {
     "zero-order, one far neighbour": ZeroOrder(1, -0.5),
     "paths": SearchOverPaths(),
     "paths, the schedule's steps": SearchOverPaths(steps=0),
+    "paths, three steps": SearchOverPaths(steps=3),
     "paths, one narrow": SearchOverPaths(1, 1),
-    "paths, wider at first": SearchOverPaths(3, 2, wider=2),
     "paths, the paper's": SearchOverPaths(2, 2, 0.12, 0.78, 0.81),
     "half way (the test's own)": HalfWay(),
     "renoise (the test's own)": Renoise(),
@@ -32,7 +32,7 @@ SEARCHES = {
 NONSENSE = [
     (ZeroOrder, dict(neighbours=0)), (ZeroOrder, dict(neighbours=-1)),
     (ZeroOrder, dict(cosine=1.0)), (ZeroOrder, dict(cosine=-1.0)), (ZeroOrder, dict(cosine=math.nan)), (ZeroOrder, dict(pivot="best")),
-    (SearchOverPaths, dict(paths=0)), (SearchOverPaths, dict(width=-1)), (SearchOverPaths, dict(wider=-1)), (SearchOverPaths, dict(steps=-1)), (SearchOverPaths, dict(preview="none")),
+    (SearchOverPaths, dict(paths=0)), (SearchOverPaths, dict(width=-1)), (SearchOverPaths, dict(steps=-2)), (SearchOverPaths, dict(preview="none")),
     (SearchOverPaths, dict(start=0.0)), (SearchOverPaths, dict(start=1.0)), (SearchOverPaths, dict(start=math.nan)),
     (SearchOverPaths, dict(forward=0.0)), (SearchOverPaths, dict(backward=math.nan)),
     (SearchOverPaths, dict(forward=0.35, backward=0.35)), (SearchOverPaths, dict(forward=0.5, backward=0.35)),

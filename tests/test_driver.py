@@ -297,7 +297,7 @@ def test_progress_is_told_after_each_wave():
     seen, evaluator = [], FakeEvaluator(wave=2)
     result = search([half(1), whole(2, 3, 4)], 50, evaluator, on_progress=seen.append)
     assert [(p.finished, p.nfe, p.budget) for p in seen] == [(0, 6, 50), (2, 26, 50), (3, 36, 50)]
-    assert seen[0].best is None and seen[-1].best is result.winner
+    assert seen[0].best is evaluator.outcomes[0] and seen[1].best.finished and seen[-1].best is result.winner  # a preview, until something is finished
 
 
 def test_the_evaluator_is_told_whom_to_keep_best_first():

@@ -1,4 +1,6 @@
 """Noise reinjection and consistency sampling on the closed-form model, alone and inside rollouts."""
+import math
+
 import comfy.sample
 import comfy.samplers
 import pytest
@@ -36,7 +38,7 @@ def test_no_churn_is_the_wrapped_sampler_to_the_bit(family, name):
 
 @pytest.mark.parametrize("name", MULTISTEP)
 def test_multistep_samplers_are_refused(name):
-    with pytest.raises(ValueError, match="looks back at earlier steps"):
+    with pytest.raises(ValueError, match="single-step samplers only"):
         NoiseSearchReinjectNoise.execute(comfy.samplers.sampler_object(name), 0.3, 1.0, 0.0, 1.0)
 
 
@@ -136,6 +138,82 @@ def test_reinjection_keeps_the_distribution():
     assert spreads[0.3] == pytest.approx(1.0, abs=0.08) and spreads[0.0] == pytest.approx(1.0, abs=0.08)
 
 
+@pytest.mark.parametrize("churn", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("name", ["dpmpp_sde", "seeds_3", "heun", "dpm_2", "dpm_2_ancestral"])
+@torch.inference_mode()
+def test_reinjection_keeps_the_distribution_of_accurate_samplers(name, churn):
+    """Those that are near 1 on the exact denoiser stay there: what is put back is new noise, not what the sampler itself drew or will draw."""
+    graph = Graph.mixture("CONST", cfg=1.0, steps=80, sampler_name=name)
+    graph.positive = cond(one_hot(1))
+    mixture = graph.model.mixture
+    x0 = graph.model.model.process_latent_in(run(graph, reinject_noise(graph.sampler, churn), latent=torch.zeros(40, 4, 8, 8))).double()
+    assert float((x0 - mixture.means[1]).std() / mixture.stds[1]) == pytest.approx(1.0, abs=0.05)
+
+
+def churned(graph, sampler):
+    """Which steps of the schedule a SAMPLER changes: (flow time before, after) of each, against the wrapped one on the same state."""
+    levels, changed = Levels(graph.model.get_model_object("model_sampling")), []
+    times = [round(float(t), 6) for t in levels.time(graph.sigmas)]
+
+    def watch(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        for i in range(len(sigmas) - 1):
+            step = sigmas[i:i + 2]
+            plain = graph.sampler.sampler_function(model, x, step, extra_args=dict(extra_args), disable=True)
+            if not torch.equal(sampler.sampler_function(model, x, step, extra_args=dict(extra_args), disable=True), plain):
+                changed.append((times[i], times[i + 1]))
+            x = plain
+        return x
+
+    run(graph, comfy.samplers.KSAMPLER(watch))
+    return changed
+
+
+@torch.inference_mode()
+def test_the_window_holds_whole_steps_and_is_exact_at_its_edges():
+    graph = Graph.mixture("CONST", steps=10, cfg=1.0)
+    tenths = [(round(1 - i / 10, 6), round(0.9 - i / 10, 6)) for i in range(10)]
+    assert churned(graph, reinject_noise(graph.sampler, 0.4)) == tenths[1:-1]  # not from pure noise, not to the clean image
+    for first in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3):
+        assert churned(graph, reinject_noise(graph.sampler, 0.4, start=first))[0][0] == first
+        assert [below for _, below in churned(graph, reinject_noise(graph.sampler, 0.4, end=first))][-1:] == ([first] if first < 0.9 else [])
+    assert churned(graph, reinject_noise(graph.sampler, 0.4, start=0.75, end=0.35)) == [(0.7, 0.6), (0.6, 0.5), (0.5, 0.4)]
+    assert churned(graph, reinject_noise(graph.sampler, 0.4, start=0.55, end=0.5)) == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.inference_mode()
+def test_s_noise_scales_what_is_put_back(family):
+    graph = Graph.mixture(family, cfg=1.0)
+    levels = Levels(graph.model.get_model_object("model_sampling"))
+    sigmas = levels.sigma(torch.tensor([0.6, 0.5])).float()
+    ends = [run(graph, reinject_noise(graph.sampler, 0.5, s_noise=s), sigmas=sigmas, latent=torch.zeros(64, 4, 8, 8)) for s in (0.0, 1.0, 2.0)]
+    torch.testing.assert_close(ends[2] - ends[1], ends[1] - ends[0], atol=1e-4, rtol=1e-4)
+    before, after = levels.log_snr(sigmas)
+    over = levels.sigma_from_log_snr(overshoot(before, after, 0.5))
+    (a_s, b_s), (a_r, b_r) = levels.coefficients(over), levels.coefficients(sigmas[1])
+    spread = (ends[1] - ends[0]).double().std() * float(graph.model.model.latent_format.scale_factor) * a_r  # ComfyUI gives x / a
+    assert float(spread / (b_r**2 - (a_r / a_s) ** 2 * b_s**2).sqrt()) == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", NAMES)
+@torch.inference_mode()
+def test_the_highest_churn_gives_numbers(family, name):
+    graph = Graph.mixture(family, sampler_name=name, steps=12, cfg=1.0)
+    sigmas = []
+
+    def watch(model, x, steps, extra_args=None, callback=None, disable=None):
+        def asked(x, sigma, **more):
+            sigmas.append(float(sigma.flatten()[0]))
+            return model(x, sigma, **more)
+
+        asked.inner_model, asked.noise, asked.latent_image = model.inner_model, getattr(model, "noise", None), getattr(model, "latent_image", None)
+        return reinject_noise(graph.sampler, 0.99).sampler_function(asked, x, steps, extra_args=extra_args, callback=callback, disable=disable)
+
+    assert bool(torch.isfinite(run(graph, comfy.samplers.KSAMPLER(watch))).all())
+    assert min(sigmas) > 1e-3 * float(graph.sigmas[-2])
+
+
 @torch.inference_mode()
 def test_ksampler_reinject_counts_and_equals_the_sampler():
     graph = Graph.mixture("V_PREDICTION", sampler_name="heun", latent={"samples": some_latent(2), "noise_mask": half_mask()}, denoise=0.6)
@@ -185,6 +263,24 @@ def test_two_steps_by_hand(family):
     second = mixture.posterior_mean(a * first.view_as(z) + b * z, a, b, logits)
     torch.testing.assert_close(out, second.view_as(out), atol=1e-4, rtol=0)
     assert graph.model.spy.calls == 2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("levels", "values", "sigma_data", "ratio"), [
+    ("SANA-Sprint (angle 1.3)", "", 1.0, math.tan(1.3)), ("sCM (angle 1.1, sigma_data 0.5)", "", 1.0, 0.5 * math.tan(1.1)),
+    (ANGLES, "1.2", 0.7, 0.7 * math.tan(1.2)), ("own flow times", "0.6", 1.0, 1.5)])
+@torch.inference_mode()
+def test_the_level_between_is_the_published_one(family, levels, values, sigma_data, ratio):
+    """sigma_hat = sigma_data tan(angle), or t / (1 - t)."""
+    graph, asked = Graph.mixture(family, cfg=1.0), []
+    known = Levels(graph.model.get_model_object("model_sampling"))
+    function = NoiseSearchConsistency.execute(levels, values, sigma_data).result[0].sampler_function
+
+    def watch(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        return function(model, x, sigmas, extra_args=extra_args, callback=lambda info: asked.append(float(known.sigma_hat(info["sigma"]))), disable=disable)
+
+    run(graph, comfy.samplers.KSAMPLER(watch))
+    assert len(asked) == 2 and asked[1] == pytest.approx(ratio, rel=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "values", "message"), [(ANGLES, "1.3, 1.4", "fall"), (ANGLES, "2", "between 0"), (ANGLES, "x", "numbers"), ("own flow times", "1.0", "between 0"), (ANGLES, "", "between 0")])

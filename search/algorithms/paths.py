@@ -8,11 +8,60 @@ from dataclasses import dataclass, replace
 from ..noise import NoiseRecipe
 from ..rollout import EXTRA, PREVIEWS, Rollout
 from ..seeds import MASK, mix
-from .base import Best, BudgetTooSmall, Search, Terms
+from .base import Best, BudgetTooSmall, Search, Terms, prices
 
 # (start, forward, backward) in flow time. The paper prints no values; `paper` is what a re-implementation says it took over from its authors.
 PRESETS = {"local": (0.75, 0.20, 0.45), "paper": (0.12, 0.78, 0.81)}
+HALF = -1  # of the user's own steps
 END = 1e-6  # flow times below this are the end of the schedule
+
+
+@dataclass(frozen=True)
+class Round:
+    """Of every path: up to flow time `up` by noising, `width` times, and down to `down` in `steps` steps (None = the user's own)."""
+
+    up: float
+    down: float
+    steps: int | None
+    width: int
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass of search over paths, as planned for a budget and a schedule: N = `paths` go from `start` down to exactly 0."""
+
+    paths: int
+    start: float
+    rounds: tuple[Round, ...]
+    name = "search over paths"
+    reinjects = True
+
+    def begin(self, seed: int, best: Best) -> Search:
+        survivors = yield [Rollout(NoiseRecipe((seed + i) & MASK), stop=self.start, score=False) for i in range(self.paths)]
+        for number, round in enumerate(self.rounds):
+            children = yield [
+                Rollout(NoiseRecipe(mix(seed, number, i, j)), path.id, round.up, round.down, round.steps)
+                for i, path in enumerate(survivors) for j in range(round.width)
+            ]
+            survivors = best(children, self.paths)
+
+    def spread(self, noises: int) -> Pass:
+        """With so many noises per path over all rounds, as evenly as can be, the first rounds wider by one."""
+        width, more = divmod(noises, len(self.rounds))
+        return replace(self, rounds=tuple(replace(round, width=width + (i < more)) for i, round in enumerate(self.rounds)))
+
+    def prices(self, terms: Terms) -> tuple[int, int]:
+        """(NFE of the pass, NFE that must be there so that it can end at any moment with a complete sample)."""
+        stages = [(self.paths, Rollout(NoiseRecipe(0), stop=self.start, score=False))]
+        stages += [(self.paths * round.width, Rollout(NoiseRecipe(0), 0, round.up, round.down, round.steps)) for round in self.rounds]
+        return prices(stages, terms)
+
+    def announcement(self, terms: Terms) -> str:
+        """What the user should know before it runs."""
+        widths = sorted({round.width for round in self.rounds})
+        spent, need = self.prices(terms)
+        held = f", and wants {need} to be sure of a complete image at any moment" if need > spent else ""
+        return f"one pass costs {spent} NFE{held}: {self.paths} paths x {' or '.join(map(str, widths))} noises, {len(self.rounds)} rounds"
 
 
 @dataclass(frozen=True)
@@ -20,9 +69,8 @@ class SearchOverPaths:
     """
     paths: N >= 1, paths kept from round to round.
     width: M, noises tried per path and round; 0 = as many as the budget pays for (the paper's scaling axis).
-    wider: so many rounds, from the first, try one noise more; `plan` spends there what does not pay for a larger width.
     start: flow time at which the search begins. forward, backward: how far each round goes up by noising, and down by denoising; backward > forward.
-    steps: solver steps per round (the paper's L); 0 = the user's own sigmas in between.
+    steps: solver steps per round (the paper's L); 0 = the user's own sigmas in between, HALF = half as many.
     preview: how an unfinished sample is shown to the verifier, "extra evaluation" (the paper) or "free" (the solver's last prediction).
     """
 
@@ -31,15 +79,14 @@ class SearchOverPaths:
     start: float = PRESETS["local"][0]
     forward: float = PRESETS["local"][1]
     backward: float = PRESETS["local"][2]
-    steps: int = 3
+    steps: int = HALF
     preview: str = EXTRA
-    wider: int = 0
-    name = "search over paths"
+    name = Pass.name
     reinjects = True
 
     def __post_init__(self):
-        if self.paths < 1 or min(self.width, self.wider, self.steps) < 0:
-            raise ValueError(f"Search over paths needs at least 1 path and no negative width, wider or steps, but got {self.paths}, {self.width}, {self.wider} and {self.steps}.")
+        if self.paths < 1 or self.width < 0 or self.steps < HALF:
+            raise ValueError(f"Search over paths needs at least 1 path, no negative width and -1 step or more, but got paths = {self.paths}, width = {self.width}, steps = {self.steps}.")
         if not (0.0 < self.start < 1.0 and 0.0 < self.forward < 1.0 and 0.0 < self.backward <= 1.0):
             raise ValueError(f"Start, forward and backward are flow times between 0 and 1, but got {self.start}, {self.forward}, {self.backward}.")
         if not self.backward > self.forward + END:
@@ -47,69 +94,44 @@ class SearchOverPaths:
         if self.preview not in PREVIEWS:
             raise ValueError(f"The preview is one of {', '.join(PREVIEWS)}, not {self.preview!r}.")
 
-    def begin(self, seed: int, best: Best) -> Search:
-        survivors = yield [Rollout(NoiseRecipe((seed + i) & MASK), stop=self.start, score=False) for i in range(self.paths)]
-        for round, (up, down) in enumerate(self.rounds()):
-            children = yield [
-                Rollout(NoiseRecipe(mix(seed, round, i, j)), path.id, up, down, self.steps or None)
-                for i, path in enumerate(survivors) for j in range(self.width_of(round))
-            ]
-            survivors = best(children, self.paths)
+    def plan(self, terms: Terms) -> Pass:
+        """The pass that the budget pays for, fitted to the schedule. Raises BudgetTooSmall when none fits."""
+        planned = self._pass(terms)
+        spent, need = planned.prices(terms)
+        if need > terms.budget:
+            held = f" and {need} to be sure of a complete image at any moment" if need > spent else ""
+            raise BudgetTooSmall(
+                f"One pass of search over paths costs {spent} NFE here{held} (paths = {self.paths}, width = {planned.rounds[0].width}, {len(planned.rounds)} rounds), "
+                f"more than the {terms.budget} NFE of the budget. Raise candidates or budget_nfe, or take fewer paths or steps per round.")
+        if self.width:
+            return planned
+        least = len(planned.rounds)
+        affordable = bisect_right(range(least, terms.budget + 1), terms.budget, key=lambda noises: planned.spread(noises).prices(terms)[1])  # the price never falls
+        return planned.spread(least - 1 + affordable)
 
-    def width_of(self, round: int) -> int:
-        return self.width + (round < self.wider)
+    def lineage_price(self, terms: Terms) -> int:
+        """NFE of sampling one winner again, alone and without looking at it on the way."""
+        pieces = [Rollout(NoiseRecipe(0), stop=self._start(terms.top), score=False)]
+        pieces += [Rollout(NoiseRecipe(0), 0, round.up, round.down, round.steps, score=False) for round in self._pass(terms).rounds]
+        return prices([(1, piece) for piece in pieces], terms)[0]
 
-    def rounds(self) -> Iterator[tuple[float, float]]:
+    def _pass(self, terms):
+        """With the given width, or 1."""
+        start = self._start(terms.top)
+        rounds = tuple(Round(up, down, self._steps(terms, up, down), self.width or 1) for up, down in self._levels(start))
+        return Pass(self.paths, start, rounds)
+
+    def _start(self, top):
+        """Where the search begins on a schedule that begins at flow time `top`: with room above to go up."""
+        return min(self.start, max(top - self.forward, top / 2))
+
+    def _levels(self, start) -> Iterator[tuple[float, float]]:
         """(flow time after noising, flow time after denoising) of each round; the last ends at exactly 0."""
-        level = self.start
+        level = start
         while level > 0.0:
             up = level + self.forward
             level = up - self.backward if up - self.backward > END else 0.0
             yield min(up, 1.0), level
 
-    def plan(self, terms: Terms) -> SearchOverPaths:
-        """These settings, fitted to the schedule's top, with the width that the budget pays for. Raises BudgetTooSmall when no pass fits."""
-        fitted = replace(self._below(terms.top), width=self.width or 1)
-        need = fitted.price(terms)
-        if need > terms.budget:
-            raise BudgetTooSmall(
-                f"One pass of search over paths costs {need} NFE here (paths = {self.paths}, width = {fitted.width}, {len(list(fitted.rounds()))} rounds), "
-                f"more than the {terms.budget} NFE of the budget. Raise candidates or budget_nfe, or take fewer paths or steps per round.")
-        return fitted if self.width else fitted._as_wide_as_affordable(terms)
-
-    def _as_wide_as_affordable(self, terms: Terms) -> SearchOverPaths:
-        rounds = len(list(self.rounds()))
-
-        def spread(noises):  # per path, over all rounds
-            return replace(self, width=noises // rounds, wider=noises % rounds)
-
-        affordable = bisect_right(range(rounds, terms.budget + 1), terms.budget, key=lambda noises: spread(noises).price(terms))  # the price never falls
-        return spread(rounds - 1 + affordable)
-
-    def _below(self, top: float) -> SearchOverPaths:
-        """These settings with a start from which there is room to go up, on a schedule that begins at flow time `top`."""
-        return replace(self, start=min(self.start, max(top - self.forward, top / 2)))
-
-    def price(self, terms: Terms) -> int:
-        """NFE that one pass takes, with enough left at any moment to complete one sample."""
-        first, pieces = self._pieces(terms)
-        spent = self.paths * first
-        need = spent + terms.cost(Rollout(parent=0), Rollout(NoiseRecipe(0), stop=self.start, score=False))
-        for round, (cost, child) in enumerate(pieces):
-            spent += self.paths * self.width_of(round) * cost
-            need = max(need, spent + (0 if child.finished else terms.cost(Rollout(parent=0), child)))
-        return need
-
-    def lineage_price(self, terms: Terms) -> int:
-        """NFE of sampling one winner again, alone and without looking at it on the way."""
-        first, pieces = self._below(terms.top)._pieces(terms, score=False)
-        return first + sum(cost for cost, _ in pieces)
-
-    def _pieces(self, terms, score=True):
-        parent = Rollout(NoiseRecipe(0), stop=self.start, score=False)
-        first, pieces = terms.cost(parent, None), []
-        for up, down in self.rounds():
-            child = Rollout(NoiseRecipe(0), 0, up, down, self.steps or None, score)
-            pieces.append((terms.cost(child, parent), child))
-            parent = child
-        return first, pieces
+    def _steps(self, terms, up, down):
+        return max(1, terms.own_steps(up, down) // 2) if self.steps == HALF else self.steps or None

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ..rollout import Recipe, Rollout
-from .base import Best, Search, Terms
+from ..rollout import Recipe
+from .base import Best, Search, Terms, prices
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,9 @@ class Replay:
         """The replay for sample `i` of a batch of `count`."""
         if len(self.recipes) not in (1, count):
             raise ValueError(f"There are {len(self.recipes)} recipes, but the latent has {count} samples. Give it the latent batch that was searched.")
-        return Replay((self.recipes[i % len(self.recipes)],))
+        if len(self.recipes) == count:
+            return Replay((self.recipes[i],))
+        return Replay((replace(self.recipes[0], index=self.recipes[0].index + i),))  # its seeds give every sample a noise of its own, as stock seeds do
 
     def begin(self, seed: int, best: Best) -> Search:
         last = None
@@ -29,8 +31,4 @@ class Replay:
 
     def price(self, terms: Terms) -> int:
         """NFE of the whole lineage, with enough left after each piece to complete the sample, as the driver wants it."""
-        pieces, spent, need = self.recipes[0].pieces, 0, 0
-        for piece, before in zip(pieces, [None, *pieces]):
-            spent += terms.cost(piece, before)
-            need = max(need, spent + (0 if piece.finished else terms.cost(Rollout(parent=0), piece)))
-        return need
+        return prices([(1, piece) for piece in self.recipes[0].pieces], terms)[1]
