@@ -71,6 +71,16 @@ def test_models_that_are_no_noise_interpolants_are_refused_by_name():
             Levels(sampling)
 
 
+def test_sampling_classes_that_answer_in_single_precision():
+    class Single(comfy.model_sampling.CONST):
+        def noise_scaling(self, sigma, noise, latent_image, max_denoise=False):
+            return super().noise_scaling(sigma, noise, latent_image, max_denoise).float()
+
+    levels = Levels(Single())
+    assert levels.is_flow and levels.gain == pytest.approx(1.0)
+    torch.testing.assert_close(levels.time(levels.sigma(TIMES)), TIMES, atol=1e-12, rtol=0)
+
+
 # -- the laws, to 1e-12 ----------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,6 @@
 """A search from end to end on the closed-form model: winners reproduce, whatever the batch size; bad input is refused before anything runs."""
+import time
+
 import comfy.sample
 import comfy.samplers
 import pytest
@@ -9,7 +11,7 @@ from noisesearch.nodes.candidates import NoiseSearchCandidates, NoiseSearchFromR
 from noisesearch.nodes.noises import RecipeNoise, seed_of
 from noisesearch.nodes.search import NoiseSearchKSampler
 from noisesearch.search.algorithms import RandomSearch, Replay, SearchOverPaths, ZeroOrder
-from noisesearch.search.algorithms.base import BudgetTooSmall
+from noisesearch.search.algorithms.base import BudgetTooSmall, Terms
 from noisesearch.search.rollout import recipes_from_json, recipes_to_json
 from noisesearch.verifiers.base import Verifier
 from noisesearch.verifiers.ensemble import Ensemble
@@ -368,6 +370,53 @@ def test_every_recipe_can_be_replayed(steps):
     torch.testing.assert_close(again.images, found.images, atol=1e-4, rtol=0)
     with pytest.raises(ValueError, match="final_sigmas"):
         graph.search(Replay(tuple(found.recipes)), final_sigmas=graph.sigmas)
+
+
+@pytest.mark.parametrize("steps", [20, 30, 50])
+@pytest.mark.parametrize("search", [SearchOverPaths(2), SearchOverPaths(2, 2), SearchOverPaths(2, steps=3)], ids=["wide", "narrow", "three steps"])
+@torch.inference_mode()
+def test_on_a_gpu_the_reserve_renders_the_winner_of_a_path_search(pretend_gpu, search, steps):
+    graph = Graph.mixture("CONST", steps=steps)
+    image = graph.search(search, candidates=8, batch_size=4).report["images"][0]
+    assert image["final_nfe"] > 0 and image["search_nfe"] + image["final_nfe"] <= image["budget_nfe"]
+    assert image["final_nfe"] == sum(c["nfe"] for c in image["candidates"][:1]) + sum(round["steps"] for round in image["settings"]["rounds"])
+
+
+@torch.inference_mode()
+def test_a_winner_that_could_not_be_rendered_again_is_noted(pretend_gpu):
+    class Slow(TargetVerifier):
+        def score(self, batch):
+            time.sleep(0.2)
+            return super().score(batch)
+
+    graph, search = Graph.mixture("CONST", steps=40), SearchOverPaths(8, 1, steps=1)
+    evaluator = graph.evaluator()
+    terms = Terms(10_000, evaluator.cost, evaluator.top, evaluator.own_steps)
+    budget = search.plan(terms).prices(terms)[1] + search.lineage_price(terms)
+    target = PixelVAE().decode(some_latent(seed=1))[0]
+    for verifier, noted in ((TargetVerifier(target), False), (Slow(target), True)):  # stopped early, the sample is completed by many more steps than were planned
+        found = graph.search(search, budget_nfe=budget, batch_size=8, time_limit=0.1 * noted, verifier=verifier)
+        assert (found.report["images"][0]["final_nfe"] == 0) == noted == any("not rendered once more" in note for note in found.report["notes"])
+        assert found.report["totals"]["nfe"] <= budget
+
+
+@torch.inference_mode()
+def test_a_replay_runs_to_its_end_whatever_limits_are_wished():
+    graph = Graph.mixture("CONST", steps=20)
+    found = graph.search(SearchOverPaths(2, 2), budget_nfe=600)
+    for wishes in ({"time_limit": 1e-4}, {"stop_at_score": -1e6}):
+        again = graph.search(Replay(tuple(found.recipes)), **wishes)
+        assert again.recipes == found.recipes
+        torch.testing.assert_close(again.images, found.images, atol=1e-4, rtol=0)
+
+
+@torch.inference_mode()
+def test_one_recipe_of_a_path_search_gives_every_sample_of_a_batch_its_own_noise():
+    graph = Graph.mixture("CONST")
+    found = graph.search(SearchOverPaths(2, 2), budget_nfe=300)
+    pair = Graph(graph.model, graph.positive, graph.negative, {"samples": torch.zeros(2, 4, 8, 8)}).search(Replay(tuple(found.recipes)))
+    torch.testing.assert_close(pair.images[:1], found.images, atol=1e-4, rtol=0)
+    assert (pair.images[1] - pair.images[0]).abs().max() > 0.01
 
 
 @torch.inference_mode()
