@@ -23,8 +23,8 @@ def count_outputs():
 def churn_inputs():
     return [
         io.Float.Input("churn", default=0.3, min=0.0, max=0.99, step=0.01, tooltip="Share of each step that is undone by fresh noise. 0 = the plain sampler, 0.5 with euler = DDPM. Higher = more change, and longer steps to make up for it."),
-        io.Float.Input("start", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Put noise back only below this share of noise (flow time, 1 = pure noise)."),
-        io.Float.Input("end", default=0.0, min=0.0, max=1.0, step=0.01, tooltip="Put noise back only above this share of noise (flow time, 0 = clean)."),
+        io.Float.Input("start", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Put noise back only in steps that begin at this share of noise or below (flow time, 1 = pure noise)."),
+        io.Float.Input("end", default=0.0, min=0.0, max=1.0, step=0.01, tooltip="Put noise back only in steps that end at this share of noise or above (flow time, 0 = clean)."),
         advanced(io.Float.Input("s_noise", default=1.0, min=0.0, max=4.0, step=0.001, round=0.001, tooltip="Scale of the noise put back. 1 is exact; a little less smooths, a little more roughens.")),
     ]
 

@@ -43,7 +43,7 @@ def wish_inputs():
         advanced(io.Float.Input("time_limit", default=0.0, min=0.0, max=1e6, step=1.0, optional=True, tooltip="Seconds after which no new batch of candidates is started, per image. 0 = off.")),
         advanced(io.Int.Input("batch_size", default=0, min=0, max=256, optional=True, tooltip="Candidates sampled at once. 0 = what fits into memory.")),
         advanced(io.Boolean.Input("exactly_reproducible", default=True, optional=True,
-                                  tooltip="On a GPU, sample the winner once more alone, since batches change the last digits: then a stock sampler gives the very same image. Its cost is part of the budget.")),
+                                  tooltip="On a GPU, sample the winner once more alone, since batches change the last digits: then a stock sampler (after a search over paths, Replay Recipe) gives the very same image. Its cost is part of the budget.")),
     ]
 
 
@@ -56,6 +56,6 @@ def result_outputs():
         io.Int.Output(display_name="seed", tooltip="The winner's seed. After a random search, a stock KSampler with this seed gives the winner."),
         io.Float.Output(display_name="score", tooltip="The winner's score (by the first verifier that counts, where there are several)."),
         io.Noise.Output(display_name="noise", tooltip="The noise that made the winner, for SamplerCustomAdvanced and other stock nodes."),
-        io.String.Output(display_name="recipe", tooltip="The same noise in words: keep it, and Noise from Recipe rebuilds it."),
+        io.String.Output(display_name="recipe", tooltip="What made the winner, in words: keep it. Noise from Recipe rebuilds its noise; after a search over paths, Replay Recipe makes it again."),
         ReportType.Output(display_name="report", tooltip="What was tried, what it scored, what it cost. Connect it to Preview Any to read it."),
     ]
