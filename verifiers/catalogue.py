@@ -11,29 +11,14 @@ from .clip_tower import load_tower
 from .digits import DigitClassifier
 from .dino_head import DinoLinearHead
 from .features import ClassifierFeatures, DinoFeatures
-from .files import CLIPS, VERIFIERS, file_names, find, written
+from .files import CLIPS, VERIFIERS, file_names
 from .image_quality import ImageQuality
 from .image_reward import ImageReward
 from .image_reward_package import PackagedImageReward
 from .imagenet import EfficientNetLite0
 from .inception import FidInception, InceptionClassifier
 from .preference import HumanPreference, PickScore
-
-AUTO = "auto"
-
-
-@dataclass(frozen=True)
-class Published:
-    """A file as its authors published it; page: where, in words (the site and its page there)."""
-
-    name: str
-    size: str
-    licence: str
-    page: str
-
-    def __str__(self):
-        return f"{self.name} ({self.size}, {self.licence}, {self.page})"
-
+from .published import AUTO, Published, resolve, stamp
 
 @dataclass(frozen=True)
 class Scorer:
@@ -50,7 +35,7 @@ def load_verifier(scorer, file=AUTO, device=AUTO, architecture=AUTO, frames=Imag
 
     FileNotFoundError says which file belongs where.
     """
-    entry = one_of(SCORERS, scorer, "scorer")
+    entry = SCORERS[one_of(SCORERS, scorer, "scorer")]
     return over_frames_of(entry.load(resolve(scorer, entry.folder, file, entry.files), device, architecture), frames, over_frames)
 
 
@@ -58,15 +43,15 @@ def over_frames_of(verifier, frames, rule):
     """The ImageVerifier, judging videos by so many frames and this rule."""
     if frames < 1:
         raise ValueError(f"A video is judged by at least 1 frame, not {frames}.")
-    verifier.frames, verifier.over_frames = frames, one_of({name: name for name in OVER_FRAMES}, rule, "way to judge a video")
+    verifier.frames, verifier.over_frames = frames, one_of(OVER_FRAMES, rule, "way to judge a video")
     return verifier
 
 
-def one_of(table, name, what):
-    """table[name]; ValueError with the names there are. (ComfyUI checks lists of choices from 0.8 on only.)"""
-    if name not in table:
-        raise ValueError(f"There is no {what} {name!r}. There are: {', '.join(table)}.")
-    return table[name]
+def one_of(names, name, what):
+    """The name; ValueError with those there are when it is none. (ComfyUI checks lists of choices from 0.8 on only.)"""
+    if name not in names:
+        raise ValueError(f"There is no {what} {name!r}. There are: {', '.join(names)}.")
+    return name
 
 
 def load_clip(who, file=AUTO, device=AUTO, architecture=AUTO, files=None):
@@ -76,7 +61,7 @@ def load_clip(who, file=AUTO, device=AUTO, architecture=AUTO, files=None):
 
 def load_features(network, file=AUTO, device=AUTO, architecture=AUTO):
     """The feature network of a name in FEATURES, as `load_verifier`."""
-    entry = one_of(FEATURES, network, "feature network")
+    entry = FEATURES[one_of(FEATURES, network, "feature network")]
     path = resolve(network, entry.folder, file, entry.files) if entry.files else None
     return entry.load(path, device, architecture)
 
@@ -99,28 +84,6 @@ def head_files():
 def architectures():
     """What the node's architecture list offers."""
     return [AUTO, *(model.name for model in clip_models.MODELS)]
-
-
-def resolve(who, folder, file, published):
-    """The path of a listed file, or with "auto" of the first published one that is there. FileNotFoundError says what belongs where."""
-    path = _find(folder, file, published)
-    if path is None:
-        asked = "finds none of its usual files" if file == AUTO else f"cannot find {file}"
-        elsewhere = next((f" (it is in models/{other}, whose files are for other verifiers)" for other in (VERIFIERS, CLIPS) if other != folder and find(other, file)), "")
-        put = f"Put one of these there, under this name: {'; '.join(map(str, published))}. " if published else ""
-        raise FileNotFoundError(f"{who} {asked} in ComfyUI/models/{folder}{elsewhere}. {put}There now: {', '.join(file_names(folder)) or 'nothing'}.")
-    return path
-
-
-def _find(folder, file, published):
-    wanted = [known.name for known in published] if file == AUTO else [file]
-    return next((found for found in (find(folder, name) for name in wanted) if found), None)
-
-
-def stamp(*wanted):
-    """What tells a cache that files have changed: for each (folder, file, published) its path and the time it was written, or that it is missing."""
-    paths = [_find(*one) for one in wanted]
-    return "; ".join(f"{path} {written(path)}" if path else "missing" for path in paths)
 
 
 def stamp_of(entry, file):
@@ -197,10 +160,9 @@ def imagenet_networks():
 
 def load_imagenet(name, device=AUTO, file=AUTO, head=AUTO):
     """The network of that name, with `logits` and `image_features`. file and head: names of models/verifiers in place of the published ones."""
-    one_of(dict.fromkeys(imagenet_networks()), name, "ImageNet network")
-    wanted = _imagenet_files(name, file, head)
-    if len(wanted) < 2 and head != AUTO or not wanted and file != AUTO:
-        raise ValueError(f"{name} takes {'no file' if not wanted else 'one file and no head'}; set {'file and head' if not wanted else 'head'} to auto, or choose another network.")
+    wanted = _imagenet_files(one_of(imagenet_networks(), name, "ImageNet network"), file, head)
+    if any(given != AUTO for given in (file, head)[len(wanted):]):
+        raise ValueError(f"{name} takes {'one file and no head; set head' if wanted else 'no file; set file and head'} to auto, or choose another network.")
     paths = [resolve(name, *one) for one in wanted]
     if not paths:
         return EfficientNetLite0(device)
