@@ -20,6 +20,7 @@ from .inception import FidInception, InceptionClassifier
 from .preference import HumanPreference, PickScore
 from .published import AUTO, Published, resolve, stamp
 
+
 @dataclass(frozen=True)
 class Scorer:
     """One kind of verifier or feature network. load(path, device, architecture) makes it; files: what "auto" looks for, in this order; also: CLIPs it needs besides."""
