@@ -22,20 +22,24 @@ class Wish(Verifier):
     name = "wish"
 
     def __init__(self, problem: int):
-        self.pattern = torch.randn(8, 8, 3, generator=torch.Generator().manual_seed(problem))
+        self.pattern, self.seen = torch.randn(8, 8, 3, generator=torch.Generator().manual_seed(problem)), []
 
     def score(self, batch):
+        self.seen += list(batch.images)
         return (batch.images * self.pattern).flatten(1).mean(1)
 
 
 class RememberingVAE(PixelVAE):
+    """Knows from which latent an image came."""
+
     def __init__(self):
         super().__init__()
-        self.latents = []
+        self.latents = {}
 
     def decode(self, samples):
-        self.latents += list(samples)
-        return super().decode(samples)
+        images = super().decode(samples)
+        self.latents.update((image.numpy().tobytes(), sample) for image, sample in zip(images, samples))
+        return images
 
 
 class Mixture:
@@ -51,12 +55,12 @@ class Mixture:
         guider = comfy.samplers.CFGGuider(self.model)
         guider.set_conds(uncond(), uncond())
         sigmas = comfy.samplers.KSampler(self.model, steps or STEPS, self.model.load_device, "euler", "simple", 1.0, self.model.model_options).sigmas
-        vae, latent = RememberingVAE(), {"samples": torch.zeros(1, 4, 8, 8)}
-        found = search_images(guider, comfy.samplers.sampler_object("euler"), sigmas, latent, seed, settings, Wish(problem), vae, "", Wishes(keep_top=1, **wishes))
+        vae, wish, latent = RememberingVAE(), Wish(problem), {"samples": torch.zeros(1, 4, 8, 8)}
+        found = search_images(guider, comfy.samplers.sampler_object("euler"), sigmas, latent, seed, settings, wish, vae, "", Wishes(keep_top=1, **wishes))
         image = found.report["images"][0]
         rows = [c for c in image["candidates"] if c["scores"]]
         rows[0]["nfe"] += sum(c["nfe"] for c in image["candidates"] if not c["scores"])
-        x0 = self.model.model.process_latent_in(torch.stack(vae.latents[:len(rows)]))
+        x0 = self.model.model.process_latent_in(torch.stack([vae.latents[image.contiguous().numpy().tobytes()] for image in wish.seen]))
         density = self.model.mixture.log_density(x0) / x0[0].numel()
         winner = next(i for i, c in enumerate(rows) if c["id"] == image["winner"]["id"])
         return Trial(str(problem), seed, [c["nfe"] for c in rows], [c["scores"][0] for c in rows], density.tolist(), list(x0), winner)

@@ -34,7 +34,7 @@ class NoiseSearchVerifierEnsemble(io.ComfyNode):
                 io.Boolean.Input(
                     "sanity_gate",
                     default=True,
-                    tooltip="Rank black, flat, blown-out and broken images last, whatever the judges say. Off for art that is meant so.",
+                    tooltip="Show empty, burnt-out and broken images to no judge and rank them last. Off for art that is meant so.",
                 ),
                 *(advanced(_weight(i)) for i in numbers),
             ],

@@ -11,6 +11,9 @@ from ..verifiers.ensemble import as_ensemble
 from ..verifiers.sanity import healthy
 
 
+FINAL = "final"  # in place of an id: the winner, rendered once more
+
+
 class Judge:
     """Scores images with every member of a verifier, and with its held-out one.
 
@@ -39,14 +42,15 @@ class Judge:
         """What the user should know before trusting the scores."""
         notes = [f"{v.name}: {note}" for v in self.everyone for note in (v.notes(self.prompt) if hasattr(v, "notes") else ())]
         if self.rejected:
-            notes.append(f"The sanity gate rejected {self.rejected} images: empty, burnt out or broken. If they are meant so, switch sanity_gate off in Verifier Ensemble.")
+            notes.append(f"The sanity gate rejected {self.rejected} images or previews: empty, burnt out or broken. If they are meant so, switch sanity_gate off in Verifier Ensemble.")
         return notes
 
     def __call__(self, images: torch.Tensor, ids=(), previews: torch.Tensor | None = None) -> list[tuple[float, ...]]:
         """images [B, ...] of these outcomes, and their early predictions where verifiers need them -> one tuple per image, a score per member."""
         batch = Batch(images[..., :3].float(), self.prompt, None if previews is None else previews[..., :3].float())
         shown = healthy(batch.images) if self.gated else torch.ones(len(images), dtype=torch.bool)
-        self.rejected += int((~shown).sum())
+        if FINAL not in ids:
+            self.rejected += int((~shown).sum())
         rows = list(zip(*(self._score(member, batch, shown) for member in self.members)))
         if self.held_out is not None:
             self.witness.update(zip(ids, self._score(self.held_out, batch, shown)))

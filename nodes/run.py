@@ -22,13 +22,10 @@ from ..search.noise import NoiseRecipe
 from ..search.rollout import EXTRA, Recipe, lineage
 from ..search.selection import Comparison
 from .decoding import decoder, flat
-from .judging import Judge
+from .judging import FINAL, Judge
 from .noises import RecipeNoise
 from .progress import LiveProgress
 from .report import report_of
-
-
-FINAL = "final"  # whose held-out score is that of the winner rendered once more
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,7 @@ class _Search:
         self.wishes, self.live, self.ledger, self.judge, self.sample = wishes, live, ledger, judge, sample
         replays = isinstance(settings, Replay)
         self.comparison = judge.comparison if judge else Comparison()
-        if wishes.stop_at_score and judge and len(judge.members) > 1 and self.comparison.method != "weighted sum":
+        if wishes.stop_at_score and judge and not replays and len(judge.members) > 1 and self.comparison.method != "weighted sum":
             raise ValueError(f"stop_at_score needs one verifier or a weighted sum; by {self.comparison.method} a score only says how candidates compare. Set it to 0.")
         if judge and judge.needs_previews and getattr(settings, "reinjects", False) and not replays:
             raise ValueError(f"A self-supervised verifier follows one sample from flow time 0.4 to its end, but {settings.name} judges unfinished ones. Use random or zero-order search.")

@@ -104,13 +104,16 @@ class Evaluator:
     # -- results ----------------------------------------------------------------------------------------------------
 
     def image(self, id: int) -> torch.Tensor:
-        """The decoded image(s) of a finished outcome, [1, (T,) H, W, C]."""
+        """The decoded image(s) of an outcome, [1, (T,) H, W, C]; of an unfinished one its preview, which is decoded anew each time."""
         kept = self.shelf[id]
-        if kept.image is None:
-            with self.ledger.clock("decoding"):
-                kept.image = self.decode(self._shown(kept))
-            self.ledger.decodes += 1
-        return kept.image
+        if kept.image is not None:
+            return kept.image
+        with self.ledger.clock("decoding"):
+            image = self.decode(self._shown(kept))
+        self.ledger.decodes += 1
+        if kept.latent is not None:
+            kept.image = image
+        return image
 
     # -- one batch --------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from ..search.seeds import mix
 from .levels import Levels
 from .renoise import renoise
 from .schedule import SNAP
-from .solvers import Solver, row_noise
+from .solvers import BROWNIAN_TREE, Solver, row_noise
 
 SINGLE_STEP = frozenset((
     "sample_euler", "sample_heun", "sample_dpm_2", "sample_euler_cfg_pp", "sample_euler_ancestral", "sample_euler_ancestral_cfg_pp", "sample_dpm_2_ancestral",
@@ -46,7 +46,7 @@ def reinject_noise(sampler: KSAMPLER, churn: float, start: float = 1.0, end: flo
     if not 0.0 <= end <= start <= 1.0:
         raise ValueError(f"The window runs down in flow time: 1 >= start >= end >= 0, but start = {start}, end = {end}.")
 
-    def sample_reinject_noise(model, x, sigmas, extra_args=None, callback=None, disable=None, **options):
+    def sample_reinject_noise(model, x, sigmas, extra_args=None, callback=None, disable=None, s_noise=1.0, **options):
         extra_args = {"model_options": {}, **(extra_args or {})}
         seeds = _seeds(extra_args)
         wrapped = Solver(KSAMPLER(solver.function, {**solver.options, **options}))
@@ -55,18 +55,19 @@ def reinject_noise(sampler: KSAMPLER, churn: float, start: float = 1.0, end: flo
         if not any(target is not None for target in targets):
             return wrapped.run(model, x, sigmas, seeds, extra_args["model_options"], extra_args.get("denoise_mask"), callback, disable)
         draw = row_noise(x, [mix(seed, 3) for seed in seeds])  # not the noise that the wrapped sampler draws
+        stock = wrapped.noise_sources(x, sigmas, seeds)
         for i, target in enumerate(targets):
             stop = sigmas[i + 1] if target is None else target
             step = torch.stack([sigmas[i], stop])
-            # new noise for each step: those that go too far overlap, and a Brownian path would give both the same noise there
-            sources = wrapped.noise_sources(x, step, [mix(seed, 4, i) for seed in seeds])
+            # steps that go too far overlap, and one Brownian path would give two of them the same noise there
+            sources = wrapped.noise_sources(x, step, [mix(seed, 4, i) for seed in seeds]) if target is not None and wrapped.name in BROWNIAN_TREE else stock
             x = wrapped.run(model, x, step, seeds, dict(extra_args["model_options"]), extra_args.get("denoise_mask"), _at(callback, i), True, sources)
             if target is not None:
                 x = renoise(levels, x, target, sigmas[i + 1], s_noise * draw(target, sigmas[i + 1]))
         return x
 
     sample_reinject_noise.seeds_per_row = solver.batches
-    return KSAMPLER(sample_reinject_noise, {}, sampler.inpaint_options)
+    return KSAMPLER(sample_reinject_noise, {"s_noise": s_noise}, sampler.inpaint_options)
 
 
 def _target(levels, sigmas, i, churn, start, end):

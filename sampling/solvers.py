@@ -5,6 +5,7 @@ noise sampler, seeded per row. That needs to know which noise a sampler draws; a
 """
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 
 import torch
@@ -43,10 +44,18 @@ class Solver:
         self.seeds_per_row = getattr(self.function, "seeds_per_row", False)  # our own samplers take a list of seeds
         self.batches = self.seeds_per_row or (stock and known and not draws_globally)
 
+    def exact(self):
+        """The solver without the user's s_noise, which scales what it draws."""
+        if "s_noise" not in self.options:
+            return self
+        one = copy.copy(self)
+        one.options = {**self.options, "s_noise": 1.0}
+        return one
+
     def run(self, model, x, sigmas, seeds: list[int], model_options: dict, denoise_mask=None, callback=None, disable=True, sources=None):
         """The solver over `sigmas` on x [B, ...], row i drawing from seeds[i] as it would alone. Returns x at sigmas[-1].
 
-        sources: options from `noise_sources`, when several runs shall draw on from one another.
+        sources: options from `noise_sources`, in place of what the seeds alone would draw.
         """
         if len(seeds) not in (1, x.shape[0]) or (len(seeds) > 1 and not self.batches):
             raise ValueError(f"{self.name} cannot run {x.shape[0]} samples with {len(seeds)} seeds at once.")
@@ -104,6 +113,12 @@ class Trace:
         return denoised
 
 
+def _noise_at(sigmas, model_sampling):
+    """Noise of the first and of the last level, not of the seed that a solver draws from in a dry run."""
+    generator = torch.Generator().manual_seed(2025)
+    return [model_sampling.noise_scaling(sigma, torch.randn(1, 1, 64, 64, generator=generator), torch.zeros(1, 1, 64, 64)) for sigma in (sigmas[0], sigmas[-1])]
+
+
 class _Nothing:
     """A model that predicts zeros, with as much around it as stock solvers reach for."""
 
@@ -125,11 +140,10 @@ def count_evaluations(solver: Solver, sigmas: torch.Tensor, model_sampling, know
     known: the first answer is known already. watch: a level that it must come to. whole: False for a piece of a schedule, which must end
     at the last of its sigmas: then only noise of that level is left. Raises ValueError for solvers that cannot be foreseen, or end elsewhere.
     """
-    generator = torch.Generator().manual_seed(2025)  # not the seed that the solver draws from
-    x, there = (model_sampling.noise_scaling(sigma, torch.randn(1, 1, 64, 64, generator=generator), torch.zeros(1, 1, 64, 64)) for sigma in (sigmas[0], sigmas[-1]))
-    options = {}
-    trace = Trace(_Nothing(model_sampling), x, sigmas[0], options, torch.zeros_like(x) if known else None, watch)
+    solver, options = solver.exact(), {}
     try:
+        x, there = _noise_at(sigmas, model_sampling) if not whole else (torch.zeros(1, 1, 8, 8), None)
+        trace = Trace(_Nothing(model_sampling), x, sigmas[0], options, torch.zeros_like(x) if known else None, watch)
         with torch.random.fork_rng(devices=[]):
             end = solver.run(trace, x, sigmas.clone(), [0], options)
     except Exception as error:

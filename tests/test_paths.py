@@ -341,6 +341,7 @@ def test_children_of_children_draw_noise_of_their_own():
 
 ELSEWHERE = {"sa_solver", "sa_solver_pece", "dpm_fast"}  # stock samplers that do not stop at the last of their sigmas
 ONE_STEP = {"uni_pc", "uni_pc_bh2"}  # nor these in one step
+LOOSE = {"lcm", "er_sde", "res_multistep_ancestral", "res_multistep_ancestral_cfg_pp"}  # draw too narrow, or too wide for so few steps: stock runs do, too
 
 
 @pytest.mark.parametrize("family", ["EPS", "CONST"])
@@ -365,7 +366,7 @@ def test_a_piece_ends_at_the_noise_it_is_asked_for_or_is_refused(name, family):
         x = torch.cat([evaluator.shelf[16 * number + i].state for i in range(16)]).double()
         a, b = evaluator.schedule.levels.coefficients(evaluator.schedule.piece(None, stop)[-1])
         spread = float((x - a * mixture.means[2]).std() / (b**2 + (a * mixture.stds[2]) ** 2).sqrt())
-        assert spread == pytest.approx(1.0, abs=0.3), stop  # lcm narrows what it draws, some ancestral samplers widen it on flow models, as in stock runs
+        assert spread == pytest.approx(1.0, abs=0.3 if name in LOOSE else 0.15), stop
 
 
 @torch.inference_mode()

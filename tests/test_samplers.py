@@ -10,6 +10,7 @@ from graphs import Graph, evaluated, half_mask, some_latent
 from noisesearch.nodes.sampling import ANGLES, NoiseSearchConsistency, NoiseSearchReinjectKSampler, NoiseSearchReinjectNoise
 from noisesearch.sampling.levels import Levels
 from noisesearch.sampling.samplers import SINGLE_STEP, multistep_consistency, overshoot, reinject_noise
+from noisesearch.search.algorithms import SearchOverPaths
 from noisesearch.search.algorithms.base import fresh
 from noisesearch.search.noise import NoiseRecipe
 from noisesearch.search.rollout import Rollout
@@ -178,6 +179,33 @@ def test_the_window_holds_whole_steps_and_is_exact_at_its_edges():
         assert [below for _, below in churned(graph, reinject_noise(graph.sampler, 0.4, end=first))][-1:] == ([first] if first < 0.9 else [])
     assert churned(graph, reinject_noise(graph.sampler, 0.4, start=0.75, end=0.35)) == [(0.7, 0.6), (0.6, 0.5), (0.5, 0.4)]
     assert churned(graph, reinject_noise(graph.sampler, 0.4, start=0.55, end=0.5)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.inference_mode()
+def test_before_the_window_it_is_the_wrapped_sampler(name):
+    """A late window does not change how the image begins, whatever the sampler draws."""
+    graph, states = Graph.mixture("EPS", steps=10, cfg=1.0, sampler_name=name), {}
+    levels = Levels(graph.model.get_model_object("model_sampling"))
+    for churn in (0.0, 0.3):
+        states[churn], function = [], reinject_noise(graph.sampler, churn, start=0.6).sampler_function
+
+        def watch(model, x, sigmas, extra_args=None, callback=None, disable=None, function=function, seen=states[churn]):
+            return function(model, x, sigmas, extra_args=extra_args, callback=lambda info: seen.append((float(info["sigma"]), info["x"].clone())), disable=disable)
+
+        run(graph, comfy.samplers.KSAMPLER(watch))
+    before = [(sigma, a, b) for (sigma, a), (_, b) in zip(states[0.0], states[0.3]) if float(levels.time(sigma)) > 0.6]
+    assert len(before) >= 3 and all(torch.allclose(a, b, atol=1e-4) for _, a, b in before)
+    assert not torch.allclose(states[0.0][-1][1], states[0.3][-1][1], atol=1e-2)
+
+
+@pytest.mark.parametrize("sampler", [comfy.samplers.ksampler("euler_ancestral", {"s_noise": 1.5}), comfy.samplers.ksampler("dpmpp_2m_sde", {"s_noise": 1.3}),
+                                     reinject_noise(comfy.samplers.sampler_object("euler"), 0.3, s_noise=2.0)], ids=["ancestral", "brownian", "reinjection"])
+@torch.inference_mode()
+def test_more_noise_on_purpose_is_no_reason_to_refuse_a_piece(sampler):
+    graph = Graph.mixture("EPS", own_sampler=sampler, steps=12)
+    found = graph.search(SearchOverPaths(2, 2), budget_nfe=400)
+    assert found.report["totals"]["network_rows"] == graph.model.spy.rows
 
 
 @pytest.mark.parametrize("family", FAMILIES)

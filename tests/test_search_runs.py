@@ -404,7 +404,8 @@ def test_a_winner_that_could_not_be_rendered_again_is_noted(pretend_gpu):
 def test_a_replay_runs_to_its_end_whatever_limits_are_wished():
     graph = Graph.mixture("CONST", steps=20)
     found = graph.search(SearchOverPaths(2, 2), budget_nfe=600)
-    for wishes in ({"time_limit": 1e-4}, {"stop_at_score": -1e6}):
+    judge = TargetVerifier(PixelVAE().decode(some_latent(seed=1))[0])
+    for wishes in ({"time_limit": 1e-4}, {"stop_at_score": -1e6}, {"stop_at_score": 0.5, "verifier": Ensemble((judge, judge), (1.0, 1.0))}):
         again = graph.search(Replay(tuple(found.recipes)), **wishes)
         assert again.recipes == found.recipes
         torch.testing.assert_close(again.images, found.images, atol=1e-4, rtol=0)

@@ -88,6 +88,20 @@ def test_bad_input_is_named(folder, batch, message):
         ClipScore(load_tower(folder)).score(batch)
 
 
+def test_where_timm_cannot_build_without_memory_the_file_is_loaded_all_the_same(tmp_path, monkeypatch):
+    """Before timm 1.0.22 its towers read numbers while they are built."""
+    build = clip_tower._build
+
+    def old(config):
+        if torch.get_default_device().type == "meta":
+            raise NotImplementedError("Cannot copy out of meta tensor")
+        return build(config)
+
+    monkeypatch.setattr(clip_tower, "_build", old)
+    folder, batch = write_clip_folder(tmp_path / "other"), images(2)
+    assert (ClipScore(load_tower(folder), raw=True).score(Batch(batch, PROMPT)) - reference(folder, batch, PROMPT)).abs().max() < 1e-5
+
+
 def test_text_that_is_cut_off_is_reported(folder):
     verifier = ClipScore(load_tower(folder))
     assert verifier.notes("a cat") == ()

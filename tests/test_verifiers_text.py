@@ -1,5 +1,6 @@
 """Text match: the comparison by itself, and with the real RapidOCR where it is installed."""
 import sys
+import time
 from importlib.util import find_spec
 
 import numpy as np
@@ -12,7 +13,7 @@ from verifier_helpers import images
 
 from noisesearch.nodes import verifiers as nodes
 from noisesearch.verifiers.base import Batch
-from noisesearch.verifiers.text_match import TextMatch, edit_distance, quoted, similarity
+from noisesearch.verifiers.text_match import TextMatch, edit_distance, quoted
 
 letters = st.text("abc", max_size=7)
 
@@ -32,7 +33,22 @@ def test_edit_distance_is_a_distance_between_the_lengths(one, other, third):
 def test_known_edit_distances():
     known = {("kitten", "sitting"): 3, ("flaw", "lawn"): 2, ("", "abc"): 3, ("open", "OPEN"): 4, ("same", "same"): 0}
     assert {pair: edit_distance(*pair) for pair in known} == known
-    assert similarity("", "") == 1 and similarity("ab", "abcd") == 0.5
+
+
+@given(st.lists(st.text("abAB", min_size=1, max_size=4), max_size=7), st.text("abAB", min_size=1, max_size=9), st.booleans())
+def test_the_nearest_run_is_the_best_of_all_runs(words, text, exact):
+    plain = (lambda run: " ".join(run)) if exact else (lambda run: "".join(run).casefold())
+    wanted = text if exact else text.casefold()
+    runs = [plain(words[a:b]) for a in range(len(words)) for b in range(a + 1, len(words) + 1)]
+    expected = max((1 - edit_distance(run, wanted) / max(len(run), len(wanted)) for run in runs), default=0.0)
+    assert scores([" ".join(words)], text, exact=exact) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_page_of_nonsense_is_compared_in_a_moment():
+    letters = np.random.default_rng(0).integers(97, 123, (150, 6)).astype(np.uint8)
+    lines, began = [row.tobytes().decode() for row in letters], time.monotonic()
+    assert scores(lines, "the quick brown fox jumps over the lazy dog " * 2) < 0.5
+    assert time.monotonic() - began < 10
 
 
 def test_the_quoted_parts_of_a_prompt_are_wanted():

@@ -141,8 +141,7 @@ def _filled(config, path, what):
             state = from_transformers(state)
     if any(isinstance(layers := part.get("layers"), int) and layers > len(state) for part in (config["vision_cfg"], config["text_cfg"])):
         raise WrongFile(f"{path.name} has fewer tensors than {what} is said to have layers.")
-    with torch.device("meta"):
-        plan = _build(config)
+    plan = _plan(config) or _build(config)
     with taken_for(f"the weights of {what}", path):
         state = convert_state_dict(plan, state)
         for name in ("logit_scale", "logit_bias"):  # saved as a number or as a list of one
@@ -150,6 +149,15 @@ def _filled(config, path, what):
                 state[name] = state[name].reshape(getattr(plan, name).shape)
         plan.load_state_dict(state, assign=True)
         return load_strict(_build(config), state, path, what)
+
+
+def _plan(config):
+    """The network of a config without its numbers, which takes no memory however large; None where timm cannot do that (before 1.0.22)."""
+    try:
+        with torch.device("meta"):
+            return _build(config)
+    except (NotImplementedError, RuntimeError):
+        return None
 
 
 def from_transformers(state):

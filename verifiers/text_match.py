@@ -44,11 +44,13 @@ class TextMatch(ImageVerifier):
         """The similarity of a text to the run of words that is most like it."""
         best = 0.0
         for first in range(len(words)):
-            for beyond in range(first + 1, len(words) + 1):
-                run = self._plain(" ".join(words[first:beyond]))
-                if min(len(run), len(text)) > best * max(len(run), len(text)):  # else the lengths alone make it less like
-                    best = max(best, similarity(text, run))
-                elif len(run) > len(text):
+            mm.throw_exception_if_processing_interrupted()
+            length, row = 0, list(range(len(text) + 1))
+            for word in words[first:]:
+                for letter in " " * (self.exact and length > 0) + self._plain(word):
+                    length, row = length + 1, _with(letter, row, text)
+                best = max(best, 1 - row[-1] / max(length, len(text)))
+                if length > len(text) and len(text) <= best * length:  # its length alone makes any longer run less like
                     break
         return best
 
@@ -66,20 +68,20 @@ def quoted(prompt):
     return found
 
 
-def similarity(one, other):
-    """1 - edit distance / length of the longer, in [0, 1]."""
-    longest = max(len(one), len(other))
-    return 1 - edit_distance(one, other) / longest if longest else 1.0
-
-
 def edit_distance(one, other):
     """The fewest letters to insert, delete or replace (Levenshtein)."""
     row = list(range(len(other) + 1))
-    for i, letter in enumerate(one, 1):
-        diagonal, row[0] = row[0], i
-        for j, opposite in enumerate(other, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (letter != opposite))
+    for letter in one:
+        row = _with(letter, row, other)
     return row[-1]
+
+
+def _with(letter, row, other):
+    """Edit distances of a text to every beginning of `other`, from those of the text without its last letter."""
+    out = [row[0] + 1]
+    for opposite, diagonal, above in zip(other, row, row[1:]):
+        out.append(min(above + 1, out[-1] + 1, diagonal + (letter != opposite)))
+    return out
 
 
 def reader():
