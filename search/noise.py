@@ -15,7 +15,7 @@ Draw = Callable[[int], torch.Tensor]  # seed -> the standard normal noise that s
 class NoiseRecipe:
     """The noise of a stock seed, then moves on the sphere of its norm.
 
-    seed: what stock RandomNoise takes, 0 <= seed < 2^64.
+    seed: what stock RandomNoise takes, 0 <= seed < 2^64; torch uses its lowest 32 bits.
     moves: (direction, cosine) pairs; the direction is the noise of a seed or of another recipe, the cosine in [-1, 1] is the
         similarity of the noise before and after the move.
     """

@@ -54,7 +54,7 @@ def test_a_recipe_of_a_batch_member_is_the_stock_noise_of_that_member():
 @settings(deadline=None)
 @given(seeds, seeds, cosines, st.sampled_from(SHAPES))
 def test_a_move_keeps_the_norm_and_has_exactly_the_cosine(seed, direction, cosine, shape):
-    assume(seed != direction)
+    assume(seed % 2**32 != direction % 2**32)  # torch's generator on the CPU takes 32 bits of a seed
     x, y = exact(seed, shape), NoiseRecipe(seed).move(direction, cosine).noise(lambda s: exact(s, shape))
     assert y.shape == x.shape
     assert float(y.norm()) == pytest.approx(float(x.norm()), rel=1e-12)
