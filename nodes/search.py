@@ -76,6 +76,15 @@ class NoiseSearchPaths(io.ComfyNode):
             outputs=[SearchType.Output(display_name="search")])
 
     @classmethod
+    def validate_inputs(cls, preset=None, forward=None, backward=None):
+        """Before anything is queued; linked values are not known yet."""
+        if preset not in (None, CUSTOM, *PRESETS):
+            return f"There is no preset {preset!r}. There are: {', '.join([*PRESETS, CUSTOM])}."
+        if preset == CUSTOM and None not in (forward, backward) and backward <= forward:
+            return f"A round must go further down than up, or the search never ends: backward ({backward}) must be larger than forward ({forward})."
+        return True
+
+    @classmethod
     def execute(cls, paths, width, preset, start, forward, backward, steps_per_round, preview):
         times = (start, forward, backward) if preset == CUSTOM else PRESETS[preset]
         return io.NodeOutput(SearchOverPaths(paths, width, *times, steps_per_round, preview))

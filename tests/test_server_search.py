@@ -97,6 +97,13 @@ def test_a_path_winner_replays_without_a_verifier(server):
     assert entry["outputs"]["10"]["noise_search"][0]["totals"]["verifier_calls"] == 0
 
 
+@pytest.mark.parametrize(("change", "message"), [({"forward": 0.3, "backward": 0.3}, "must be larger than forward"), ({"forward": 0.3, "backward": 0.2}, "must be larger than forward"), ({"preset": "global"}, "no preset")])
+def test_a_path_search_that_would_never_end_is_not_even_queued(server, change, message):
+    with pytest.raises(ServerError, match=message) as refused:
+        run_search(server, {"class_type": "NoiseSearchPaths", "inputs": {**PATHS["inputs"], "preset": "custom", **change}})
+    assert "HTTP 400" in str(refused.value)  # by the queue, not by a node that ran
+
+
 @pytest.mark.parametrize("search", [None, ZERO_ORDER], ids=["random", "zero-order"])
 def test_the_same_winner_in_other_batches_and_after_other_prompts(server, search):
     first, winner = run_search(server, search, batch_size=16)
