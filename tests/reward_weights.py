@@ -4,6 +4,8 @@ import zlib
 import numpy as np
 
 IMAGE, PATCH, WIDTH, TEXT_WIDTH, WORDS, LAYERS = 32, 16, 128, 128, 200, 2
+ALL_WORDS = 30524  # BERT's and two marks
+PROMPTS = ("a cat", "A painting of a cat, by Café Zürich; 3.5x zoom — 東京!", "word " * 50, "mixed [SEP], [MASK] and [ENC] tokens", "tab\tand\nnewline, emoji \U0001f600")
 
 
 def weights(shapes):
@@ -24,6 +26,11 @@ def inputs():
     mask = np.ones((2, 35), dtype=np.int64)
     mask[0, 5:] = ids[0, 5:] = 0
     return pixels, ids, mask
+
+
+def pictures():
+    """uint8 [H, W, 3] each: square, tall, wide, small, and one that is cropped by an odd number of pixels."""
+    return [np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8) for height, width in ((64, 64), (121, 83), (40, 100), (20, 20), (61, 44))]
 
 
 def published_shapes(tiny):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reward_weights import inputs, published_shapes, weights
+from reward_weights import ALL_WORDS, PROMPTS, inputs, pictures, published_shapes, weights
 from verifier_helpers import images
 from verifier_references import make
 
@@ -30,7 +30,13 @@ def write(path, **changes):
 def verifier(tmp_path_factory):
     """A tiny ImageReward that knows all of BERT's words."""
     words = "blip.text_encoder.embeddings.word_embeddings.weight"
-    return ImageReward(write(tmp_path_factory.mktemp("reward") / "ImageReward.pt", **{words: (30524, REFERENCE["shapes"][words][1])}))
+    return ImageReward(write(tmp_path_factory.mktemp("reward") / "ImageReward.pt", **{words: (ALL_WORDS, REFERENCE["shapes"][words][1])}))
+
+
+@pytest.fixture(scope="module")
+def packages():
+    """What the package computes on this machine: the same bits are to be had on one machine only."""
+    return make.values("image_reward")
 
 
 @pytest.fixture
@@ -54,9 +60,17 @@ def test_rewards_equal_the_packages(network):
     assert max((network(pixels, *words) - row).abs().max() for *words, row in zip(ids, mask, expected)) < 1e-5
 
 
-def test_rewards_are_the_packages_to_the_last_bit(network):
-    packages = torch.tensor(make.values("image_reward")["rewards"])
-    assert torch.equal(rewards(network), packages)
+def test_rewards_are_the_packages_to_the_last_bit(network, packages):
+    assert torch.equal(rewards(network), torch.tensor(packages["rewards"]))
+
+
+def test_scores_from_prompts_and_pictures_are_the_packages_to_the_last_bit(verifier, packages):
+    """Its own `score`: Pillow, torchvision, BERT's tokenizer and what it cuts off, the network."""
+    assert torch.tensor(packages["scores"]).std(1).min() > 0.05
+    for prompt, expected in zip(PROMPTS, packages["scores"]):
+        for picture, score in zip(pictures(), expected):
+            batch = ((torch.from_numpy(picture).float() + 0.5)[None] / 255).clamp(max=1)  # which ComfyUI's truncation turns back into the same bytes
+            assert torch.equal(verifier.score(Batch(batch, prompt)), torch.tensor([score])), (prompt, picture.shape)
 
 
 def test_a_batch_equals_its_images_one_by_one_and_the_prompt_matters(verifier):
