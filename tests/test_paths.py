@@ -214,7 +214,8 @@ def by_hand(graph, recipe, family):
         return x
 
     root = pieces[0].noise.noise(lambda seed: comfy.sample.prepare_noise(latent, seed))
-    return graph.guider.sample(root, latent, comfy.samplers.KSAMPLER(lineage), graph.sigmas, denoise_mask=graph.latent.get("noise_mask"), seed=0, disable_pbar=True)
+    sampler = comfy.samplers.KSAMPLER(lineage, inpaint_options=graph.sampler.inpaint_options)
+    return graph.guider.sample(root, latent, sampler, graph.sigmas, denoise_mask=graph.latent.get("noise_mask"), seed=pieces[0].noise.seed, disable_pbar=True)
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
@@ -230,6 +231,18 @@ def test_the_winner_is_its_lineage_run_step_by_step(family, search, masked):
     if masked:  # outside the mask it is the input
         torch.testing.assert_close(samples[..., 4:], graph.latent["samples"][..., 4:], atol=1e-5, rtol=0)
         assert (samples[..., :4] - graph.latent["samples"][..., :4]).abs().max() > 0.05
+
+
+@torch.inference_mode()
+def test_ddim_draws_one_noise_under_the_mask_for_the_whole_lineage():
+    """Stock `ddim` is euler with other noise under the mask, drawn once from the seed."""
+    latent = {"samples": some_latent(), "noise_mask": half_mask()}
+    found = {}
+    for name in ("ddim", "euler"):
+        graph = Graph.mixture("EPS", latent=latent, sampler_name=name)
+        found[name] = graph.search(LOCAL, budget_nfe=500, batch_size=3)
+        torch.testing.assert_close(found[name].latent["samples"], by_hand(graph, found[name].recipes[0], "EPS"), atol=1e-4, rtol=0)
+    assert (found["ddim"].latent["samples"] - found["euler"].latent["samples"]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -2,6 +2,7 @@
 import time
 
 import comfy.sample
+import comfy.samplers
 import pytest
 import torch
 from closed_form import PixelVAE, TargetVerifier
@@ -136,6 +137,28 @@ def test_a_winner_that_could_not_be_rendered_again_is_noted(pretend_gpu):
         found = graph.search(search, budget_nfe=budget, batch_size=8, time_limit=0.1 * noted, verifier=verifier)
         assert (found.report["images"][0]["final_nfe"] == 0) == noted == any("not rendered once more" in note for note in found.report["notes"])
         assert found.report["totals"]["nfe"] <= budget
+
+
+@torch.inference_mode()
+def test_a_sampler_that_draws_as_it_likes_comes_back_all_the_same():
+    """One of another pack, which takes torch's global generator: row by row, each piece from a seed of its own."""
+    drawn = []
+
+    def sample_restless(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        for here, there in zip(sigmas[:-1], sigmas[1:]):
+            denoised = model(x, here * x.new_ones([len(x)]), **extra_args)
+            drawn.append(torch.randn_like(x))
+            x = denoised + there * drawn[-1]
+        return x
+
+    graph = Graph.mixture("EPS", own_sampler=comfy.samplers.KSAMPLER(sample_restless))
+    found = graph.search(SearchOverPaths(2, 2), budget_nfe=400, batch_size=4)
+    noises = [noise.flatten()[0].item() for noise in drawn if noise.shape[-1] == 8]  # not those of the dry runs
+    assert len(set(noises)) == len(noises) > 20
+    assert found.report["images"][0]["rows_at_once"] == 1
+    torch.manual_seed(99)
+    again = graph.search(Replay(tuple(found.recipes)), seed=5)
+    torch.testing.assert_close(again.images, found.images, atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()
