@@ -90,6 +90,15 @@ def test_held_out_verifiers_are_reported_and_never_choose():
 
 
 @torch.inference_mode()
+def test_a_verifier_that_only_reports_may_fail_to_judge():
+    judge = TargetVerifier(PixelVAE().decode(some_latent(seed=1))[0])
+    alone = Graph.mixture("CONST").search(candidates=4, verifier=judge)
+    both = Graph.mixture("CONST").search(candidates=4, verifier=Ensemble((NotANumber(), judge), (0.0, 1.0)))
+    assert both.recipes == alone.recipes and both.report["notes"] == []
+    assert any("could not be judged" in note for note in Graph.mixture("CONST").search(candidates=4, verifier=NotANumber()).report["notes"])
+
+
+@torch.inference_mode()
 def test_the_score_is_that_of_the_first_verifier_that_counts():
     judge, other = TargetVerifier(PixelVAE().decode(some_latent(seed=1))[0]), TargetVerifier(PixelVAE().decode(some_latent(seed=2))[0])
     found = Graph.mixture("CONST").search(candidates=4, verifier=Ensemble((other, judge), (0.0, 1.0)))

@@ -32,7 +32,7 @@ class ClipScore(PromptVerifier):
     def __init__(self, tower, raw=False):
         super().__init__(tower)
         self.raw = raw
-        self.name = super().name if raw else "CLIPScore"
+        self.name = PromptVerifier.name if raw else "CLIPScore"
 
     def judge(self, batch):
         cosine = super().judge(batch)
