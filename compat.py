@@ -1,4 +1,5 @@
 """Everything that depends on the ComfyUI version, in one place (0.3.64 and later)."""
+
 import dataclasses
 import inspect
 

@@ -1,4 +1,5 @@
 """Search problems with a known answer: the closed-form mixture of the tests, and a random wish for each problem."""
+
 from __future__ import annotations
 
 import sys
@@ -54,16 +55,45 @@ class Mixture:
     def search(self, settings, problem: int, seed: int, steps: int | None = None, **wishes) -> Trial:
         guider = comfy.samplers.CFGGuider(self.model)
         guider.set_conds(uncond(), uncond())
-        sigmas = comfy.samplers.KSampler(self.model, steps or STEPS, self.model.load_device, "euler", "simple", 1.0, self.model.model_options).sigmas
+        sigmas = comfy.samplers.KSampler(
+            self.model,
+            steps or STEPS,
+            self.model.load_device,
+            "euler",
+            "simple",
+            1.0,
+            self.model.model_options,
+        ).sigmas
         vae, wish, latent = RememberingVAE(), Wish(problem), {"samples": torch.zeros(1, 4, 8, 8)}
-        found = search_images(guider, comfy.samplers.sampler_object("euler"), sigmas, latent, seed, settings, wish, vae, "", Wishes(keep_top=1, **wishes))
+        found = search_images(
+            guider,
+            comfy.samplers.sampler_object("euler"),
+            sigmas,
+            latent,
+            seed,
+            settings,
+            wish,
+            vae,
+            "",
+            Wishes(keep_top=1, **wishes),
+        )
         image = found.report["images"][0]
         rows = [c for c in image["candidates"] if c["scores"]]
         rows[0]["nfe"] += sum(c["nfe"] for c in image["candidates"] if not c["scores"])
-        x0 = self.model.model.process_latent_in(torch.stack([vae.latents[image.contiguous().numpy().tobytes()] for image in wish.seen]))
+        x0 = self.model.model.process_latent_in(
+            torch.stack([vae.latents[image.contiguous().numpy().tobytes()] for image in wish.seen])
+        )
         density = self.model.mixture.log_density(x0) / x0[0].numel()
         winner = next(i for i, c in enumerate(rows) if c["id"] == image["winner"]["id"])
-        return Trial(str(problem), seed, [c["nfe"] for c in rows], [c["scores"][0] for c in rows], density.tolist(), list(x0), winner)
+        return Trial(
+            str(problem),
+            seed,
+            [c["nfe"] for c in rows],
+            [c["scores"][0] for c in rows],
+            density.tolist(),
+            list(x0),
+            winner,
+        )
 
     def modes(self, latents: list[torch.Tensor]) -> list[int]:
         return self.model.mixture.mode_of(torch.stack(latents)).tolist()

@@ -1,4 +1,5 @@
 """Many digits at once: how near they come, as a population, to real ones. Shared by the benchmarks."""
+
 from __future__ import annotations
 
 from functools import cache
@@ -25,10 +26,20 @@ class RealDigits:
             raise SystemExit("The real digits are missing: run `python tools/train_demo.py data` first.")
         images, classes = digits.read(archive)
         chosen = torch.cat([torch.from_numpy((classes == c).nonzero()[0][::5]) for c in range(10)])
-        pixels = torch.from_numpy(images)[chosen].float().div(255)[..., None].expand(-1, -1, -1, 3).repeat_interleave(2, 1).repeat_interleave(2, 2)
+        pixels = (
+            torch.from_numpy(images)[chosen]
+            .float()
+            .div(255)[..., None]
+            .expand(-1, -1, -1, 3)
+            .repeat_interleave(2, 1)
+            .repeat_interleave(2, 2)
+        )
         self.network = ClassifierFeatures(FOLDER / "verifiers" / "digits_judge.safetensors")
         raw = self.network.image_features(pixels).double()
-        self.centre, self.axes = raw.mean(0), torch.linalg.svd(raw - raw.mean(0), full_matrices=False).Vh[:AXES].T
+        self.centre, self.axes = (
+            raw.mean(0),
+            torch.linalg.svd(raw - raw.mean(0), full_matrices=False).Vh[:AXES].T,
+        )
         self.points = (raw - self.centre) @ self.axes
         self.statistics = statistics_of(self.points)
 

@@ -1,4 +1,5 @@
 """Searches on the embedded demo models, recorded candidate by candidate, and statistics over them. Shared by the benchmarks."""
+
 from __future__ import annotations
 
 import math
@@ -25,7 +26,10 @@ from noisesearch.verifiers.digits import DigitClassifier  # noqa: E402
 from noisesearch.verifiers.ensemble import as_ensemble  # noqa: E402
 
 torch.set_num_threads(1)
-JUDGES = {"digits": (DigitClassifier, "digits_classifier", "digits_judge"), "scenes": (SceneAttributes, "scenes_attributes", "scenes_judge")}
+JUDGES = {
+    "digits": (DigitClassifier, "digits_classifier", "digits_judge"),
+    "scenes": (SceneAttributes, "scenes_attributes", "scenes_judge"),
+}
 
 
 class Verdict(Verifier):
@@ -53,7 +57,9 @@ class Trial:
     verdicts: list[float]
     images: list[torch.Tensor]
     winner: int
-    rows: list[tuple[float, ...]] = field(default_factory=list)  # where several verifiers scored: all their scores
+    rows: list[tuple[float, ...]] = field(
+        default_factory=list
+    )  # where several verifiers scored: all their scores
 
     def best_within(self, budget: int) -> int | None:
         """Index of the best finished candidate among those that `budget` NFE pay for."""
@@ -65,7 +71,6 @@ class Trial:
             if best is None or score > self.scores[best]:
                 best = i
         return best
-
 
     def spent_within(self, budget: int) -> int:
         """NFE of the candidates, in the order they ran, that `budget` NFE pay for."""
@@ -79,25 +84,58 @@ class World:
         self.name, self.settings = name, WORLDS[name]
         self.model, self.clip, self.vae = load_world(name)
         kind, verifier, judge = JUDGES[name]
-        self.verifier, self.judge = (kind(FOLDER / "verifiers" / f"{file}.safetensors") for file in (verifier, judge))
+        self.verifier, self.judge = (
+            kind(FOLDER / "verifiers" / f"{file}.safetensors") for file in (verifier, judge)
+        )
 
     @torch.inference_mode()
-    def search(self, settings, prompt: str, seed: int, verifier=None, steps: int | None = None, **wishes) -> Trial:
+    def search(
+        self, settings, prompt: str, seed: int, verifier=None, steps: int | None = None, **wishes
+    ) -> Trial:
         """One search with the world's own verifier (or another, or an ensemble), the judge held out. Unscored starting points are added to the cost of what follows."""
         world, model = self.settings, self.model
         guider = comfy.samplers.CFGGuider(model)
-        guider.set_conds(*(self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (prompt, "")))
+        guider.set_conds(
+            *(self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (prompt, ""))
+        )
         guider.set_cfg(world.cfg)
-        sampler = comfy.samplers.KSampler(model, steps or world.steps, model.load_device, world.sampler, world.scheduler, 1.0, model.model_options)
+        sampler = comfy.samplers.KSampler(
+            model,
+            steps or world.steps,
+            model.load_device,
+            world.sampler,
+            world.scheduler,
+            1.0,
+            model.model_options,
+        )
         verdict = Verdict(self.judge)
         judged = replace(as_ensemble(verifier or self.verifier), held_out=verdict)
         latent = {"samples": torch.zeros(1, 16, world.size // 8, world.size // 8)}
-        found = search_images(guider, comfy.samplers.sampler_object(world.sampler), sampler.sigmas, latent, seed, settings, judged, self.vae, prompt, Wishes(keep_top=1, **wishes))
+        found = search_images(
+            guider,
+            comfy.samplers.sampler_object(world.sampler),
+            sampler.sigmas,
+            latent,
+            seed,
+            settings,
+            judged,
+            self.vae,
+            prompt,
+            Wishes(keep_top=1, **wishes),
+        )
         image = found.report["images"][0]
         rows = [c for c in image["candidates"] if c["scores"]]
         rows[0]["nfe"] += sum(c["nfe"] for c in image["candidates"] if not c["scores"])
-        return Trial(prompt, seed, [c["nfe"] for c in rows], [c["scores"][0] for c in rows], [c["held_out"] for c in rows], verdict.images,
-                     next(i for i, c in enumerate(rows) if c["id"] == image["winner"]["id"]), [tuple(c["scores"]) for c in rows])
+        return Trial(
+            prompt,
+            seed,
+            [c["nfe"] for c in rows],
+            [c["scores"][0] for c in rows],
+            [c["held_out"] for c in rows],
+            verdict.images,
+            next(i for i, c in enumerate(rows) if c["id"] == image["winner"]["id"]),
+            [tuple(c["scores"]) for c in rows],
+        )
 
 
 def mean(values, per: int = 1) -> tuple[float, float]:
@@ -109,7 +147,10 @@ def mean(values, per: int = 1) -> tuple[float, float]:
 def jackknife(statistic, values: torch.Tensor, per: int = 1) -> tuple[float, float]:
     """(a statistic of all values, half width of its 95 % interval from leaving out `per` values in a row, a problem, at a time; Efron and Stein 1981)."""
     groups = len(values) // per
-    without = torch.tensor([statistic(torch.cat([values[:g * per], values[(g + 1) * per:]])) for g in range(groups)], dtype=torch.float64)
+    without = torch.tensor(
+        [statistic(torch.cat([values[: g * per], values[(g + 1) * per :]])) for g in range(groups)],
+        dtype=torch.float64,
+    )
     return float(statistic(values)), 1.96 * math.sqrt((groups - 1) * float(without.var(correction=0)))
 
 
@@ -125,7 +166,10 @@ def share(values, per: int = 1) -> tuple[float, float, float]:
     problems, p, z = len(values), float(values.mean()), 1.96
     variance = float(values.mean(1).var(correction=1)) / problems
     n = min(max(p * (1 - p) / variance, problems), problems * per) if variance > 0 else problems
-    centre, spread = (p + z * z / (2 * n)) / (1 + z * z / n), z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    centre, spread = (
+        (p + z * z / (2 * n)) / (1 + z * z / n),
+        z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)),
+    )
     return p, centre - spread, centre + spread
 
 

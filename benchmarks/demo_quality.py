@@ -4,6 +4,7 @@
 
 Everything runs through ComfyUI (.comfyui/ComfyUI) and the pack's own loader, with the recommended settings of demo/worlds.py.
 """
+
 import argparse
 import math
 import sys
@@ -25,7 +26,10 @@ from noisesearch.verifiers.attributes import SceneAttributes  # noqa: E402
 from noisesearch.verifiers.base import Batch  # noqa: E402
 from noisesearch.verifiers.digits import DigitClassifier  # noqa: E402
 
-VERIFIERS = {"digits": (DigitClassifier, "digits_classifier", "digits_judge"), "scenes": (SceneAttributes, "scenes_attributes", "scenes_judge")}
+VERIFIERS = {
+    "digits": (DigitClassifier, "digits_classifier", "digits_judge"),
+    "scenes": (SceneAttributes, "scenes_attributes", "scenes_judge"),
+}
 
 
 def draw(loaded, world, prompt, seeds):
@@ -36,7 +40,17 @@ def draw(loaded, world, prompt, seeds):
     latent = torch.zeros(len(seeds), vae.latent_channels, settings.size // 8, settings.size // 8)
     noise = torch.cat([comfy.sample.prepare_noise(latent[:1], seed) for seed in seeds])
     samples = comfy.sample.sample(
-        model, noise, settings.steps, settings.cfg, settings.sampler, settings.scheduler, positive, negative, latent, disable_pbar=True, seed=seeds[0]
+        model,
+        noise,
+        settings.steps,
+        settings.cfg,
+        settings.sampler,
+        settings.scheduler,
+        positive,
+        negative,
+        latent,
+        disable_pbar=True,
+        seed=seeds[0],
     )
     return vae.decode(samples)
 
@@ -48,7 +62,9 @@ def interval(share, count):
 
 def measure(world, prompts, candidates, sheet):
     kind, verifier_file, judge_file = VERIFIERS[world]
-    verifier, judge = (kind(FOLDER / "verifiers" / f"{name}.safetensors") for name in (verifier_file, judge_file))
+    verifier, judge = (
+        kind(FOLDER / "verifiers" / f"{name}.safetensors") for name in (verifier_file, judge_file)
+    )
     loaded, most, started = load_world(world), max(candidates), time.perf_counter()
     right, scores, pictures = {n: [] for n in candidates}, {n: [] for n in candidates}, []
     for number, prompt in enumerate(prompts):
@@ -64,7 +80,9 @@ def measure(world, prompts, candidates, sheet):
     print(f"{'N':>4}  {'verifier':>9}  judge: all right")
     for n in candidates:
         share = sum(right[n]) / len(prompts)
-        print(f"{n:>4}  {sum(scores[n]) / len(prompts):>9.3f}  {share:6.1%} +- {interval(share, len(prompts)):.1%}")
+        print(
+            f"{n:>4}  {sum(scores[n]) / len(prompts):>9.3f}  {share:6.1%} +- {interval(share, len(prompts)):.1%}"
+        )
     if sheet:
         sheet.mkdir(parents=True, exist_ok=True)
         for name, column in (("first", 0), ("best", 1)):
@@ -72,17 +90,25 @@ def measure(world, prompts, candidates, sheet):
 
 
 def save_sheet(pictures, path, columns=10):
-    rows = [torch.cat(pictures[i:i + columns], dim=1) for i in range(0, len(pictures) - columns + 1, columns)]
+    rows = [
+        torch.cat(pictures[i : i + columns], dim=1) for i in range(0, len(pictures) - columns + 1, columns)
+    ]
     Image.fromarray((torch.cat(rows).numpy() * 255).round().astype("uint8")).save(path)
     print(f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--worlds", nargs="+", choices=list(WORLDS), default=list(WORLDS))
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--candidates", type=int, nargs="+", default=[1, 2, 4, 8, 16])
-    parser.add_argument("--sheet", type=Path, help="folder for contact sheets of the first and the best candidates (at least 10 prompts)")
+    parser.add_argument(
+        "--sheet",
+        type=Path,
+        help="folder for contact sheets of the first and the best candidates (at least 10 prompts)",
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)  # these models are too small to share
     with torch.inference_mode():

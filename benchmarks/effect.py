@@ -6,6 +6,7 @@ Random search for N = 1 ... 32 candidates, and zero-order search (two cosines, N
 prompt is searched from several seeds. The verifier chooses; the judge is another network, trained on other data, that no search sees.
 Diversity is the mean pixel distance between the winners that different seeds give for the same prompt.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -34,16 +35,28 @@ def main():
     for name in options.worlds:
         world, prompts = World(name), held_out_prompts(name, options.prompts or PROMPTS[name], seed=1)
         began = time.monotonic()
-        rows = [row for label, settings in SEARCHES.items() for row in measure(world, label, settings, prompts, options.seeds)]
-        print(f"\n### {name}: {len(prompts)} prompts x {options.seeds} seeds, {world.settings.steps} NFE a candidate ({time.monotonic() - began:.0f} s)\n")
-        print("| search | candidates | NFE | verifier score | judge: all right | diversity |\n|---|---:|---:|---:|---:|---:|")
+        rows = [
+            row
+            for label, settings in SEARCHES.items()
+            for row in measure(world, label, settings, prompts, options.seeds)
+        ]
+        print(
+            f"\n### {name}: {len(prompts)} prompts x {options.seeds} seeds, {world.settings.steps} NFE a candidate ({time.monotonic() - began:.0f} s)\n"
+        )
+        print(
+            "| search | candidates | NFE | verifier score | judge: all right | diversity |\n|---|---:|---:|---:|---:|---:|"
+        )
         print("\n".join(rows))
 
 
 def measure(world, label, settings, prompts, seeds):
     """A table row for each number of candidates. One search of the most candidates holds all the shorter ones: they are its beginnings."""
     counts = COUNTS[label.split()[0]]
-    trials = [world.search(settings, prompt, 10_000 * i + 1_000_000 * s, candidates=max(counts)) for i, prompt in enumerate(prompts) for s in range(seeds)]
+    trials = [
+        world.search(settings, prompt, 10_000 * i + 1_000_000 * s, candidates=max(counts))
+        for i, prompt in enumerate(prompts)
+        for s in range(seeds)
+    ]
     for count in counts:
         nfe = count * trials[0].nfe[0]
         best = [trial.best_within(nfe) for trial in trials]

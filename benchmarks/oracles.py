@@ -7,6 +7,7 @@ Random search, 30 images of each digit, one search each. FID and Inception Score
 added, and the probability of the wanted class. The classifier is another network that saw other digits; it judges image by image and knows
 nothing of the population. Precision: share of the winners that lie among real digits. Recall: share of real digits that lie among the winners.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -28,18 +29,36 @@ SEED = 200_000
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=300, help="images per population; a multiple of 10 has all digits alike")
+    parser.add_argument(
+        "--images", type=int, default=300, help="images per population; a multiple of 10 has all digits alike"
+    )
     options = parser.parse_args()
     began, world, prompts = time.monotonic(), World("digits"), held_out_prompts("digits", options.images)
     lines = [line(world, f"FID oracle | {count}", *by_fid(world, prompts, count)) for count in GREEDY_COUNTS]
     both = Ensemble((world.judge, world.verifier), (1.0, 1.0))
-    trials = [world.search(RandomSearch(), prompt, SEED + 1000 * i, both, candidates=max(COUNTS)) for i, prompt in enumerate(prompts)]
+    trials = [
+        world.search(RandomSearch(), prompt, SEED + 1000 * i, both, candidates=max(COUNTS))
+        for i, prompt in enumerate(prompts)
+    ]
     for column, label in enumerate(("IS oracle", "classifier")):
         for count in COUNTS:
-            picks = [max(range(count), key=lambda i: trial.rows[i][column]) for trial in trials]  # random search of fewer is the beginning of one of more
-            lines.append(line(world, f"{label} | {count}", [t.images[i] for t, i in zip(trials, picks)], [t.verdicts[i] for t, i in zip(trials, picks)]))
-    print(f"\n{len(prompts)} images a row, {world.settings.steps} NFE a candidate ({time.monotonic() - began:.0f} s)\n")
-    print("| chosen by | candidates | FID | IS | precision | recall | judge: right |\n|---|---:|---:|---:|---:|---:|---:|")
+            picks = [
+                max(range(count), key=lambda i: trial.rows[i][column]) for trial in trials
+            ]  # random search of fewer is the beginning of one of more
+            lines.append(
+                line(
+                    world,
+                    f"{label} | {count}",
+                    [t.images[i] for t, i in zip(trials, picks)],
+                    [t.verdicts[i] for t, i in zip(trials, picks)],
+                )
+            )
+    print(
+        f"\n{len(prompts)} images a row, {world.settings.steps} NFE a candidate ({time.monotonic() - began:.0f} s)\n"
+    )
+    print(
+        "| chosen by | candidates | FID | IS | precision | recall | judge: right |\n|---|---:|---:|---:|---:|---:|---:|"
+    )
     print("\n".join(lines))
 
 
@@ -57,8 +76,12 @@ def by_fid(world, prompts, count):
 def line(world, label, images, verdicts):
     real, images = real_digits(), torch.stack(images)
     features, classes = real.image_features(images), world.judge.classify(images)[0].exp()
-    columns = ["{:.1f} ± {:.1f}".format(*jackknife(real.frechet, features)), "{:.2f} ± {:.2f}".format(*jackknife(inception_score, classes)),
-               "{:.2f} ± {:.2f}".format(*mean(real.precision(features))), "{:.2f} ± {:.2f}".format(*jackknife(real.recall, features))]
+    columns = [
+        "{:.1f} ± {:.1f}".format(*jackknife(real.frechet, features)),
+        "{:.2f} ± {:.2f}".format(*jackknife(inception_score, classes)),
+        "{:.2f} ± {:.2f}".format(*mean(real.precision(features))),
+        "{:.2f} ± {:.2f}".format(*jackknife(real.recall, features)),
+    ]
     return f"| {label} | {' | '.join(columns)} | {interval(verdicts)} |"
 
 

@@ -1,4 +1,5 @@
 """The tiny text encoder as ComfyUI's CLIP: stock CLIP Text Encode takes it."""
+
 import comfy.model_management as mm
 import comfy.sd
 import torch
@@ -17,7 +18,11 @@ class Tokenizer:
         pass
 
     def tokenize_with_weights(self, text, return_word_ids=False, **kwargs):
-        pairs = [(token, weight) for part, weight in token_weights(escape_important(text), 1.0) for token in tokens_of(unescape_important(part), self.vocabulary)]
+        pairs = [
+            (token, weight)
+            for part, weight in token_weights(escape_important(text), 1.0)
+            for token in tokens_of(unescape_important(part), self.vocabulary)
+        ]
         pairs = padded(pairs, self.length, (PAD, 1.0))
         return {"demo": [[(*pair, 0) for pair in pairs] if return_word_ids else pairs]}
 
@@ -48,7 +53,9 @@ class ConditioningModel(torch.nn.Module):
     def encode_token_weights(self, tokens):
         """Context [1, L, width] and pooled [1, width]. A weight scales a token's difference from the empty prompt's token in its place."""
         pairs = tokens["demo"][0]
-        ids = torch.tensor([[pair[0] for pair in pairs], [PAD] * len(pairs)], device=self.encoder.positions.device)
+        ids = torch.tensor(
+            [[pair[0] for pair in pairs], [PAD] * len(pairs)], device=self.encoder.positions.device
+        )
         context, pooled = self.encoder(ids)
         weights = torch.tensor([pair[1] for pair in pairs], device=context.device).view(1, -1, 1)
         context = context[1:] + weights * (context[:1] - context[1:])

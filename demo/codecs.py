@@ -1,4 +1,5 @@
 """Between pictures and the generators' unit-scale latents [B, 16, H/8, W/8]. Tiny on purpose: decoding costs a fraction of one evaluation."""
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -39,8 +40,16 @@ class PatchCodec(nn.Module):
 
     def __init__(self, width=96):
         super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(3 * RATIO**2, width, 1), Residual(width), nn.Conv2d(width, CHANNELS, 1))
-        self.decoder = nn.Sequential(nn.Conv2d(CHANNELS, width, 1), Residual(width), Residual(width), nn.SiLU(), nn.Conv2d(width, 3 * RATIO**2, 1))
+        self.encoder = nn.Sequential(
+            nn.Conv2d(3 * RATIO**2, width, 1), Residual(width), nn.Conv2d(width, CHANNELS, 1)
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(CHANNELS, width, 1),
+            Residual(width),
+            Residual(width),
+            nn.SiLU(),
+            nn.Conv2d(width, 3 * RATIO**2, 1),
+        )
 
     def encode(self, images):
         """[B, 3, H, W] in [0, 1] -> latents of zero mean and unit variance per channel."""

@@ -1,4 +1,5 @@
 """The files of a demo world as ComfyUI's MODEL, CLIP and VAE."""
+
 import json
 from pathlib import Path
 
@@ -26,5 +27,7 @@ def _weights(world, part):
     """Tensors and metadata of one file."""
     path = FOLDER / world / f"{part}.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing. The demo models belong to the pack: reinstall it, or train them with tools/train_demo.py.")
+        raise FileNotFoundError(
+            f"{path} is missing. The demo models belong to the pack: reinstall it, or train them with tools/train_demo.py."
+        )
     return comfy.utils.load_torch_file(str(path), safe_load=True, return_metadata=True)

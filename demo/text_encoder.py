@@ -1,4 +1,5 @@
 """A tiny text encoder for a closed vocabulary: words in, tokens for the generator's attention and one pooled vector out."""
+
 import re
 
 import torch
@@ -21,7 +22,9 @@ class Block(nn.Module):
     def forward(self, x):
         batch, length, width = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        x = x + self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, length, width))
+        x = x + self.proj(
+            F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, length, width)
+        )
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 

@@ -1,4 +1,5 @@
 """The demo codecs as ComfyUI's VAE: stock VAE Decode, VAE Encode and the inpainting nodes take it."""
+
 import comfy.latent_formats
 import comfy.model_management as mm
 import torch
@@ -35,14 +36,20 @@ class DemoVAE:
     def decode(self, samples, vae_options=None):
         """Latents [B, 16, h, w] -> float32 images [B, 8h, 8w, 3] in [0, 1]. ValueError for latents of another shape."""
         if samples.ndim != 4 or samples.shape[1] != CHANNELS:
-            raise ValueError(f"The demo VAE decodes latents of shape [batch, {CHANNELS}, height, width], not {list(samples.shape)}. Use EmptySD3LatentImage for an empty latent.")
-        images = self._managed.run(lambda codec, rows: codec.decode(rows), self._format.process_in(samples.float()))
+            raise ValueError(
+                f"The demo VAE decodes latents of shape [batch, {CHANNELS}, height, width], not {list(samples.shape)}. Use EmptySD3LatentImage for an empty latent."
+            )
+        images = self._managed.run(
+            lambda codec, rows: codec.decode(rows), self._format.process_in(samples.float())
+        )
         return images.clamp(0, 1).movedim(1, -1).to(self.output_device)
 
     def encode(self, pixels):
         """Images [B, H, W, 3 or more] -> float32 latents [B, 16, H/8, W/8]; a border that is no multiple of 8 is cut off evenly."""
         pixels = self.vae_encode_crop_pixels(pixels)[..., :3].movedim(-1, 1).float()
-        return self._format.process_out(self._managed.run(lambda codec, rows: codec.encode(rows), pixels)).to(self.output_device)
+        return self._format.process_out(self._managed.run(lambda codec, rows: codec.encode(rows), pixels)).to(
+            self.output_device
+        )
 
     def decode_tiled(self, samples, **tiling):
         """As `decode`: the codecs are so small that tiles would only cost time."""
@@ -57,9 +64,11 @@ class DemoVAE:
         """The middle of [B, H, W, C] whose sides are multiples of 8. ValueError for images smaller than that."""
         height, width = (side // RATIO * RATIO for side in pixels.shape[1:3])
         if not height or not width:
-            raise ValueError(f"The demo VAE needs images of at least {RATIO}x{RATIO} pixels, not {pixels.shape[2]}x{pixels.shape[1]}.")
+            raise ValueError(
+                f"The demo VAE needs images of at least {RATIO}x{RATIO} pixels, not {pixels.shape[2]}x{pixels.shape[1]}."
+            )
         top, left = (pixels.shape[1] - height) // 2, (pixels.shape[2] - width) // 2
-        return pixels[:, top:top + height, left:left + width]
+        return pixels[:, top : top + height, left : left + width]
 
     def throw_exception_if_invalid(self):
         """Never: a DemoVAE that exists is valid (stock nodes ask)."""

@@ -1,4 +1,5 @@
 """The two worlds of the demo models: what they draw, how to sample them, and the prompts kept out of their training."""
+
 import random
 import zlib
 from dataclasses import dataclass
@@ -21,10 +22,23 @@ class World:
 
 
 WORLDS = {
-    "digits": World(steps=12, cfg=1.0, sampler="euler", scheduler="simple", examples=("digit seven", "digit three", "digit eight")),
+    "digits": World(
+        steps=12,
+        cfg=1.0,
+        sampler="euler",
+        scheduler="simple",
+        examples=("digit seven", "digit three", "digit eight"),
+    ),
     "scenes": World(
-        steps=15, cfg=1.5, sampler="euler", scheduler="simple",
-        examples=("a red circle left of a blue star on a grey background", "a yellow heart above a purple ring on a navy background", "an orange moon on a black background"),
+        steps=15,
+        cfg=1.5,
+        sampler="euler",
+        scheduler="simple",
+        examples=(
+            "a red circle left of a blue star on a grey background",
+            "a yellow heart above a purple ring on a navy background",
+            "an orange moon on a black background",
+        ),
     ),
 }
 

@@ -1,9 +1,21 @@
 """Nodes of verifiers that judge whether an image shows a class."""
+
 from comfy_api.latest import io
 
 from ..compat import advanced, schema
 from ..verifiers.base import ImageVerifier
-from ..verifiers.catalogue import AUTO, CLIP_FILES, clip_files, head_files, imagenet_networks, imagenet_stamp, load_clip, load_imagenet, over_frames_of, stamp
+from ..verifiers.catalogue import (
+    AUTO,
+    CLIP_FILES,
+    clip_files,
+    head_files,
+    imagenet_networks,
+    imagenet_stamp,
+    load_clip,
+    load_imagenet,
+    over_frames_of,
+    stamp,
+)
 from ..verifiers.files import CLIPS
 from ..verifiers.imagenet import ImageNetClassifier
 from ..verifiers.zero_shot import TEMPLATES, ZeroShotClassifier
@@ -23,15 +35,29 @@ class NoiseSearchZeroShotClassifier(io.ComfyNode):
             description="A judge that asks a CLIP which of your classes an image shows.",
             search_aliases=["clip classifier", "class score"],
             inputs=[
-                io.String.Input("classes", multiline=True, default="cat\ndog\nbird", tooltip="The class names, one a line."),
-                io.String.Input("target", default="", tooltip="The class that is wanted. Empty: the one of the list that the prompt names."),
+                io.String.Input(
+                    "classes",
+                    multiline=True,
+                    default="cat\ndog\nbird",
+                    tooltip="The class names, one a line.",
+                ),
+                io.String.Input(
+                    "target",
+                    default="",
+                    tooltip="The class that is wanted. Empty: the one of the list that the prompt names.",
+                ),
                 io.Combo.Input(
                     "score",
                     options=["logit", "log-probability"],
                     default="logit",
                     tooltip="logit: how near the image is to the target, as in the paper. log-probability: nearer to it than to the other classes.",
                 ),
-                io.Combo.Input("file", options=clip_files(), default=AUTO, tooltip="The CLIP, from models/clip_verifiers. auto: the first usual one that is there."),
+                io.Combo.Input(
+                    "file",
+                    options=clip_files(),
+                    default=AUTO,
+                    tooltip="The CLIP, from models/clip_verifiers. auto: the first usual one that is there.",
+                ),
                 device_input(),
                 advanced(
                     io.String.Input(
@@ -53,9 +79,22 @@ class NoiseSearchZeroShotClassifier(io.ComfyNode):
         return stamp((CLIPS, file, CLIP_FILES))
 
     @classmethod
-    def execute(cls, classes, target, score, file, device, templates=_TEMPLATES, architecture=AUTO, frames=ImageVerifier.frames, over_frames=ImageVerifier.over_frames):
+    def execute(
+        cls,
+        classes,
+        target,
+        score,
+        file,
+        device,
+        templates=_TEMPLATES,
+        architecture=AUTO,
+        frames=ImageVerifier.frames,
+        over_frames=ImageVerifier.over_frames,
+    ):
         tower = load_clip("The zero-shot classifier", file, device, architecture)
-        judge = ZeroShotClassifier(tower, classes.splitlines(), target, templates.splitlines(), score == "logit")
+        judge = ZeroShotClassifier(
+            tower, classes.splitlines(), target, templates.splitlines(), score == "logit"
+        )
         return io.NodeOutput(over_frames_of(judge, frames, over_frames))
 
 
@@ -69,7 +108,11 @@ class NoiseSearchImageNetClassifier(io.ComfyNode):
             description="A judge that knows the 1000 classes of ImageNet. Its probability is the paper's Inception Score oracle.",
             search_aliases=["class score", "efficientnet", "inception score"],
             inputs=[
-                io.String.Input("target", default="", tooltip="The class that is wanted: one of its names, or 0 to 999. Empty: the one that the prompt names."),
+                io.String.Input(
+                    "target",
+                    default="",
+                    tooltip="The class that is wanted: one of its names, or 0 to 999. Empty: the one that the prompt names.",
+                ),
                 io.Combo.Input(
                     "score",
                     options=["log-probability", "logit"],
@@ -85,12 +128,29 @@ class NoiseSearchImageNetClassifier(io.ComfyNode):
                     tooltip="EfficientNet-Lite0 comes as a package, Inception v3 is a file, a DINO with a linear head two in models/verifiers; missing ones are named.",
                 ),
                 advanced(
-                    io.Combo.Input("file", options=head_files(), default=AUTO, optional=True, tooltip="The weights of Inception or DINO, from models/verifiers. auto: the published ones.")
+                    io.Combo.Input(
+                        "file",
+                        options=head_files(),
+                        default=AUTO,
+                        optional=True,
+                        tooltip="The weights of Inception or DINO, from models/verifiers. auto: the published ones.",
+                    )
                 ),
-                advanced(io.Combo.Input("head", options=head_files(), default=AUTO, optional=True, tooltip="The linear head of that very DINO. auto: the published one.")),
+                advanced(
+                    io.Combo.Input(
+                        "head",
+                        options=head_files(),
+                        default=AUTO,
+                        optional=True,
+                        tooltip="The linear head of that very DINO. auto: the published one.",
+                    )
+                ),
                 *frames_inputs(),
             ],
-            outputs=[VerifierType.Output(display_name="verifier"), FeaturesType.Output(display_name="features")],
+            outputs=[
+                VerifierType.Output(display_name="verifier"),
+                FeaturesType.Output(display_name="features"),
+            ],
         )
 
     @classmethod
@@ -98,9 +158,22 @@ class NoiseSearchImageNetClassifier(io.ComfyNode):
         return imagenet_stamp(network, file, head)
 
     @classmethod
-    def execute(cls, target, score, device, network="EfficientNet-Lite0", file=AUTO, head=AUTO, frames=ImageVerifier.frames, over_frames=ImageVerifier.over_frames):
+    def execute(
+        cls,
+        target,
+        score,
+        device,
+        network="EfficientNet-Lite0",
+        file=AUTO,
+        head=AUTO,
+        frames=ImageVerifier.frames,
+        over_frames=ImageVerifier.over_frames,
+    ):
         classifier = load_imagenet(network, device, file, head)
-        return io.NodeOutput(over_frames_of(ImageNetClassifier(classifier, target, score == "logit"), frames, over_frames), classifier)
+        return io.NodeOutput(
+            over_frames_of(ImageNetClassifier(classifier, target, score == "logit"), frames, over_frames),
+            classifier,
+        )
 
 
 NODES = [NoiseSearchZeroShotClassifier, NoiseSearchImageNetClassifier]

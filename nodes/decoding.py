@@ -1,4 +1,5 @@
 """Latents to images, the way stock VAEDecode does it."""
+
 from __future__ import annotations
 
 import torch

@@ -1,4 +1,5 @@
 """The embedded demo models."""
+
 from comfy_api.latest import io
 
 from ..compat import schema
@@ -16,14 +17,25 @@ class LoadDemoModel(io.ComfyNode):
             search_aliases=["tiny model", "demo checkpoint", "digits", "scenes"],
             inputs=[
                 io.Combo.Input(
-                    "world", options=list(WORLDS), default="digits",
+                    "world",
+                    options=list(WORLDS),
+                    default="digits",
                     tooltip='digits: handwritten digits, "digit seven". scenes: one or two coloured shapes, "a red circle left of a blue star on a grey background".',
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="model", tooltip="A flow model in Stable Diffusion 3's layout, its shift set to the 1.0 it was trained with."),
-                io.Clip.Output(display_name="clip", tooltip="A text encoder that knows the words of its world; an empty prompt is the negative."),
-                io.Vae.Output(display_name="vae", tooltip="16 channels, a ratio of 8: EmptySD3LatentImage at 64x64 pixels fits."),
+                io.Model.Output(
+                    display_name="model",
+                    tooltip="A flow model in Stable Diffusion 3's layout, its shift set to the 1.0 it was trained with.",
+                ),
+                io.Clip.Output(
+                    display_name="clip",
+                    tooltip="A text encoder that knows the words of its world; an empty prompt is the negative.",
+                ),
+                io.Vae.Output(
+                    display_name="vae",
+                    tooltip="16 channels, a ratio of 8: EmptySD3LatentImage at 64x64 pixels fits.",
+                ),
             ],
         )
 

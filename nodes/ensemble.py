@@ -1,4 +1,5 @@
 """The node that makes one verifier of several."""
+
 from comfy_api.latest import io
 
 from ..compat import advanced, schema
@@ -19,7 +20,12 @@ class NoiseSearchVerifierEnsemble(io.ComfyNode):
             description="Several judges as one. Harder to fool than any of them alone.",
             search_aliases=["combine verifiers", "average rank"],
             inputs=[
-                *(VerifierType.Input(f"verifier_{i}", optional=True, tooltip="A judge. Sockets may be left empty.") for i in numbers),
+                *(
+                    VerifierType.Input(
+                        f"verifier_{i}", optional=True, tooltip="A judge. Sockets may be left empty."
+                    )
+                    for i in numbers
+                ),
                 VerifierType.Input(
                     "held_out",
                     optional=True,
@@ -45,14 +51,22 @@ class NoiseSearchVerifierEnsemble(io.ComfyNode):
     def execute(cls, method, sanity_gate, held_out=None, **inputs):
         connected = [i for i in range(1, MEMBERS + 1) if inputs.get(f"verifier_{i}") is not None]
         if not connected:
-            raise ValueError("Verifier Ensemble has no verifier connected: connect at least one Load Verifier.")
+            raise ValueError(
+                "Verifier Ensemble has no verifier connected: connect at least one Load Verifier."
+            )
         weights = tuple(inputs.get(f"weight_{i}", 1.0) for i in connected)
-        return io.NodeOutput(Ensemble(tuple(inputs[f"verifier_{i}"] for i in connected), weights, method, held_out, sanity_gate))
+        return io.NodeOutput(
+            Ensemble(
+                tuple(inputs[f"verifier_{i}"] for i in connected), weights, method, held_out, sanity_gate
+            )
+        )
 
 
 def _weight(number):
     tooltip = f"How much verifier_{number} counts. 0: reported only."
-    return io.Float.Input(f"weight_{number}", optional=True, default=1.0, min=0.0, max=100.0, step=0.05, tooltip=tooltip)
+    return io.Float.Input(
+        f"weight_{number}", optional=True, default=1.0, min=0.0, max=100.0, step=0.05, tooltip=tooltip
+    )
 
 
 NODES = [NoiseSearchVerifierEnsemble]

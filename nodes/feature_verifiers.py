@@ -1,9 +1,20 @@
 """Nodes of verifiers that compare images with images, by the features of some network."""
+
 from comfy_api.latest import io
 
 from ..compat import schema
 from ..verifiers.base import ImageVerifier, reference_images
-from ..verifiers.catalogue import AUTO, FEATURES, all_files, head_files, load_features, over_frames_of, resolve, stamp, stamp_of
+from ..verifiers.catalogue import (
+    AUTO,
+    FEATURES,
+    all_files,
+    head_files,
+    load_features,
+    over_frames_of,
+    resolve,
+    stamp,
+    stamp_of,
+)
 from ..verifiers.clip_vision import ClipVisionFeatures
 from ..verifiers.files import VERIFIERS
 from ..verifiers.frechet import FrechetOracle, load_statistics, statistics_of
@@ -28,9 +39,18 @@ class NoiseSearchLoadFeatures(io.ComfyNode):
                     options=list(FEATURES),
                     tooltip="CLIP sees what is shown, DINO how it looks; a CLIP Vision model of ComfyUI can be connected instead.",
                 ),
-                io.Combo.Input("file", options=all_files(), default=AUTO, tooltip="Its weights. auto: the published file; if missing, it is named."),
+                io.Combo.Input(
+                    "file",
+                    options=all_files(),
+                    default=AUTO,
+                    tooltip="Its weights. auto: the published file; if missing, it is named.",
+                ),
                 device_input(),
-                io.ClipVision.Input("clip_vision", optional=True, tooltip="When connected, its features are used, and the inputs above are not."),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="When connected, its features are used, and the inputs above are not.",
+                ),
                 architecture_input(),
             ],
             outputs=[FeaturesType.Output(display_name="features")],
@@ -42,7 +62,11 @@ class NoiseSearchLoadFeatures(io.ComfyNode):
 
     @classmethod
     def execute(cls, network, file, device, clip_vision=None, architecture=AUTO):
-        return io.NodeOutput(ClipVisionFeatures(clip_vision) if clip_vision is not None else load_features(network, file, device, architecture))
+        return io.NodeOutput(
+            ClipVisionFeatures(clip_vision)
+            if clip_vision is not None
+            else load_features(network, file, device, architecture)
+        )
 
 
 class NoiseSearchReferenceSimilarity(io.ComfyNode):
@@ -56,7 +80,10 @@ class NoiseSearchReferenceSimilarity(io.ComfyNode):
             search_aliases=["likeness", "image similarity"],
             inputs=[
                 FeaturesType.Input("features", tooltip="The network that compares: Load Image Features."),
-                io.Image.Input("reference", tooltip="What the images should look like. Several: the mean of the similarities counts."),
+                io.Image.Input(
+                    "reference",
+                    tooltip="What the images should look like. Several: the mean of the similarities counts.",
+                ),
                 *frames_inputs(),
             ],
             outputs=[VerifierType.Output(display_name="verifier")],
@@ -76,7 +103,13 @@ class NoiseSearchSelfSupervised(io.ComfyNode):
             category="NoiseSearch/verifiers",
             description="A judge without a prompt: how much of an image was already decided early in its sampling.",
             search_aliases=["ssl", "dino ssl", "clip ssl", "consistency of the sample"],
-            inputs=[FeaturesType.Input("features", tooltip="The network that compares the sample with its early prediction: Load Image Features."), *frames_inputs()],
+            inputs=[
+                FeaturesType.Input(
+                    "features",
+                    tooltip="The network that compares the sample with its early prediction: Load Image Features.",
+                ),
+                *frames_inputs(),
+            ],
             outputs=[VerifierType.Output(display_name="verifier")],
         )
 
@@ -96,14 +129,19 @@ class NoiseSearchFeatureStatistics(io.ComfyNode):
             search_aliases=["fid statistics"],
             inputs=[
                 FeaturesType.Input("features", tooltip="The network: Load Image Features."),
-                io.Image.Input("images", tooltip="The reference images, as many as you can: several times the number of features."),
+                io.Image.Input(
+                    "images",
+                    tooltip="The reference images, as many as you can: several times the number of features.",
+                ),
             ],
             outputs=[StatisticsType.Output(display_name="statistics")],
         )
 
     @classmethod
     def execute(cls, features, images):
-        return io.NodeOutput(statistics_of(features.image_features(reference_images(images, "Feature Statistics"))))
+        return io.NodeOutput(
+            statistics_of(features.image_features(reference_images(images, "Feature Statistics")))
+        )
 
 
 class NoiseSearchLoadFeatureStatistics(io.ComfyNode):
@@ -116,7 +154,11 @@ class NoiseSearchLoadFeatureStatistics(io.ComfyNode):
             description="Feature statistics from a file, such as those published for FID.",
             search_aliases=["fid statistics"],
             inputs=[
-                io.Combo.Input("file", options=head_files()[1:], tooltip="From models/verifiers: .npz with mu and sigma, or safetensors with mean and covariance."),
+                io.Combo.Input(
+                    "file",
+                    options=head_files()[1:],
+                    tooltip="From models/verifiers: .npz with mu and sigma, or safetensors with mean and covariance.",
+                ),
             ],
             outputs=[StatisticsType.Output(display_name="statistics")],
         )
@@ -141,8 +183,14 @@ class NoiseSearchFidOracle(io.ComfyNode):
             search_aliases=["frechet distance"],
             inputs=[
                 FeaturesType.Input("features", tooltip="The network the statistics were made with."),
-                StatisticsType.Input("statistics", tooltip="The reference: Feature Statistics or Load Feature Statistics."),
-                io.Image.Input("accepted", optional=True, tooltip="The images that are already in the set; a candidate is scored together with them."),
+                StatisticsType.Input(
+                    "statistics", tooltip="The reference: Feature Statistics or Load Feature Statistics."
+                ),
+                io.Image.Input(
+                    "accepted",
+                    optional=True,
+                    tooltip="The images that are already in the set; a candidate is scored together with them.",
+                ),
             ],
             outputs=[VerifierType.Output(display_name="verifier")],
         )

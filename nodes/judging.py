@@ -1,4 +1,5 @@
 """The verifiers of a search, as one function from images to score tuples."""
+
 from __future__ import annotations
 
 import comfy.model_management as mm
@@ -22,10 +23,17 @@ class Judge:
 
     def __init__(self, verifier, prompt: str, ledger=None):
         ensemble = as_ensemble(verifier)
-        self.members, self.held_out, self.prompt, self.ledger = ensemble.members, ensemble.held_out, prompt, ledger
+        self.members, self.held_out, self.prompt, self.ledger = (
+            ensemble.members,
+            ensemble.held_out,
+            prompt,
+            ledger,
+        )
         self.everyone, self.gated = ensemble.everyone, ensemble.sanity_gate
         self.comparison = Comparison(ensemble.method, ensemble.weights)
-        self.leading = next(i for i, weight in enumerate(ensemble.weights) if weight > 0)  # whose score speaks where one number must
+        self.leading = next(
+            i for i, weight in enumerate(ensemble.weights) if weight > 0
+        )  # whose score speaks where one number must
         self.witness: dict = {}  # the held-out verifier's scores by outcome id
         self.rejected = 0
 
@@ -40,14 +48,24 @@ class Judge:
 
     def notes(self) -> list[str]:
         """What the user should know before trusting the scores."""
-        notes = [f"{v.name}: {note}" for v in self.everyone for note in (v.notes(self.prompt) if hasattr(v, "notes") else ())]
+        notes = [
+            f"{v.name}: {note}"
+            for v in self.everyone
+            for note in (v.notes(self.prompt) if hasattr(v, "notes") else ())
+        ]
         if self.rejected:
-            notes.append(f"The sanity gate rejected {self.rejected} images or previews: empty, burnt out or broken. If they are meant so, switch sanity_gate off in Verifier Ensemble.")
+            notes.append(
+                f"The sanity gate rejected {self.rejected} images or previews: empty, burnt out or broken. If they are meant so, switch sanity_gate off in Verifier Ensemble."
+            )
         return notes
 
-    def __call__(self, images: torch.Tensor, ids=(), previews: torch.Tensor | None = None) -> list[tuple[float, ...]]:
+    def __call__(
+        self, images: torch.Tensor, ids=(), previews: torch.Tensor | None = None
+    ) -> list[tuple[float, ...]]:
         """images [B, ...] of these outcomes, and their early predictions where verifiers need them -> one tuple per image, a score per member."""
-        batch = Batch(images[..., :3].float(), self.prompt, None if previews is None else previews[..., :3].float())
+        batch = Batch(
+            images[..., :3].float(), self.prompt, None if previews is None else previews[..., :3].float()
+        )
         shown = healthy(batch.images) if self.gated else torch.ones(len(images), dtype=torch.bool)
         if FINAL not in ids:
             self.rejected += int((~shown).sum())
@@ -72,9 +90,11 @@ class Judge:
         except Exception as error:
             if compat.is_out_of_memory(error):  # ComfyUI has an answer to that
                 raise
-            raise RuntimeError(f"The verifier \"{verifier.name}\" failed: {error}") from error
+            raise RuntimeError(f'The verifier "{verifier.name}" failed: {error}') from error
         if len(scores) != count:
-            raise RuntimeError(f"The verifier \"{verifier.name}\" gave {len(scores)} scores for {count} images; it must give one each.")
+            raise RuntimeError(
+                f'The verifier "{verifier.name}" gave {len(scores)} scores for {count} images; it must give one each.'
+            )
         if self.ledger is not None:
             self.ledger.verifier_calls += count
         return scores

@@ -1,4 +1,5 @@
 """NOISE objects, to and from recipes."""
+
 from __future__ import annotations
 
 import comfy.sample
@@ -19,23 +20,38 @@ class RecipeNoise:
     def check(self) -> None:
         """Raise ValueError unless an initial noise says it all."""
         if any(len(recipe.pieces) > 1 for recipe in self.recipes):
-            raise ValueError("This recipe puts noise back in along the sampling path, so no initial noise describes it. Connect it to Replay Recipe, and that to KSampler (Search) or Search Sampler.")
+            raise ValueError(
+                "This recipe puts noise back in along the sampling path, so no initial noise describes it. Connect it to Replay Recipe, and that to KSampler (Search) or Search Sampler."
+            )
 
     def generate_noise(self, input_latent: dict) -> torch.Tensor:
         """[B, ...] as the latent: one recipe for each sample, or one whose seeds give every sample a noise of its own, as stock seeds do."""
         self.check()
         samples = plain_samples(input_latent)
         if len(self.recipes) not in (1, len(samples)):
-            raise ValueError(f"This noise holds {len(self.recipes)} recipes, for a latent batch of {len(self.recipes)}; the latent has {len(samples)} samples.")
+            raise ValueError(
+                f"This noise holds {len(self.recipes)} recipes, for a latent batch of {len(self.recipes)}; the latent has {len(samples)} samples."
+            )
         one = self.recipes[0]
-        recipes = self.recipes if len(self.recipes) > 1 else [Recipe(one.pieces, one.index + i) for i in range(len(samples))]
-        return torch.cat([recipe.pieces[0].noise.noise(_draw(samples[i:i + 1], recipe.index)) for i, recipe in enumerate(recipes)])
+        recipes = (
+            self.recipes
+            if len(self.recipes) > 1
+            else [Recipe(one.pieces, one.index + i) for i in range(len(samples))]
+        )
+        return torch.cat(
+            [
+                recipe.pieces[0].noise.noise(_draw(samples[i : i + 1], recipe.index))
+                for i, recipe in enumerate(recipes)
+            ]
+        )
 
 
 def plain_samples(latent: dict) -> torch.Tensor:
     """The samples of a LATENT; ValueError for a pack of several latents."""
     if compat.is_nested(latent["samples"]):
-        raise ValueError("This latent is a pack of several latents (video with audio, say). NoiseSearch makes noise for plain image and video latents; give it one part.")
+        raise ValueError(
+            "This latent is a pack of several latents (video with audio, say). NoiseSearch makes noise for plain image and video latents; give it one part."
+        )
     return latent["samples"]
 
 
@@ -49,13 +65,19 @@ def recipe_of(noise, latent: dict) -> NoiseRecipe:
     samples = plain_samples(latent)[:1]
     if isinstance(noise, RecipeNoise):
         if len(noise.recipes) != 1:
-            raise ValueError(f"This noise holds {len(noise.recipes)} recipes, one per sample of a batch. Take one of them with Noise from Recipe.")
+            raise ValueError(
+                f"This noise holds {len(noise.recipes)} recipes, one per sample of a batch. Take one of them with Noise from Recipe."
+            )
         noise.check()
         return noise.recipes[0].pieces[0].noise
     seed = getattr(noise, "seed", None)
     one = {"samples": torch.zeros_like(samples)}
-    if not isinstance(seed, int) or not torch.equal(noise.generate_noise(one), comfy.sample.prepare_noise(one["samples"], seed)):
-        raise ValueError(f"The noise comes from {type(noise).__name__}, which is not a plain seeded noise, so candidates could not be reproduced. Connect RandomNoise (not DisableNoise), or a noise of NoiseSearch.")
+    if not isinstance(seed, int) or not torch.equal(
+        noise.generate_noise(one), comfy.sample.prepare_noise(one["samples"], seed)
+    ):
+        raise ValueError(
+            f"The noise comes from {type(noise).__name__}, which is not a plain seeded noise, so candidates could not be reproduced. Connect RandomNoise (not DisableNoise), or a noise of NoiseSearch."
+        )
     return NoiseRecipe(seed)
 
 
@@ -63,5 +85,7 @@ def seed_of(noise, latent: dict) -> int:
     """The seed of a NOISE that starts a search."""
     recipe = recipe_of(noise, latent)
     if recipe.moves:
-        raise ValueError("A search starts from a plain seed, but this noise was moved by an earlier search. Connect RandomNoise; to look around a found noise use Noise Candidates.")
+        raise ValueError(
+            "A search starts from a plain seed, but this noise was moved by an earlier search. Connect RandomNoise; to look around a found noise use Noise Candidates."
+        )
     return recipe.seed

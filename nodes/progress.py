@@ -1,4 +1,5 @@
 """What the user sees while a search runs: a bar in NFE, the best image so far, and one line of text."""
+
 from __future__ import annotations
 
 import sys

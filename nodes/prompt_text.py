@@ -1,4 +1,5 @@
 """The words a picture was made from: found in the graph when the user did not say."""
+
 from __future__ import annotations
 
 import re
@@ -18,9 +19,13 @@ def find_prompt(graph: dict, node_id: str, entrance: str) -> str:
         raise ValueError(f"No prompt was given, and none could be found from the input {entrance}. {TELL}")
     texts = sorted(set(_texts(graph, link, set())))
     if not texts:
-        raise ValueError(f"No prompt was given, and no text-encode node was found behind the input {entrance}. {TELL}")
+        raise ValueError(
+            f"No prompt was given, and no text-encode node was found behind the input {entrance}. {TELL}"
+        )
     if len(texts) > 1:
-        raise ValueError(f"No prompt was given, and {len(texts)} different texts lead to the input {entrance}: {', '.join(repr(t[:40]) for t in texts)}. {TELL}")
+        raise ValueError(
+            f"No prompt was given, and {len(texts)} different texts lead to the input {entrance}: {', '.join(repr(t[:40]) for t in texts)}. {TELL}"
+        )
     return plain(texts[0])
 
 
@@ -35,7 +40,12 @@ def plain(text: str) -> str:
 
 
 def _is_link(value) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and isinstance(value[0], str)
+        and isinstance(value[1], int)
+    )
 
 
 def _texts(graph: dict, link: list, seen: set) -> list[str]:
@@ -55,7 +65,11 @@ def _texts(graph: dict, link: list, seen: set) -> list[str]:
 
 def _ways_up(graph: dict, node: dict, slot: int) -> list[str]:
     """The inputs that output `slot` of a conditioning or guider node passes on."""
-    links = [name for name, value in node["inputs"].items() if _is_link(value) and _gives(graph, value) == "CONDITIONING"]
+    links = [
+        name
+        for name, value in node["inputs"].items()
+        if _is_link(value) and _gives(graph, value) == "CONDITIONING"
+    ]
     names = _names(node["class_type"])
     if slot < len(names) and names[slot] in links:  # nodes with a positive and a negative way keep them apart
         return [names[slot]]
@@ -78,7 +92,9 @@ def _literal(graph: dict, link: list, name: str) -> str:
     values = [value for value in source["inputs"].values() if not _is_link(value)]
     if len(source["inputs"]) == 1 and len(values) == 1 and isinstance(values[0], str):  # a plain text node
         return values[0]
-    raise ValueError(f"No prompt was given, and the {name} of the text-encode node is computed while the graph runs, by {source['class_type']}. {TELL}")
+    raise ValueError(
+        f"No prompt was given, and the {name} of the text-encode node is computed while the graph runs, by {source['class_type']}. {TELL}"
+    )
 
 
 def _definition(class_type: str):

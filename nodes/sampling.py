@@ -1,4 +1,5 @@
 """Samplers with something more: counting what they cost, noise put back in, consistency sampling."""
+
 from __future__ import annotations
 
 import comfy.samplers
@@ -10,22 +11,65 @@ from ..sampling.stock import cfg_guider, ksample, ksampler_sigmas
 from .sockets import CATEGORY, ksampler_inputs
 
 CATEGORY = f"{CATEGORY}/sampling"
-SANA, SCM, SCHEDULE, ANGLES, TIMES = "SANA-Sprint (angle 1.3)", "sCM (angle 1.1, sigma_data 0.5)", "the schedule's levels", "own angles", "own flow times"
+SANA, SCM, SCHEDULE, ANGLES, TIMES = (
+    "SANA-Sprint (angle 1.3)",
+    "sCM (angle 1.1, sigma_data 0.5)",
+    "the schedule's levels",
+    "own angles",
+    "own flow times",
+)
 
 
 def count_outputs():
     return [
-        io.Int.Output(display_name="nfe", tooltip="Guided evaluations, summed over the samples of the batch. Guidance counts once, as in the paper."),
-        io.Int.Output(display_name="network_rows", tooltip="Samples that went through the network: guidance, areas and context windows each count."),
+        io.Int.Output(
+            display_name="nfe",
+            tooltip="Guided evaluations, summed over the samples of the batch. Guidance counts once, as in the paper.",
+        ),
+        io.Int.Output(
+            display_name="network_rows",
+            tooltip="Samples that went through the network: guidance, areas and context windows each count.",
+        ),
     ]
 
 
 def churn_inputs():
     return [
-        io.Float.Input("churn", default=0.3, min=0.0, max=0.99, step=0.01, tooltip="Share of each step that is undone by fresh noise. 0 = the plain sampler, 0.5 with euler = DDPM. Higher = more change, and longer steps to make up for it."),
-        io.Float.Input("start", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Put noise back only in steps that begin at this share of noise or below (flow time, 1 = pure noise)."),
-        io.Float.Input("end", default=0.0, min=0.0, max=1.0, step=0.01, tooltip="Put noise back only in steps that end at this share of noise or above (flow time, 0 = clean)."),
-        advanced(io.Float.Input("s_noise", default=1.0, min=0.0, max=4.0, step=0.001, round=0.001, tooltip="Scale of the noise put back. 1 is exact; a little less smooths, a little more roughens.")),
+        io.Float.Input(
+            "churn",
+            default=0.3,
+            min=0.0,
+            max=0.99,
+            step=0.01,
+            tooltip="Share of each step that is undone by fresh noise. 0 = the plain sampler, 0.5 with euler = DDPM. Higher = more change, and longer steps to make up for it.",
+        ),
+        io.Float.Input(
+            "start",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="Put noise back only in steps that begin at this share of noise or below (flow time, 1 = pure noise).",
+        ),
+        io.Float.Input(
+            "end",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="Put noise back only in steps that end at this share of noise or above (flow time, 0 = clean).",
+        ),
+        advanced(
+            io.Float.Input(
+                "s_noise",
+                default=1.0,
+                min=0.0,
+                max=4.0,
+                step=0.001,
+                round=0.001,
+                tooltip="Scale of the noise put back. 1 is exact; a little less smooths, a little more roughens.",
+            )
+        ),
     ]
 
 
@@ -33,14 +77,30 @@ class NoiseSearchCountNFE(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="NoiseSearchCountNFE", display_name="KSampler (Count NFE)", category=CATEGORY, search_aliases=["nfe", "network evaluations", "cost"],
+            node_id="NoiseSearchCountNFE",
+            display_name="KSampler (Count NFE)",
+            category=CATEGORY,
+            search_aliases=["nfe", "network evaluations", "cost"],
             description="The stock KSampler, and how many network evaluations it took.",
-            inputs=ksampler_inputs(), outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent, as KSampler gives it."), *count_outputs()])
+            inputs=ksampler_inputs(),
+            outputs=[
+                io.Latent.Output(display_name="LATENT", tooltip="The denoised latent, as KSampler gives it."),
+                *count_outputs(),
+            ],
+        )
 
     @classmethod
-    def execute(cls, model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise):
+    def execute(
+        cls, model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise
+    ):
         sigmas = ksampler_sigmas(model, steps, sampler_name, scheduler, denoise)
-        latent, ledger = ksample(cfg_guider(model, positive, negative, cfg), comfy.samplers.sampler_object(sampler_name), sigmas, latent_image, seed)
+        latent, ledger = ksample(
+            cfg_guider(model, positive, negative, cfg),
+            comfy.samplers.sampler_object(sampler_name),
+            sigmas,
+            latent_image,
+            seed,
+        )
         return io.NodeOutput(latent, ledger.nfe, ledger.network_rows)
 
 
@@ -48,16 +108,41 @@ class NoiseSearchReinjectKSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="NoiseSearchReinjectKSampler", display_name="KSampler (Reinject Noise)", category=CATEGORY, search_aliases=["churn", "stochastic", "ancestral", "ddpm"],
+            node_id="NoiseSearchReinjectKSampler",
+            display_name="KSampler (Reinject Noise)",
+            category=CATEGORY,
+            search_aliases=["churn", "stochastic", "ancestral", "ddpm"],
             description="A KSampler that puts fresh noise back in along the way, correctly for every kind of model.",
             inputs=[*ksampler_inputs(), *churn_inputs()],
-            outputs=[io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."), *count_outputs()])
+            outputs=[
+                io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."),
+                *count_outputs(),
+            ],
+        )
 
     @classmethod
-    def execute(cls, model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise, churn, start, end, s_noise):
+    def execute(
+        cls,
+        model,
+        seed,
+        steps,
+        cfg,
+        sampler_name,
+        scheduler,
+        positive,
+        negative,
+        latent_image,
+        denoise,
+        churn,
+        start,
+        end,
+        s_noise,
+    ):
         sampler = reinject_noise(comfy.samplers.sampler_object(sampler_name), churn, start, end, s_noise)
         sigmas = ksampler_sigmas(model, steps, sampler_name, scheduler, denoise)
-        latent, ledger = ksample(cfg_guider(model, positive, negative, cfg), sampler, sigmas, latent_image, seed)
+        latent, ledger = ksample(
+            cfg_guider(model, positive, negative, cfg), sampler, sigmas, latent_image, seed
+        )
         return io.NodeOutput(latent, ledger.nfe, ledger.network_rows)
 
 
@@ -65,10 +150,24 @@ class NoiseSearchReinjectNoise(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="NoiseSearchReinjectNoise", display_name="Reinject Noise", category=CATEGORY, search_aliases=["churn", "stochastic", "ancestral", "ddpm"],
+            node_id="NoiseSearchReinjectNoise",
+            display_name="Reinject Noise",
+            category=CATEGORY,
+            search_aliases=["churn", "stochastic", "ancestral", "ddpm"],
             description="Makes a single-step sampler stochastic: every step goes too far and is noised back onto your schedule.",
-            inputs=[io.Sampler.Input("sampler", tooltip="A single-step sampler: euler, heun, dpm_2, the ancestral ones, dpmpp_sde, ddpm, lcm. Multistep samplers are refused."), *churn_inputs()],
-            outputs=[io.Sampler.Output(display_name="sampler", tooltip="For SamplerCustomAdvanced and Search Sampler.")])
+            inputs=[
+                io.Sampler.Input(
+                    "sampler",
+                    tooltip="A single-step sampler: euler, heun, dpm_2, the ancestral ones, dpmpp_sde, ddpm, lcm. Multistep samplers are refused.",
+                ),
+                *churn_inputs(),
+            ],
+            outputs=[
+                io.Sampler.Output(
+                    display_name="sampler", tooltip="For SamplerCustomAdvanced and Search Sampler."
+                )
+            ],
+        )
 
     @classmethod
     def execute(cls, sampler, churn, start, end, s_noise):
@@ -79,15 +178,41 @@ class NoiseSearchConsistency(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return schema(
-            node_id="NoiseSearchConsistency", display_name="Multistep Consistency", category=CATEGORY, search_aliases=["sCM", "SANA-Sprint", "LCM", "few steps", "distilled"],
+            node_id="NoiseSearchConsistency",
+            display_name="Multistep Consistency",
+            category=CATEGORY,
+            search_aliases=["sCM", "SANA-Sprint", "LCM", "few steps", "distilled"],
             description="Samples consistency models in few steps: jump to the clean image, noise it to the next level, jump again.",
             inputs=[
-                io.Combo.Input("levels", options=[SANA, SCM, SCHEDULE, ANGLES, TIMES], default=SANA,
-                               tooltip="Where to jump again. The presets are two-step samplers. the schedule's levels: every sigma it is given, which is the lcm sampler."),
-                io.String.Input("values", default="1.3", tooltip="own angles: TrigFlow angles between 0 and 1.57, falling. own flow times: shares of noise between 0 and 1, falling. Separated by commas."),
-                advanced(io.Float.Input("sigma_data", default=1.0, min=0.01, max=10.0, step=0.01, tooltip="own angles: the spread of clean latents that the angles refer to. 1 unless the model was trained with another.")),
+                io.Combo.Input(
+                    "levels",
+                    options=[SANA, SCM, SCHEDULE, ANGLES, TIMES],
+                    default=SANA,
+                    tooltip="Where to jump again. The presets are two-step samplers. the schedule's levels: every sigma it is given, which is the lcm sampler.",
+                ),
+                io.String.Input(
+                    "values",
+                    default="1.3",
+                    tooltip="own angles: TrigFlow angles between 0 and 1.57, falling. own flow times: shares of noise between 0 and 1, falling. Separated by commas.",
+                ),
+                advanced(
+                    io.Float.Input(
+                        "sigma_data",
+                        default=1.0,
+                        min=0.01,
+                        max=10.0,
+                        step=0.01,
+                        tooltip="own angles: the spread of clean latents that the angles refer to. 1 unless the model was trained with another.",
+                    )
+                ),
             ],
-            outputs=[io.Sampler.Output(display_name="sampler", tooltip="For SamplerCustomAdvanced and Search Sampler. Of the sigmas it is given it uses the first and the last (all of them with the schedule's levels).")])
+            outputs=[
+                io.Sampler.Output(
+                    display_name="sampler",
+                    tooltip="For SamplerCustomAdvanced and Search Sampler. Of the sigmas it is given it uses the first and the last (all of them with the schedule's levels).",
+                )
+            ],
+        )
 
     @classmethod
     def execute(cls, levels, values, sigma_data):
@@ -95,14 +220,20 @@ class NoiseSearchConsistency(io.ComfyNode):
         if levels in presets:
             return io.NodeOutput(multistep_consistency(**presets[levels]))
         numbers = _numbers(values)
-        return io.NodeOutput(multistep_consistency(angles=numbers, sigma_data=sigma_data) if levels == ANGLES else multistep_consistency(times=numbers))
+        return io.NodeOutput(
+            multistep_consistency(angles=numbers, sigma_data=sigma_data)
+            if levels == ANGLES
+            else multistep_consistency(times=numbers)
+        )
 
 
 def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
-        raise ValueError(f"The values are numbers separated by commas, such as \"1.3, 0.8\", but got {text!r}.") from error
+        raise ValueError(
+            f'The values are numbers separated by commas, such as "1.3, 0.8", but got {text!r}.'
+        ) from error
 
 
 NODES = [NoiseSearchCountNFE, NoiseSearchReinjectKSampler, NoiseSearchReinjectNoise, NoiseSearchConsistency]

@@ -1,4 +1,5 @@
 """Our own socket types, and inputs that several nodes share."""
+
 import comfy.samplers
 from comfy_api.latest import io
 
@@ -17,33 +18,130 @@ def ksampler_inputs():
     """The stock KSampler's inputs, in its order."""
     return [
         io.Model.Input("model", tooltip="The model used for denoising the input latent."),
-        io.Int.Input("seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip="The random seed used for creating the noise. In a search the seed of the first candidate, which is the image a plain KSampler gives."),
+        io.Int.Input(
+            "seed",
+            default=0,
+            min=0,
+            max=MAX_SEED,
+            control_after_generate=True,
+            tooltip="The random seed used for creating the noise. In a search the seed of the first candidate, which is the image a plain KSampler gives.",
+        ),
         io.Int.Input("steps", default=20, min=1, max=10000, tooltip="Sampling steps, of every candidate."),
-        io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="Classifier-free guidance scale."),
-        io.Combo.Input("sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS), tooltip="The sampling algorithm. All but dpm_adaptive can search."),
-        io.Combo.Input("scheduler", options=list(comfy.samplers.KSampler.SCHEDULERS), tooltip="How noise is removed over the steps."),
+        io.Float.Input(
+            "cfg",
+            default=8.0,
+            min=0.0,
+            max=100.0,
+            step=0.1,
+            round=0.01,
+            tooltip="Classifier-free guidance scale.",
+        ),
+        io.Combo.Input(
+            "sampler_name",
+            options=list(comfy.samplers.KSampler.SAMPLERS),
+            tooltip="The sampling algorithm. All but dpm_adaptive can search.",
+        ),
+        io.Combo.Input(
+            "scheduler",
+            options=list(comfy.samplers.KSampler.SCHEDULERS),
+            tooltip="How noise is removed over the steps.",
+        ),
         io.Conditioning.Input("positive", tooltip="What to include in the image."),
         io.Conditioning.Input("negative", tooltip="What to keep out of the image."),
-        io.Latent.Input("latent_image", tooltip="The latent to denoise; noise masks work. Each sample of a batch gets a search of its own."),
-        io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="How much is denoised; lower keeps the structure of the input (image to image)."),
+        io.Latent.Input(
+            "latent_image",
+            tooltip="The latent to denoise; noise masks work. Each sample of a batch gets a search of its own.",
+        ),
+        io.Float.Input(
+            "denoise",
+            default=1.0,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="How much is denoised; lower keeps the structure of the input (image to image).",
+        ),
     ]
 
 
 def wish_inputs():
     """The inputs that say what is asked of a search, in the order both search nodes have them."""
     return [
-        io.Int.Input("candidates", default=8, min=1, max=10000, tooltip="How many complete images the search may pay for. 1 = no search, the plain sampler. Twice as many take twice as long."),
-        io.Int.Input("keep_top", default=4, min=1, max=64, tooltip="How many of the best images and latents to hand out, the winner first."),
-        io.String.Input("prompt", default="", multiline=True, optional=True,
-                        tooltip="What the verifier compares images with. Empty: the text behind the conditioning is found by itself."),
-        SearchType.Input("search", optional=True, tooltip="How to search. Not connected: random search, the best of so many seeds."),
-        advanced(io.Int.Input("budget_nfe", default=0, min=0, max=10_000_000, optional=True,
-                              tooltip="Hard cap of network evaluations (NFE) per image, everything included. 0 = what the candidates cost. One sampling step of euler is 1 NFE, guidance included.")),
-        advanced(io.Float.Input("stop_at_score", default=0.0, min=-1e9, max=1e9, step=0.01, optional=True, tooltip="End the search as soon as the best score reaches this. 0 = off.")),
-        advanced(io.Float.Input("time_limit", default=0.0, min=0.0, max=1e6, step=1.0, optional=True, tooltip="Seconds after which no new batch of candidates is started, per image. 0 = off.")),
-        advanced(io.Int.Input("batch_size", default=0, min=0, max=256, optional=True, tooltip="Candidates sampled at once. 0 = what fits into memory.")),
-        advanced(io.Boolean.Input("exactly_reproducible", default=True, optional=True,
-                                  tooltip="On a GPU, sample the winner once more alone, since batches change the last digits: then a stock sampler (after a search over paths, Replay Recipe) gives the very same image. Its cost is part of the budget.")),
+        io.Int.Input(
+            "candidates",
+            default=8,
+            min=1,
+            max=10000,
+            tooltip="How many complete images the search may pay for. 1 = no search, the plain sampler. Twice as many take twice as long.",
+        ),
+        io.Int.Input(
+            "keep_top",
+            default=4,
+            min=1,
+            max=64,
+            tooltip="How many of the best images and latents to hand out, the winner first.",
+        ),
+        io.String.Input(
+            "prompt",
+            default="",
+            multiline=True,
+            optional=True,
+            tooltip="What the verifier compares images with. Empty: the text behind the conditioning is found by itself.",
+        ),
+        SearchType.Input(
+            "search",
+            optional=True,
+            tooltip="How to search. Not connected: random search, the best of so many seeds.",
+        ),
+        advanced(
+            io.Int.Input(
+                "budget_nfe",
+                default=0,
+                min=0,
+                max=10_000_000,
+                optional=True,
+                tooltip="Hard cap of network evaluations (NFE) per image, everything included. 0 = what the candidates cost. One sampling step of euler is 1 NFE, guidance included.",
+            )
+        ),
+        advanced(
+            io.Float.Input(
+                "stop_at_score",
+                default=0.0,
+                min=-1e9,
+                max=1e9,
+                step=0.01,
+                optional=True,
+                tooltip="End the search as soon as the best score reaches this. 0 = off.",
+            )
+        ),
+        advanced(
+            io.Float.Input(
+                "time_limit",
+                default=0.0,
+                min=0.0,
+                max=1e6,
+                step=1.0,
+                optional=True,
+                tooltip="Seconds after which no new batch of candidates is started, per image. 0 = off.",
+            )
+        ),
+        advanced(
+            io.Int.Input(
+                "batch_size",
+                default=0,
+                min=0,
+                max=256,
+                optional=True,
+                tooltip="Candidates sampled at once. 0 = what fits into memory.",
+            )
+        ),
+        advanced(
+            io.Boolean.Input(
+                "exactly_reproducible",
+                default=True,
+                optional=True,
+                tooltip="On a GPU, sample the winner once more alone, since batches change the last digits: then a stock sampler (after a search over paths, Replay Recipe) gives the very same image. Its cost is part of the budget.",
+            )
+        ),
     ]
 
 
@@ -51,11 +149,29 @@ def result_outputs():
     """What follows a search node's latent outputs."""
     return [
         io.Image.Output(display_name="image", tooltip="The winner, decoded."),
-        io.Image.Output(display_name="top_images", tooltip="The best images, best first (keep_top of them for each sample of the batch)."),
+        io.Image.Output(
+            display_name="top_images",
+            tooltip="The best images, best first (keep_top of them for each sample of the batch).",
+        ),
         io.Latent.Output(display_name="top_latents", tooltip="Their latents."),
-        io.Int.Output(display_name="seed", tooltip="The winner's seed. After a random search, a stock KSampler with this seed gives the winner."),
-        io.Float.Output(display_name="score", tooltip="The winner's score (by the first verifier that counts, where there are several)."),
-        io.Noise.Output(display_name="noise", tooltip="The noise that made the winner, for SamplerCustomAdvanced and other stock nodes."),
-        io.String.Output(display_name="recipe", tooltip="What made the winner, in words: keep it. Noise from Recipe rebuilds its noise; after a search over paths, Replay Recipe makes it again."),
-        ReportType.Output(display_name="report", tooltip="What was tried, what it scored, what it cost. Connect it to Preview Any to read it."),
+        io.Int.Output(
+            display_name="seed",
+            tooltip="The winner's seed. After a random search, a stock KSampler with this seed gives the winner.",
+        ),
+        io.Float.Output(
+            display_name="score",
+            tooltip="The winner's score (by the first verifier that counts, where there are several).",
+        ),
+        io.Noise.Output(
+            display_name="noise",
+            tooltip="The noise that made the winner, for SamplerCustomAdvanced and other stock nodes.",
+        ),
+        io.String.Output(
+            display_name="recipe",
+            tooltip="What made the winner, in words: keep it. Noise from Recipe rebuilds its noise; after a search over paths, Replay Recipe makes it again.",
+        ),
+        ReportType.Output(
+            display_name="report",
+            tooltip="What was tried, what it scored, what it cost. Connect it to Preview Any to read it.",
+        ),
     ]

@@ -1,4 +1,5 @@
 """Sockets and widgets that several verifier nodes have."""
+
 from comfy_api.latest import io
 
 from ..compat import advanced
@@ -17,13 +18,31 @@ def device_input():
 
 def architecture_input():
     tooltip = "For CLIP files: which CLIP it is. auto: read from the file's name, or from the folder's open_clip_config.json."
-    return advanced(io.Combo.Input("architecture", options=architectures(), default=AUTO, optional=True, tooltip=tooltip))
+    return advanced(
+        io.Combo.Input("architecture", options=architectures(), default=AUTO, optional=True, tooltip=tooltip)
+    )
 
 
 def frames_inputs():
     """How videos are judged; the last inputs of the verifiers that look at images."""
     return [
-        advanced(io.Int.Input("frames", optional=True, default=ImageVerifier.frames, min=1, max=256, tooltip="Videos: how many frames are judged, evenly spread over the clip.")),
-        advanced(io.Combo.Input("over_frames", optional=True, options=list(OVER_FRAMES), default=ImageVerifier.over_frames,
-                                tooltip="Videos: the score is the mean over the frames, or the score of the worst frame.")),
+        advanced(
+            io.Int.Input(
+                "frames",
+                optional=True,
+                default=ImageVerifier.frames,
+                min=1,
+                max=256,
+                tooltip="Videos: how many frames are judged, evenly spread over the clip.",
+            )
+        ),
+        advanced(
+            io.Combo.Input(
+                "over_frames",
+                optional=True,
+                options=list(OVER_FRAMES),
+                default=ImageVerifier.over_frames,
+                tooltip="Videos: the score is the mean over the frames, or the score of the worst frame.",
+            )
+        ),
     ]

@@ -1,10 +1,22 @@
 """Nodes that make verifiers: what a search is judged by."""
+
 from comfy_api.latest import io
 
 from ..compat import schema
 from ..verifiers.aesthetic import Aesthetic
 from ..verifiers.base import ImageVerifier
-from ..verifiers.catalogue import AESTHETIC_HEAD, AUTO, SCORERS, all_files, head_files, load_verifier, over_frames_of, resolve, stamp, stamp_of
+from ..verifiers.catalogue import (
+    AESTHETIC_HEAD,
+    AUTO,
+    SCORERS,
+    all_files,
+    head_files,
+    load_verifier,
+    over_frames_of,
+    resolve,
+    stamp,
+    stamp_of,
+)
 from ..verifiers.clip_vision import ClipVisionFeatures
 from ..verifiers.files import VERIFIERS
 from ..verifiers.text_match import TextMatch
@@ -22,7 +34,11 @@ class NoiseSearchLoadVerifier(io.ComfyNode):
             description="A judge of images, for a search to look up to.",
             search_aliases=["scorer", "reward model", "aesthetic", "clip score"],
             inputs=[
-                io.Combo.Input("scorer", options=list(SCORERS), tooltip="What kind of judge. The help page says what each sees and needs."),
+                io.Combo.Input(
+                    "scorer",
+                    options=list(SCORERS),
+                    tooltip="What kind of judge. The help page says what each sees and needs.",
+                ),
                 io.Combo.Input(
                     "file",
                     options=all_files(),
@@ -41,7 +57,15 @@ class NoiseSearchLoadVerifier(io.ComfyNode):
         return stamp_of(SCORERS[scorer], file) if scorer in SCORERS else ""
 
     @classmethod
-    def execute(cls, scorer, file, device, architecture=AUTO, frames=ImageVerifier.frames, over_frames=ImageVerifier.over_frames):
+    def execute(
+        cls,
+        scorer,
+        file,
+        device,
+        architecture=AUTO,
+        frames=ImageVerifier.frames,
+        over_frames=ImageVerifier.over_frames,
+    ):
         return io.NodeOutput(load_verifier(scorer, file, device, architecture, frames, over_frames))
 
 
@@ -55,8 +79,16 @@ class NoiseSearchAestheticFromClipVision(io.ComfyNode):
             description="LAION's aesthetic score on a stock CLIP Vision model: needs no package beyond ComfyUI.",
             search_aliases=["laion aesthetic"],
             inputs=[
-                io.ClipVision.Input("clip_vision", tooltip="OpenAI's CLIP ViT-L/14 (clip-vit-large-patch14), from Load CLIP Vision."),
-                io.Combo.Input("file", options=head_files(), default=AUTO, tooltip="The small file on top of it, from models/verifiers. auto: the published one."),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    tooltip="OpenAI's CLIP ViT-L/14 (clip-vit-large-patch14), from Load CLIP Vision.",
+                ),
+                io.Combo.Input(
+                    "file",
+                    options=head_files(),
+                    default=AUTO,
+                    tooltip="The small file on top of it, from models/verifiers. auto: the published one.",
+                ),
                 *frames_inputs(),
             ],
             outputs=[VerifierType.Output(display_name="verifier")],
@@ -69,7 +101,9 @@ class NoiseSearchAestheticFromClipVision(io.ComfyNode):
     @classmethod
     def execute(cls, clip_vision, file, frames=ImageVerifier.frames, over_frames=ImageVerifier.over_frames):
         path = resolve("The aesthetic score", VERIFIERS, file, (AESTHETIC_HEAD,))
-        return io.NodeOutput(over_frames_of(Aesthetic(ClipVisionFeatures(clip_vision), path), frames, over_frames))
+        return io.NodeOutput(
+            over_frames_of(Aesthetic(ClipVisionFeatures(clip_vision), path), frames, over_frames)
+        )
 
 
 class NoiseSearchTextMatch(io.ComfyNode):
@@ -82,8 +116,14 @@ class NoiseSearchTextMatch(io.ComfyNode):
             description="A judge that reads the image: is the text there, letter for letter?",
             search_aliases=["ocr", "text rendering", "typography"],
             inputs=[
-                io.String.Input("text", default="", tooltip="The text that should be in the image. Empty: what stands in quotes in the prompt."),
-                io.Boolean.Input("exact", default=False, tooltip="Whether upper and lower case and spaces count."),
+                io.String.Input(
+                    "text",
+                    default="",
+                    tooltip="The text that should be in the image. Empty: what stands in quotes in the prompt.",
+                ),
+                io.Boolean.Input(
+                    "exact", default=False, tooltip="Whether upper and lower case and spaces count."
+                ),
                 *frames_inputs(),
             ],
             outputs=[VerifierType.Output(display_name="verifier")],

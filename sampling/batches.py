@@ -1,4 +1,5 @@
 """How many samples go through a model at once."""
+
 from __future__ import annotations
 
 import logging
@@ -31,12 +32,16 @@ class BatchSize:
     def run(self, items: list, work):
         """`work(batch)` on the next batch of items; returns (result, number of items done). Memory errors are retried with fewer rows."""
         while True:
-            batch = items[:self.rows]
+            batch = items[: self.rows]
             try:
                 return work(batch), len(batch)
             except Exception as error:
                 if len(batch) == 1 or not compat.is_out_of_memory(error):
                     raise
                 self.rows = len(batch) // 2
-                logging.warning("NoiseSearch: out of memory with %d samples at once, going on with %d.", len(batch), self.rows)
+                logging.warning(
+                    "NoiseSearch: out of memory with %d samples at once, going on with %d.",
+                    len(batch),
+                    self.rows,
+                )
             mm.soft_empty_cache()  # outside the handler: the traceback holds the tensors

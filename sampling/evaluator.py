@@ -1,4 +1,5 @@
 """Rollouts -> latents -> previews -> scores, in waves and batches."""
+
 from __future__ import annotations
 
 import time
@@ -43,7 +44,14 @@ class Job:
     def kind(self):
         """Jobs of one kind can share a batch."""
         r = self.rollout
-        return self.sigmas, self.below, r.parent is not None and r.noise is not None, self.known, r.finished, r.score
+        return (
+            self.sigmas,
+            self.below,
+            r.parent is not None and r.noise is not None,
+            self.known,
+            r.finished,
+            r.score,
+        )
 
 
 class Evaluator:
@@ -53,9 +61,28 @@ class Evaluator:
     None) -> a list of score tuples, or None to score nothing (replay). decode: latents -> images. rows: how many samples at once. Everything is counted in `ledger`.
     """
 
-    def __init__(self, guider, solver: Solver, schedule: Schedule, sample: Sample, ledger: Ledger, rows: int = 1, decode=None, judge=None,
-                 preview: str = EXTRA, early: bool = False, keep_images: int = 1, on_evaluation=lambda: None):
-        self.guider, self.solver, self.schedule, self.sample, self.ledger = guider, solver, schedule, sample, ledger
+    def __init__(
+        self,
+        guider,
+        solver: Solver,
+        schedule: Schedule,
+        sample: Sample,
+        ledger: Ledger,
+        rows: int = 1,
+        decode=None,
+        judge=None,
+        preview: str = EXTRA,
+        early: bool = False,
+        keep_images: int = 1,
+        on_evaluation=lambda: None,
+    ):
+        self.guider, self.solver, self.schedule, self.sample, self.ledger = (
+            guider,
+            solver,
+            schedule,
+            sample,
+            ledger,
+        )
         self.watched = ledger.watch(guider, on_evaluation)
         self.model_sampling = guider.model_patcher.get_model_object("model_sampling")
         self.batch = BatchSize(rows if solver.batches else 1)
@@ -77,7 +104,9 @@ class Evaluator:
         if (sigmas, known) not in self._costs:
             watch = self._early_sigma() if self.early and rollout.finished else None
             whole = sigmas == tuple(self.schedule.sigmas.tolist())
-            self._costs[sigmas, known] = count_evaluations(self.solver, torch.tensor(sigmas), self.model_sampling, known, watch, whole)
+            self._costs[sigmas, known] = count_evaluations(
+                self.solver, torch.tensor(sigmas), self.model_sampling, known, watch, whole
+            )
         return self._costs[sigmas, known] + self._pays_preview(rollout)
 
     def own_steps(self, start: float, stop: float) -> int:
@@ -95,7 +124,7 @@ class Evaluator:
                 pending = pending[done:]
             scores = {}
             for i in range(0, len(wave), JUDGED):
-                scores |= self._score([job for job, _ in wave[i:i + JUDGED]])
+                scores |= self._score([job for job, _ in wave[i : i + JUDGED]])
             yield [Outcome(job.id, job.rollout, scores.get(job.id, ()), nfe) for job, nfe in wave]
 
     def keep(self, best: Sequence[int]) -> None:
@@ -124,16 +153,26 @@ class Evaluator:
             root, seed = rollout.noise, rollout.noise.seed
         else:
             root = parent.root
-            seed = mix(rollout.noise.seed, 1) if rollout.noise else mix(parent.seed, 2)  # a stochastic solver must not draw a second time what it drew before
+            seed = (
+                mix(rollout.noise.seed, 1) if rollout.noise else mix(parent.seed, 2)
+            )  # a stochastic solver must not draw a second time what it drew before
         below = None if parent is None else parent.sigmas[-1]
-        job = Job(id, rollout, self._sigmas(rollout, before), root, seed, below, self._preview_pays(rollout, before))
+        job = Job(
+            id, rollout, self._sigmas(rollout, before), root, seed, below, self._preview_pays(rollout, before)
+        )
         self.jobs[id] = job
         return job
 
     def _sigmas(self, rollout: Rollout, parent: Rollout | None) -> tuple[float, ...]:
         start = rollout.start if parent is None or rollout.start is not None else parent.stop
-        if parent is not None and rollout.noise is None and self.schedule.snap(start) != self.schedule.snap(parent.stop):
-            raise ValueError(f"A rollout that starts at {start}, away from where its parent stopped ({parent.stop}), needs a noise.")
+        if (
+            parent is not None
+            and rollout.noise is None
+            and self.schedule.snap(start) != self.schedule.snap(parent.stop)
+        ):
+            raise ValueError(
+                f"A rollout that starts at {start}, away from where its parent stopped ({parent.stop}), needs a noise."
+            )
         return tuple(self.schedule.piece(start, rollout.stop, rollout.steps).tolist())
 
     def _preview_pays(self, rollout: Rollout, parent: Rollout | None) -> bool:
@@ -160,10 +199,14 @@ class Evaluator:
     def _run(self, jobs: list[Job]) -> None:
         first = jobs[0]
         parents = [self.shelf[job.rollout.parent] for job in jobs] if first.rollout.parent is not None else []
-        fresh = [job.rollout.noise.noise(self._draw) for job in jobs] if parents and first.rollout.noise else []
+        fresh = (
+            [job.rollout.noise.noise(self._draw) for job in jobs] if parents and first.rollout.noise else []
+        )
         roots = torch.cat([job.root.noise(self._draw) for job in jobs])
         if parents and not self.solver.batches:
-            torch.manual_seed(first.seed)  # a solver that draws from the global generator goes on from the root's noise in the first piece only
+            torch.manual_seed(
+                first.seed
+            )  # a solver that draws from the global generator goes on from the root's noise in the first piece only
         states, x0s, last = {}, {}, {}
 
         def piece(model, x, sigmas, extra_args=None, callback=None, disable=None):
@@ -177,15 +220,32 @@ class Evaluator:
                     known = torch.cat([kept.x0 for kept in parents]).to(x)
             options, mask = extra_args["model_options"], extra_args.get("denoise_mask")
             if self.solver.random_inpaint and mask is not None:
-                model.noise = torch.cat([_inpaint_noise(x[i:i + 1], job.root.seed) for i, job in enumerate(jobs)])
-            trace = Trace(model, x, sigmas[0], options, known, self._early_sigma() if self.early and first.rollout.finished else None)
+                model.noise = torch.cat(
+                    [_inpaint_noise(x[i : i + 1], job.root.seed) for i, job in enumerate(jobs)]
+                )
+            trace = Trace(
+                model,
+                x,
+                sigmas[0],
+                options,
+                known,
+                self._early_sigma() if self.early and first.rollout.finished else None,
+            )
             stop = sigmas[-1].clone()  # uni_pc writes into its sigmas
-            x = self.solver.run(trace, x, sigmas, [job.seed for job in jobs], options, mask, callback, disable)
+            x = self.solver.run(
+                trace, x, sigmas, [job.seed for job in jobs], options, mask, callback, disable
+            )
             x0s["early"] = trace.seen
             if not first.rollout.finished:
                 states["x"] = x
                 if self._pays_preview(first.rollout):
-                    x0s["x0"] = model(x, stop * x.new_ones([x.shape[0]]), denoise_mask=mask, model_options=options, seed=first.seed)
+                    x0s["x0"] = model(
+                        x,
+                        stop * x.new_ones([x.shape[0]]),
+                        denoise_mask=mask,
+                        model_options=options,
+                        seed=first.seed,
+                    )
             return x
 
         rows = len(jobs)
@@ -195,7 +255,16 @@ class Evaluator:
         def callback(step, x0, x, total_steps):
             last["x0"] = x0
 
-        out = self.watched.sample(roots, latent, KSAMPLER(piece), sigmas, denoise_mask=self.sample.mask, callback=callback, disable_pbar=True, seed=first.seed)
+        out = self.watched.sample(
+            roots,
+            latent,
+            KSAMPLER(piece),
+            sigmas,
+            denoise_mask=self.sample.mask,
+            callback=callback,
+            disable_pbar=True,
+            seed=first.seed,
+        )
         process_out = self.guider.model_patcher.model.process_latent_out
         x0 = x0s.get("x0", last.get("x0"))
         x0 = None if x0 is None else x0.float().cpu()
@@ -203,17 +272,29 @@ class Evaluator:
             out = out.to(mm.intermediate_device())
             denoised = out if x0 is None else process_out(x0)
             early = None if x0s["early"] is None else process_out(x0s["early"].float().cpu())
-            kept = [Kept(latent=out[i:i + 1].clone(), denoised=denoised[i:i + 1].clone(), early=None if early is None else early[i:i + 1]) for i in range(rows)]
+            kept = [
+                Kept(
+                    latent=out[i : i + 1].clone(),
+                    denoised=denoised[i : i + 1].clone(),
+                    early=None if early is None else early[i : i + 1],
+                )
+                for i in range(rows)
+            ]
         else:
             state = states["x"].cpu()
-            kept = [Kept(state=state[i:i + 1].clone(), x0=None if x0 is None else x0[i:i + 1].clone()) for i in range(rows)]
+            kept = [
+                Kept(state=state[i : i + 1].clone(), x0=None if x0 is None else x0[i : i + 1].clone())
+                for i in range(rows)
+            ]
         for job, one in zip(jobs, kept):
             self.shelf.put(job.id, one)
 
     def _early_sigma(self) -> float:
         """The level of the schedule nearest to flow time 0.4."""
         if self.schedule.times is None:
-            raise ValueError("A self-supervised verifier needs a model whose noise levels are known; this one's are not.")
+            raise ValueError(
+                "A self-supervised verifier needs a model whose noise levels are known; this one's are not."
+            )
         return float(self.schedule.sigmas[int((self.schedule.times[:-1] - EARLY).abs().argmin())])
 
     # -- decoding and scoring, after the sampling call: model management may move the diffusion model away meanwhile ----
@@ -238,7 +319,9 @@ class Evaluator:
     def _shown(self, kept: Kept) -> torch.Tensor:
         """The clean latent to look at: the sample, or the x-prediction of one that still has noise in it."""
         if kept.latent is None and kept.x0 is None:
-            raise ValueError(f"The sampler {self.solver.name} reports no predictions, so its unfinished samples cannot be shown. Use the preview \"{EXTRA}\", or another sampler.")
+            raise ValueError(
+                f'The sampler {self.solver.name} reports no predictions, so its unfinished samples cannot be shown. Use the preview "{EXTRA}", or another sampler.'
+            )
         if kept.latent is None:
             return self.guider.model_patcher.model.process_latent_out(kept.x0)
         return kept.latent if float(self.schedule.sigmas[-1]) == 0 else kept.denoised

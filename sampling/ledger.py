@@ -3,6 +3,7 @@
 As in the paper, one guided denoiser evaluation for one sample is 1 NFE: the two network rows of classifier-free guidance count once,
 verifiers and VAE not at all (section 3). Everything is reported side by side.
 """
+
 from __future__ import annotations
 
 import copy

@@ -8,6 +8,7 @@ EDM: a = 1, b = k sigma) and flow (a = 1 - sigma, b = k sigma). Both, with their
 
 All of it in float64, vectorised over tensors of any shape.
 """
+
 import torch
 
 # Their probe looks right, but their forward process is not a noise interpolant.
@@ -38,7 +39,8 @@ class Levels:
         if denied or not known or not self.gain > 0 or not torch.allclose(noise, self.gain * sigma):
             raise ValueError(
                 f"NoiseSearch cannot put noise back into this model: its sampling class {type(model_sampling).__name__} is not a noise "
-                "interpolant. Use a search that samples whole images (random or zero-order search) on a model of the eps, v, EDM or flow kind.")
+                "interpolant. Use a search that samples whole images (random or zero-order search) on a model of the eps, v, EDM or flow kind."
+            )
 
     @staticmethod
     def _probe(model_sampling, sigma):

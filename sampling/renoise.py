@@ -1,4 +1,5 @@
 """The forward process between two noise levels (paper section 3, step 2 of search over paths)."""
+
 import torch
 
 from .levels import Levels
@@ -15,7 +16,9 @@ def coefficients(levels: Levels, low, high) -> tuple[torch.Tensor, torch.Tensor]
     scale = a_r / a_s
     variance = b_r**2 - scale**2 * b_s**2
     if bool((variance < -1e-12 * b_r**2).any()):
-        raise ValueError(f"Noise can be put back only upwards: from sigma {low} to a higher one, not to {high}.")
+        raise ValueError(
+            f"Noise can be put back only upwards: from sigma {low} to a higher one, not to {high}."
+        )
     return scale, variance.clamp(min=0).sqrt()
 
 

@@ -3,6 +3,7 @@
 ComfyUI tiles a batched conditioning over the rows it samples. Our rows are candidates for one and the same sample, so each gets the
 slice that belongs to this sample, as in the user's own run.
 """
+
 from __future__ import annotations
 
 import copy
@@ -28,21 +29,29 @@ class Sample:
 def samples_of(latent: dict, model) -> list[Sample]:
     """The samples of a LATENT. Raises ValueError for latents that cannot be searched."""
     if compat.is_nested(latent["samples"]):
-        raise ValueError("This latent is a pack of several latents (video with audio, say). NoiseSearch searches plain image and video latents; give it one part.")
+        raise ValueError(
+            "This latent is a pack of several latents (video with audio, say). NoiseSearch searches plain image and video latents; give it one part."
+        )
     kinds = {kind.__name__ for kind in type(model.model).__mro__}
     if kinds.intersection(FRAMES_AS_BATCH):
-        raise ValueError("Stable Video Diffusion lays the frames of a video along the batch; NoiseSearch would take each frame for an image. Use another video model.")
+        raise ValueError(
+            "Stable Video Diffusion lays the frames of a video along the batch; NoiseSearch would take each frame for an image. Use another video model."
+        )
     images = compat.fix_empty_latent(model, latent)["samples"]
     channels = model.get_model_object("latent_format").latent_channels
     if images.ndim not in (4, 5) or images.shape[1] != channels:
-        raise ValueError(f"This model takes latents of {channels} channels, [B, {channels}, H, W] or [B, {channels}, T, H, W], but got {list(images.shape)}.")
+        raise ValueError(
+            f"This model takes latents of {channels} channels, [B, {channels}, H, W] or [B, {channels}, T, H, W], but got {list(images.shape)}."
+        )
     mask = latent.get("noise_mask")
     if mask is not None and mask.ndim not in (2, 3, 4, 5):
         raise ValueError(f"A noise mask is [B, H, W] or [B, 1, H, W], but got {list(mask.shape)}.")
     places = latent.get("batch_index") or list(range(images.shape[0]))
     if len(places) != images.shape[0]:
-        raise ValueError(f"The latent has {images.shape[0]} samples, but its batch_index names {len(places)}.")
-    return [Sample(images[i:i + 1], _mask_of(mask, i, images), place) for i, place in enumerate(places)]
+        raise ValueError(
+            f"The latent has {images.shape[0]} samples, but its batch_index names {len(places)}."
+        )
+    return [Sample(images[i : i + 1], _mask_of(mask, i, images), place) for i, place in enumerate(places)]
 
 
 def _mask_of(mask, i, images):
@@ -55,7 +64,9 @@ def _mask_of(mask, i, images):
 def guider_of(guider, index: int):
     """A copy of the guider whose conditioning is that of sample `index`."""
     one = copy.copy(guider)
-    one.original_conds = {name: [_cond_of(cond, index) for cond in conds] for name, conds in guider.original_conds.items()}
+    one.original_conds = {
+        name: [_cond_of(cond, index) for cond in conds] for name, conds in guider.original_conds.items()
+    }
     return one
 
 
@@ -69,7 +80,7 @@ def draws_noise(guider) -> bool:
 
 def _row(tensor, i):
     i = i % tensor.shape[0]
-    return tensor[i:i + 1]
+    return tensor[i : i + 1]
 
 
 def _cond_of(cond: dict, i: int) -> dict:

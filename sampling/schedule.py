@@ -1,4 +1,5 @@
 """Pieces of the user's schedule between two flow times."""
+
 from __future__ import annotations
 
 import torch
@@ -14,11 +15,20 @@ class Schedule:
     sigmas: [n + 1], falling, at least two of them. levels: None for a model that only runs whole schedules; why: what to say when it should not.
     """
 
-    def __init__(self, sigmas: torch.Tensor, levels: Levels | None, why: str = "This model only runs whole schedules: its noise levels are unknown."):
+    def __init__(
+        self,
+        sigmas: torch.Tensor,
+        levels: Levels | None,
+        why: str = "This model only runs whole schedules: its noise levels are unknown.",
+    ):
         if sigmas.ndim != 1 or len(sigmas) < 2:
-            raise ValueError(f"A schedule needs at least 2 sigmas (one step), but got {tuple(sigmas.shape)}. Check steps and denoise, or the node that makes the SIGMAS.")
+            raise ValueError(
+                f"A schedule needs at least 2 sigmas (one step), but got {tuple(sigmas.shape)}. Check steps and denoise, or the node that makes the SIGMAS."
+            )
         if not bool((sigmas[1:] <= sigmas[:-1]).all()):
-            raise ValueError(f"The sigmas of a schedule fall from step to step, but got {[round(float(s), 4) for s in sigmas]}.")
+            raise ValueError(
+                f"The sigmas of a schedule fall from step to step, but got {[round(float(s), 4) for s in sigmas]}."
+            )
         self.sigmas = sigmas.detach().float().cpu()
         self.levels, self.why = levels, why
         self.times = None if levels is None else levels.time(self.sigmas)
@@ -33,7 +43,9 @@ class Schedule:
         return time
 
     def whole(self, start: float | None, stop: float) -> bool:
-        return stop == 0.0 and (start is None or (self.times is not None and self.snap(start) >= float(self.times[0])))
+        return stop == 0.0 and (
+            start is None or (self.times is not None and self.snap(start) >= float(self.times[0]))
+        )
 
     def piece(self, start: float | None = None, stop: float = 0.0, steps: int | None = None) -> torch.Tensor:
         """float32 sigmas from flow time `start` (None = the top) down to `stop` (0 = the end of the schedule).
@@ -47,10 +59,18 @@ class Schedule:
             raise ValueError(self.why)
         places = self._place(float(self.times[0]) if start is None else start), self._place(stop)
         if not places[0] < places[1]:
-            raise ValueError(f"No step is left between flow times {start} and {stop}: the schedule runs from {float(self.times[0]):.3f} to {float(self.times[-1]):.3f}.")
+            raise ValueError(
+                f"No step is left between flow times {start} and {stop}: the schedule runs from {float(self.times[0]):.3f} to {float(self.times[-1]):.3f}."
+            )
         if steps is None:
             inner = torch.arange(int(places[0]) + 1, len(self.times), dtype=torch.float64)
-            at = torch.cat([torch.tensor(places[:1], dtype=torch.float64), inner[inner < places[1]], torch.tensor(places[1:], dtype=torch.float64)])
+            at = torch.cat(
+                [
+                    torch.tensor(places[:1], dtype=torch.float64),
+                    inner[inner < places[1]],
+                    torch.tensor(places[1:], dtype=torch.float64),
+                ]
+            )
         else:
             at = torch.linspace(*places, steps + 1, dtype=torch.float64)
         return self._sigmas_at(at)

@@ -1,4 +1,5 @@
 """What the outcomes of a search leave in memory, under a cap."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -34,7 +35,9 @@ class Shelf:
 
     def __getitem__(self, id: int) -> Kept:
         if id not in self.kept:
-            raise RuntimeError(f"The latent of candidate {id} is no longer in memory: the search holds more than {self.cap / 2**30:.1f} GiB of latents. Search in smaller images or fewer paths.")
+            raise RuntimeError(
+                f"The latent of candidate {id} is no longer in memory: the search holds more than {self.cap / 2**30:.1f} GiB of latents. Search in smaller images or fewer paths."
+            )
         return self.kept[id]
 
     def put(self, id: int, kept: Kept) -> None:
@@ -47,7 +50,7 @@ class Shelf:
 
     def rank(self, best: list[int]) -> None:
         """`best`: the finished outcomes, best first."""
-        rest = [id for id in best[self.images:] if id in self.kept]
+        rest = [id for id in best[self.images :] if id in self.kept]
         for id in rest:
             self.kept[id].image = None
         self._drop(reversed(rest))

@@ -3,6 +3,7 @@
 A stochastic sampler draws noise for the whole batch from one seed. Here every row gets what it would have drawn alone: ComfyUI's own
 noise sampler, seeded per row. That needs to know which noise a sampler draws; an unknown sampler runs row by row.
 """
+
 from __future__ import annotations
 
 import copy
@@ -12,17 +13,58 @@ import torch
 from comfy.k_diffusion.sampling import BrownianTreeNoiseSampler, default_noise_sampler
 from comfy.samplers import KSAMPLER, cfg_function
 
-DETERMINISTIC = frozenset((
-    "sample_euler", "sample_heun", "sample_heunpp2", "sample_dpm_2", "sample_lms", "dpm_fast_function", "sample_dpmpp_2m", "sample_dpmpp_2m_cfg_pp",
-    "sample_euler_cfg_pp", "sample_ipndm", "sample_ipndm_v", "sample_deis", "sample_gradient_estimation", "sample_gradient_estimation_cfg_pp",
-    "sample_unipc", "sample_unipc_bh2"))
-DEFAULT_NOISE = frozenset((
-    "sample_euler_ancestral", "sample_euler_ancestral_cfg_pp", "sample_dpm_2_ancestral", "sample_dpmpp_2s_ancestral", "sample_dpmpp_2s_ancestral_cfg_pp",
-    "sample_ddpm", "sample_lcm", "sample_res_multistep", "sample_res_multistep_cfg_pp", "sample_res_multistep_ancestral", "sample_res_multistep_ancestral_cfg_pp",
-    "sample_er_sde", "sample_seeds_2", "sample_seeds_3", "sample_sa_solver", "sample_sa_solver_pece"))
-BROWNIAN_TREE = frozenset((
-    "sample_dpmpp_sde", "sample_dpmpp_sde_gpu", "sample_dpmpp_2m_sde", "sample_dpmpp_2m_sde_gpu", "sample_dpmpp_2m_sde_heun", "sample_dpmpp_2m_sde_heun_gpu",
-    "sample_dpmpp_3m_sde", "sample_dpmpp_3m_sde_gpu"))
+DETERMINISTIC = frozenset(
+    (
+        "sample_euler",
+        "sample_heun",
+        "sample_heunpp2",
+        "sample_dpm_2",
+        "sample_lms",
+        "dpm_fast_function",
+        "sample_dpmpp_2m",
+        "sample_dpmpp_2m_cfg_pp",
+        "sample_euler_cfg_pp",
+        "sample_ipndm",
+        "sample_ipndm_v",
+        "sample_deis",
+        "sample_gradient_estimation",
+        "sample_gradient_estimation_cfg_pp",
+        "sample_unipc",
+        "sample_unipc_bh2",
+    )
+)
+DEFAULT_NOISE = frozenset(
+    (
+        "sample_euler_ancestral",
+        "sample_euler_ancestral_cfg_pp",
+        "sample_dpm_2_ancestral",
+        "sample_dpmpp_2s_ancestral",
+        "sample_dpmpp_2s_ancestral_cfg_pp",
+        "sample_ddpm",
+        "sample_lcm",
+        "sample_res_multistep",
+        "sample_res_multistep_cfg_pp",
+        "sample_res_multistep_ancestral",
+        "sample_res_multistep_ancestral_cfg_pp",
+        "sample_er_sde",
+        "sample_seeds_2",
+        "sample_seeds_3",
+        "sample_sa_solver",
+        "sample_sa_solver_pece",
+    )
+)
+BROWNIAN_TREE = frozenset(
+    (
+        "sample_dpmpp_sde",
+        "sample_dpmpp_sde_gpu",
+        "sample_dpmpp_2m_sde",
+        "sample_dpmpp_2m_sde_gpu",
+        "sample_dpmpp_2m_sde_heun",
+        "sample_dpmpp_2m_sde_heun_gpu",
+        "sample_dpmpp_3m_sde",
+        "sample_dpmpp_3m_sde_gpu",
+    )
+)
 ADAPTIVE = frozenset(("dpm_adaptive_function", "sample_dpm_adaptive"))
 
 
@@ -31,17 +73,23 @@ class Solver:
 
     def __init__(self, sampler):
         if not isinstance(sampler, KSAMPLER):
-            raise ValueError(f"NoiseSearch runs k-diffusion samplers (KSamplerSelect and its like), not a {type(sampler).__name__}. Choose another sampler.")
+            raise ValueError(
+                f"NoiseSearch runs k-diffusion samplers (KSamplerSelect and its like), not a {type(sampler).__name__}. Choose another sampler."
+            )
         self.function = sampler.sampler_function
         self.options = dict(sampler.extra_options)
         self.random_inpaint = bool(sampler.inpaint_options.get("random", False))
         self.name = getattr(self.function, "__name__", type(self.function).__name__)
         if self.name in ADAPTIVE:
-            raise ValueError("dpm_adaptive chooses its steps as it goes: it has no fixed cost and mixes the samples of a batch. Choose another sampler, such as dpmpp_2m.")
+            raise ValueError(
+                "dpm_adaptive chooses its steps as it goes: it has no fixed cost and mixes the samples of a batch. Choose another sampler, such as dpmpp_2m."
+            )
         stock = getattr(self.function, "__module__", "").startswith("comfy.")
         draws_globally = float(self.options.get("s_churn", 0) or 0) > 0 or "noise_sampler" in self.options
         known = self.name in DETERMINISTIC or self.name in DEFAULT_NOISE or self.name in BROWNIAN_TREE
-        self.seeds_per_row = getattr(self.function, "seeds_per_row", False)  # our own samplers take a list of seeds
+        self.seeds_per_row = getattr(
+            self.function, "seeds_per_row", False
+        )  # our own samplers take a list of seeds
         self.batches = self.seeds_per_row or (stock and known and not draws_globally)
 
     def exact(self):
@@ -52,7 +100,18 @@ class Solver:
         one.options = {**self.options, "s_noise": 1.0}
         return one
 
-    def run(self, model, x, sigmas, seeds: list[int], model_options: dict, denoise_mask=None, callback=None, disable=True, sources=None):
+    def run(
+        self,
+        model,
+        x,
+        sigmas,
+        seeds: list[int],
+        model_options: dict,
+        denoise_mask=None,
+        callback=None,
+        disable=True,
+        sources=None,
+    ):
         """The solver over `sigmas` on x [B, ...], row i drawing from seeds[i] as it would alone. Returns x at sigmas[-1].
 
         sources: options from `noise_sources`, in place of what the seeds alone would draw.
@@ -65,7 +124,15 @@ class Solver:
         elif len(seeds) > 1 and (self.seeds_per_row or (sources is None and self.name in BROWNIAN_TREE)):
             seed = list(seeds)  # Brownian trees take one seed per row
         extra_args = {"model_options": model_options, "seed": seed, "denoise_mask": denoise_mask}
-        return self.function(model, x, sigmas, extra_args=extra_args, callback=callback, disable=disable, **{**self.options, **(sources or {})})
+        return self.function(
+            model,
+            x,
+            sigmas,
+            extra_args=extra_args,
+            callback=callback,
+            disable=disable,
+            **{**self.options, **(sources or {})},
+        )
 
     def noise_sources(self, x, sigmas, seeds: list[int]) -> dict:
         """The options that make a stochastic solver draw per row, from ComfyUI's own noise samplers; {} for those that draw nothing."""
@@ -73,7 +140,11 @@ class Solver:
             return {"noise_sampler": row_noise(x, seeds)}
         if self.name in BROWNIAN_TREE:
             seed = list(seeds) if len(seeds) > 1 else seeds[0]
-            return {"noise_sampler": BrownianTreeNoiseSampler(x, sigmas[sigmas > 0].min(), sigmas.max(), seed=seed, cpu=not self.name.endswith("_gpu"))}
+            return {
+                "noise_sampler": BrownianTreeNoiseSampler(
+                    x, sigmas[sigmas > 0].min(), sigmas.max(), seed=seed, cpu=not self.name.endswith("_gpu")
+                )
+            }
         return {}
 
 
@@ -81,7 +152,7 @@ def row_noise(x, seeds: list[int]):
     """ComfyUI's default noise sampler, one per row; one for the whole batch when there is one seed."""
     if len(seeds) == 1:
         return default_noise_sampler(x, seed=seeds[0])
-    rows = [default_noise_sampler(x[i:i + 1], seed=seed) for i, seed in enumerate(seeds)]
+    rows = [default_noise_sampler(x[i : i + 1], seed=seed) for i, seed in enumerate(seeds)]
     return lambda sigma, sigma_next: torch.cat([row(sigma, sigma_next) for row in rows])
 
 
@@ -93,7 +164,13 @@ class Trace:
     """
 
     def __init__(self, model, x, sigma, model_options, known=None, watch: float | None = None):
-        self._model, self._x, self._sigma, self._options, self._known = model, x, float(sigma), model_options, known
+        self._model, self._x, self._sigma, self._options, self._known = (
+            model,
+            x,
+            float(sigma),
+            model_options,
+            known,
+        )
         self._watch, self.seen = watch, None
         self.evaluations = 0  # those that reached the model
 
@@ -103,12 +180,23 @@ class Trace:
     def __call__(self, x, sigma, model_options, seed=None, **kwargs):
         known, self._known = self._known, None  # only ever the first call
         # CFG++ solvers listen inside the evaluation, through options of their own: theirs is not left out
-        if known is not None and x is self._x and model_options is self._options and abs(float(sigma.flatten()[0]) - self._sigma) <= 1e-6 * self._sigma:
+        if (
+            known is not None
+            and x is self._x
+            and model_options is self._options
+            and abs(float(sigma.flatten()[0]) - self._sigma) <= 1e-6 * self._sigma
+        ):
             return known
         self.evaluations += 1
         # a list of seeds is for the noise sampler only
-        denoised = self._model(x, sigma, model_options=model_options, seed=seed[0] if isinstance(seed, list) else seed, **kwargs)
-        if self._watch is not None and self.seen is None and abs(float(sigma.flatten()[0]) - self._watch) <= 1e-5 * self._watch:
+        denoised = self._model(
+            x, sigma, model_options=model_options, seed=seed[0] if isinstance(seed, list) else seed, **kwargs
+        )
+        if (
+            self._watch is not None
+            and self.seen is None
+            and abs(float(sigma.flatten()[0]) - self._watch) <= 1e-5 * self._watch
+        ):
             self.seen = denoised
         return denoised
 
@@ -116,7 +204,12 @@ class Trace:
 def _noise_at(sigmas, model_sampling):
     """Noise of the first and of the last level, not of the seed that a solver draws from in a dry run."""
     generator = torch.Generator().manual_seed(2025)
-    return [model_sampling.noise_scaling(sigma, torch.randn(1, 1, 64, 64, generator=generator), torch.zeros(1, 1, 64, 64)) for sigma in (sigmas[0], sigmas[-1])]
+    return [
+        model_sampling.noise_scaling(
+            sigma, torch.randn(1, 1, 64, 64, generator=generator), torch.zeros(1, 1, 64, 64)
+        )
+        for sigma in (sigmas[0], sigmas[-1])
+    ]
 
 
 class _Nothing:
@@ -124,7 +217,9 @@ class _Nothing:
 
     def __init__(self, model_sampling):
         patcher = SimpleNamespace(get_model_object=lambda name: model_sampling)
-        self.inner_model = SimpleNamespace(inner_model=SimpleNamespace(model_sampling=model_sampling), model_patcher=patcher)
+        self.inner_model = SimpleNamespace(
+            inner_model=SimpleNamespace(model_sampling=model_sampling), model_patcher=patcher
+        )
 
     def __call__(self, x, sigma, model_options, seed=None, denoise_mask=None):
         zeros = torch.zeros_like(x)
@@ -134,7 +229,14 @@ class _Nothing:
 MISSES = 0.1  # relative error of the noise level at which a run is taken to end elsewhere; a sample of 4096 numbers is off by 0.01
 
 
-def count_evaluations(solver: Solver, sigmas: torch.Tensor, model_sampling, known: bool = False, watch: float | None = None, whole: bool = True) -> int:
+def count_evaluations(
+    solver: Solver,
+    sigmas: torch.Tensor,
+    model_sampling,
+    known: bool = False,
+    watch: float | None = None,
+    whole: bool = True,
+) -> int:
     """Denoiser evaluations that the solver spends on `sigmas`, found by running it on one small sample of a model that predicts zeros.
 
     known: the first answer is known already. watch: a level that it must come to. whole: False for a piece of a schedule, which must end
@@ -143,17 +245,26 @@ def count_evaluations(solver: Solver, sigmas: torch.Tensor, model_sampling, know
     solver, options = solver.exact(), {}
     try:
         x, there = _noise_at(sigmas, model_sampling) if not whole else (torch.zeros(1, 1, 8, 8), None)
-        trace = Trace(_Nothing(model_sampling), x, sigmas[0], options, torch.zeros_like(x) if known else None, watch)
+        trace = Trace(
+            _Nothing(model_sampling), x, sigmas[0], options, torch.zeros_like(x) if known else None, watch
+        )
         with torch.random.fork_rng(devices=[]):
             end = solver.run(trace, x, sigmas.clone(), [0], options)
     except Exception as error:
-        raise ValueError(f"The cost of the sampler {solver.name} could not be found by a dry run ({error!r}). Choose another sampler.") from error
+        raise ValueError(
+            f"The cost of the sampler {solver.name} could not be found by a dry run ({error!r}). Choose another sampler."
+        ) from error
     if trace.evaluations + known < 1:
-        raise ValueError(f"The sampler {solver.name} never asked the model anything in a dry run. Choose another sampler.")
+        raise ValueError(
+            f"The sampler {solver.name} never asked the model anything in a dry run. Choose another sampler."
+        )
     if watch is not None and trace.seen is None:
-        raise ValueError(f"A self-supervised verifier looks at the prediction near flow time 0.4, but {solver.name} does not stop there. Choose another sampler, such as euler.")
+        raise ValueError(
+            f"A self-supervised verifier looks at the prediction near flow time 0.4, but {solver.name} does not stop there. Choose another sampler, such as euler."
+        )
     if not whole and abs(float(end.std() - there.std())) > MISSES * float(max(there.std(), 0.1 * x.std())):
         raise ValueError(
             f"The sampler {solver.name.removeprefix('sample_').removesuffix('_function')} cannot be used for a piece of a schedule: asked to go down to sigma {float(sigmas[-1]):.4g} in {len(sigmas) - 1} steps it leaves another "
-            "amount of noise. Choose another sampler, such as euler or dpmpp_2m, or a search that samples whole images (random or zero-order search).")
+            "amount of noise. Choose another sampler, such as euler or dpmpp_2m, or a search that samples whole images (random or zero-order search)."
+        )
     return trace.evaluations

@@ -1,4 +1,5 @@
 """What the stock KSampler does with its widgets, in parts."""
+
 from __future__ import annotations
 
 import comfy.model_management as mm
@@ -21,7 +22,9 @@ def cfg_guider(model, positive, negative, cfg: float):
 
 def ksampler_sigmas(model, steps: int, sampler_name: str, scheduler: str, denoise: float):
     """The sigmas of a stock KSampler."""
-    return comfy.samplers.KSampler(model, steps, model.load_device, sampler_name, scheduler, denoise, model.model_options).sigmas
+    return comfy.samplers.KSampler(
+        model, steps, model.load_device, sampler_name, scheduler, denoise, model.model_options
+    ).sigmas
 
 
 def ksample(guider, sampler, sigmas, latent: dict, seed: int) -> tuple[dict, Ledger]:
@@ -31,5 +34,13 @@ def ksample(guider, sampler, sigmas, latent: dict, seed: int) -> tuple[dict, Led
     noise = comfy.sample.prepare_noise(latent["samples"], seed, latent.get("batch_index"))
     callback = latent_preview.prepare_callback(model, len(sigmas) - 1)
     samples = ledger.watch(guider).sample(
-        noise, latent["samples"], sampler, sigmas, denoise_mask=latent.get("noise_mask"), callback=callback, disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed)
+        noise,
+        latent["samples"],
+        sampler,
+        sigmas,
+        denoise_mask=latent.get("noise_mask"),
+        callback=callback,
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
     return {**latent, "samples": samples.to(mm.intermediate_device())}, ledger

@@ -1,4 +1,5 @@
 """Runs a search under a budget: ask, evaluate, tell, report, stop."""
+
 from __future__ import annotations
 
 import time
@@ -85,7 +86,9 @@ def run(
 ) -> Result:
     """Search for one image. Raises BudgetTooSmall before anything runs; what the evaluator raises passes through."""
     if hasattr(settings, "plan"):
-        settings = settings.plan(Terms(limits.nfe - limits.reserve, evaluator.cost, evaluator.top, evaluator.own_steps))
+        settings = settings.plan(
+            Terms(limits.nfe - limits.reserve, evaluator.cost, evaluator.top, evaluator.own_steps)
+        )
     return _Run(settings, evaluator, comparison, limits, on_progress, should_stop).drive(seed)
 
 
@@ -107,7 +110,9 @@ class _Run:
                     result.stopped = "the search came to its end"
                     break
                 if not asked:
-                    raise RuntimeError(f"The algorithm {result.settings.name} asked for no rollouts. It must ask for some, or return.")
+                    raise RuntimeError(
+                        f"The algorithm {result.settings.name} asked for no rollouts. It must ask for some, or return."
+                    )
                 affordable = self.affordable(asked)
                 if affordable:
                     told = self.evaluate(affordable)
@@ -147,11 +152,15 @@ class _Run:
             count += 1
         if count == 0 and not self.result.outcomes:
             need = self.cost(asked[0]) + (0 if asked[0].finished else finishing) + self.limits.reserve
-            raise BudgetTooSmall(f"A budget of {self.limits.nfe} NFE does not pay for one complete image, which takes {need} here. Raise the budget or take fewer steps.")
+            raise BudgetTooSmall(
+                f"A budget of {self.limits.nfe} NFE does not pay for one complete image, which takes {need} here. Raise the budget or take fewer steps."
+            )
         return asked[:count]
 
     def cost(self, rollout: Rollout) -> int:
-        return self.evaluator.cost(rollout, None if rollout.parent is None else self.result.outcomes[rollout.parent].rollout)
+        return self.evaluator.cost(
+            rollout, None if rollout.parent is None else self.result.outcomes[rollout.parent].rollout
+        )
 
     def evaluate(self, rollouts: list[Rollout]) -> list[Outcome]:
         result, first, told = self.result, len(self.result.outcomes), []
@@ -192,7 +201,11 @@ class _Run:
 
     def finish(self) -> None:
         """Complete the best unfinished sample, from the reserve kept for it."""
-        within = [outcome for outcome in self.result.outcomes.values() if self.cost(Rollout(parent=outcome.id)) <= self.left]
+        within = [
+            outcome
+            for outcome in self.result.outcomes.values()
+            if self.cost(Rollout(parent=outcome.id)) <= self.left
+        ]
         unfinished = [outcome for outcome in within if outcome.scores] or within
         last = min(outcome.rollout.stop for outcome in unfinished)
         level = [outcome for outcome in unfinished if outcome.rollout.stop == last]

@@ -1,4 +1,5 @@
 """NoiseRecipe: a noise described by seeds, rebuilt bit for bit on the same machine."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -52,10 +53,15 @@ class NoiseRecipe:
     def from_dict(cls, data: dict) -> NoiseRecipe:
         """Raises ValueError for anything that is not the dictionary of a recipe."""
         try:
-            moves = tuple((whole(d) if isinstance(d, int) else cls.from_dict(d), real(c)) for d, c in data.get("moves", ()))
+            moves = tuple(
+                (whole(d) if isinstance(d, int) else cls.from_dict(d), real(c))
+                for d, c in data.get("moves", ())
+            )
             return cls(whole(data["seed"]), moves)
         except (AttributeError, KeyError, TypeError, OverflowError) as error:
-            raise ValueError(f"Not a noise recipe: {data!r}. It looks like {{\"seed\": 7, \"moves\": [[9, 0.95]]}}.") from error
+            raise ValueError(
+                f'Not a noise recipe: {data!r}. It looks like {{"seed": 7, "moves": [[9, 0.95]]}}.'
+            ) from error
 
 
 def step_on_sphere(x: torch.Tensor, direction: torch.Tensor, cosine: float) -> torch.Tensor:
@@ -70,7 +76,9 @@ def step_on_sphere(x: torch.Tensor, direction: torch.Tensor, cosine: float) -> t
     u = u / norm
     w = v - (v @ u) * u
     if w.norm() <= 1e-9 * v.norm():
-        raise ValueError("A noise cannot move towards itself: the direction of the move is parallel to the noise.")
+        raise ValueError(
+            "A noise cannot move towards itself: the direction of the move is parallel to the noise."
+        )
     w = w / w.norm()
     return (norm * (cosine * u + (1.0 - cosine * cosine) ** 0.5 * w)).to(x.dtype).view_as(x)
 

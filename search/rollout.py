@@ -1,4 +1,5 @@
 """Rollout and Outcome: the unit every search asks for, and what it gets back."""
+
 from __future__ import annotations
 
 import json
@@ -9,8 +10,14 @@ from .noise import NoiseRecipe, real, whole
 
 RECIPE_VERSION = 1
 EXTRA, FREE = "extra evaluation", "free"
-MOST_STEPS, MOST_INDEX = 10_000, 65_535  # of a recipe: more is a damaged or hostile one, and would be computed for ever
-PREVIEWS = (EXTRA, FREE)  # how an unfinished sample is shown to verifiers: at its own level, or by the solver's last prediction
+MOST_STEPS, MOST_INDEX = (
+    10_000,
+    65_535,
+)  # of a recipe: more is a damaged or hostile one, and would be computed for ever
+PREVIEWS = (
+    EXTRA,
+    FREE,
+)  # how an unfinished sample is shown to verifiers: at its own level, or by the solver's last prediction
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,9 @@ class Rollout:
         if self.parent is None and self.noise is None:
             raise ValueError("A rollout without a parent starts from pure noise and needs a noise recipe.")
         if self.start is not None and not self.stop < self.start <= 1.0:
-            raise ValueError(f"A rollout runs down from start to stop, in flow time: 1 >= start > stop, but start = {self.start}, stop = {self.stop}.")
+            raise ValueError(
+                f"A rollout runs down from start to stop, in flow time: 1 >= start > stop, but start = {self.start}, stop = {self.stop}."
+            )
         if not 0.0 <= self.stop < 1.0:
             raise ValueError(f"A rollout stops at a flow time in [0, 1), not at {self.stop}.")
         if self.steps is not None and self.steps < 1:
@@ -87,17 +96,23 @@ class Recipe:
         if not self.pieces or self.pieces[0].noise is None:
             raise ValueError("A recipe has at least one piece, and its first piece has a noise.")
         if not self.pieces[-1].finished:
-            raise ValueError(f"A recipe ends with a finished sample, but its last piece stops at flow time {self.pieces[-1].stop}.")
+            raise ValueError(
+                f"A recipe ends with a finished sample, but its last piece stops at flow time {self.pieces[-1].stop}."
+            )
         if self.index < 0:
             raise ValueError(f"The index in a latent batch is 0 or more, not {self.index}.")
-        pieces = (replace(piece, parent=i - 1 if i else None, score=False) for i, piece in enumerate(self.pieces))
+        pieces = (
+            replace(piece, parent=i - 1 if i else None, score=False) for i, piece in enumerate(self.pieces)
+        )
         object.__setattr__(self, "pieces", tuple(pieces))
 
     def to_dict(self) -> dict:
         pieces = []
         for piece in self.pieces:
             entry = {"noise": piece.noise.to_dict()} if piece.noise else {}
-            entry |= {name: value for name in ("start", "steps") if (value := getattr(piece, name)) is not None}
+            entry |= {
+                name: value for name in ("start", "steps") if (value := getattr(piece, name)) is not None
+            }
             entry |= {"stop": piece.stop} if piece.stop else {}
             pieces.append(entry)
         return {"noise_search": RECIPE_VERSION, "index": self.index, "pieces": pieces}
@@ -106,9 +121,13 @@ class Recipe:
     def from_dict(cls, data: dict) -> Recipe:
         """Raises ValueError with what is wrong."""
         if not isinstance(data, dict) or "noise_search" not in data:
-            raise ValueError("Not a NoiseSearch recipe: it lacks the key \"noise_search\". Paste the recipe output of a search node.")
+            raise ValueError(
+                'Not a NoiseSearch recipe: it lacks the key "noise_search". Paste the recipe output of a search node.'
+            )
         if data["noise_search"] != RECIPE_VERSION:
-            raise ValueError(f"This recipe has version {data['noise_search']}; this NoiseSearch reads version {RECIPE_VERSION}. Update NoiseSearch.")
+            raise ValueError(
+                f"This recipe has version {data['noise_search']}; this NoiseSearch reads version {RECIPE_VERSION}. Update NoiseSearch."
+            )
         try:
             pieces = []
             for i, entry in enumerate(data["pieces"]):
@@ -117,13 +136,17 @@ class Recipe:
                 steps = None if entry.get("steps") is None else whole(entry["steps"])
                 if steps is not None and steps > MOST_STEPS:
                     raise ValueError(f"a piece takes {MOST_STEPS} steps at most, not {steps}")
-                pieces.append(Rollout(noise, i - 1 if i else None, start, real(entry.get("stop", 0.0)), steps))
+                pieces.append(
+                    Rollout(noise, i - 1 if i else None, start, real(entry.get("stop", 0.0)), steps)
+                )
             index = whole(data.get("index", 0))
             if index > MOST_INDEX:
                 raise ValueError(f"the index in a latent batch is {MOST_INDEX} at most, not {index}")
             return cls(tuple(pieces), index)
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise ValueError(f"This NoiseSearch recipe is damaged ({type(error).__name__}: {error}). Paste the recipe output of a search node, unchanged.") from error
+            raise ValueError(
+                f"This NoiseSearch recipe is damaged ({type(error).__name__}: {error}). Paste the recipe output of a search node, unchanged."
+            ) from error
 
 
 def recipes_to_json(recipes: list[Recipe]) -> str:
@@ -137,7 +160,9 @@ def recipes_from_json(text: str) -> list[Recipe]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:  # RecursionError: brackets nested too deeply
-        raise ValueError(f"The recipe is not JSON ({error}). Paste the recipe output of a search node, unchanged.") from error
+        raise ValueError(
+            f"The recipe is not JSON ({error}). Paste the recipe output of a search node, unchanged."
+        ) from error
     entries = data if isinstance(data, list) else [data]
     if not entries:
         raise ValueError("The recipe is an empty list. Paste the recipe output of a search node, unchanged.")

@@ -1,4 +1,5 @@
 """How outcomes are compared: one score, average rank, z-score, weighted sum."""
+
 from __future__ import annotations
 
 import math
@@ -25,8 +26,12 @@ class Comparison:
     def __post_init__(self):
         if self.method not in METHODS:
             raise ValueError(f"Scores are combined by {', '.join(METHODS)}, not by {self.method!r}.")
-        if any(not w >= 0.0 or math.isinf(w) for w in self.weights) or (self.weights and not any(self.weights)):
-            raise ValueError(f"Verifier weights are finite, not negative and not all 0, but they are {self.weights}.")
+        if any(not w >= 0.0 or math.isinf(w) for w in self.weights) or (
+            self.weights and not any(self.weights)
+        ):
+            raise ValueError(
+                f"Verifier weights are finite, not negative and not all 0, but they are {self.weights}."
+            )
 
     def utilities(self, pool: Sequence[Outcome]) -> dict[int, float]:
         """{id: utility} over the pool; -inf where nothing could be judged."""
@@ -39,13 +44,22 @@ class Comparison:
         if len(columns) == 1:
             totals = [-math.inf if math.isnan(score) else score for score in columns[0]]
         else:
-            score = {"average rank": _negative_ranks, "z-score": _standard_scores, "weighted sum": _plain}[self.method]
+            score = {"average rank": _negative_ranks, "z-score": _standard_scores, "weighted sum": _plain}[
+                self.method
+            ]
             judged = [(w, score(column)) for w, column in zip(weights, columns) if w > 0]
-            totals = [sum(w * column[i] for w, column in judged) / sum(w for w, _ in judged) for i in range(len(pool))]
-            totals = [-math.inf if math.isnan(total) else total for total in totals]  # one verifier says inf, another could not judge
+            totals = [
+                sum(w * column[i] for w, column in judged) / sum(w for w, _ in judged)
+                for i in range(len(pool))
+            ]
+            totals = [
+                -math.inf if math.isnan(total) else total for total in totals
+            ]  # one verifier says inf, another could not judge
         return {outcome.id: total for outcome, total in zip(pool, totals)}
 
-    def best(self, candidates: Iterable[Outcome], k: int, pool: Sequence[Outcome] | None = None) -> list[Outcome]:
+    def best(
+        self, candidates: Iterable[Outcome], k: int, pool: Sequence[Outcome] | None = None
+    ) -> list[Outcome]:
         """The best k of the candidates, best first, compared within `pool` (default: among themselves). Ties go to the lowest id."""
         candidates = list(candidates)
         members = {outcome.id: outcome for outcome in (*(pool or ()), *candidates)}
@@ -65,7 +79,10 @@ def _standard_scores(scores: Sequence[float]) -> list[float]:
     finite = [s for s in scores if math.isfinite(s)]
     mean = sum(finite) / len(finite) if finite else 0.0
     spread = math.sqrt(sum((s - mean) ** 2 for s in finite) / len(finite)) if finite else 0.0
-    return [(s - mean) / (spread or 1.0) if math.isfinite(s) else (math.inf if s == math.inf else -math.inf) for s in scores]
+    return [
+        (s - mean) / (spread or 1.0) if math.isfinite(s) else (math.inf if s == math.inf else -math.inf)
+        for s in scores
+    ]
 
 
 def _plain(scores: Sequence[float]) -> list[float]:

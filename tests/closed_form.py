@@ -10,6 +10,7 @@ Needs ComfyUI on sys.path and the pack imported as `noisesearch` (tests/conftest
 >>> samples = comfy.sample.sample(model, noise, 20, 4.0, "euler", "simple", cond(one_hot(2)), uncond(), latent)
 >>> model.mixture.mode_of(model.model.process_latent_in(samples)), model.spy.calls, model.spy.rows
 """
+
 import math
 
 import comfy.latent_formats
@@ -42,7 +43,10 @@ class Mixture:
     def _log_joint(self, x, a, b, logits):
         """log p(k) p(x | k) [B, K], with x | k ~ N(a mean_k, v_k I), and what it is made of: v [B, K], x - a mean [B, K, D], a [B, 1]."""
         x = x.double().flatten(1)
-        a, b = (torch.as_tensor(level, dtype=torch.float64).reshape(-1, 1).expand(x.shape[0], 1) for level in (a, b))
+        a, b = (
+            torch.as_tensor(level, dtype=torch.float64).reshape(-1, 1).expand(x.shape[0], 1)
+            for level in (a, b)
+        )
         offset = x[:, None] - a[..., None] * self.means.flatten(1)
         variance = (a * self.stds) ** 2 + b**2
         prior = torch.log_softmax(self.weights.log() + (0.0 if logits is None else logits), dim=-1)
@@ -154,7 +158,9 @@ def make_mixture(components, shape, seed):
     means = torch.randn((components, math.prod(shape)), generator=generator, dtype=torch.float64)
     means = 8.0 * torch.nn.functional.normalize(means, dim=1)
     weights = torch.arange(1, components + 1, dtype=torch.float64)
-    return Mixture(means.reshape(components, *shape), torch.linspace(0.3, 0.4, components), weights / weights.sum())
+    return Mixture(
+        means.reshape(components, *shape), torch.linspace(0.3, 0.4, components), weights / weights.sum()
+    )
 
 
 def make_model(family, *, components=4, seed=0, latent_format=None, dims=2, frames=3):
@@ -166,7 +172,9 @@ def make_model(family, *, components=4, seed=0, latent_format=None, dims=2, fram
     model_type, config.sampling_settings = FAMILIES[family]
     device = torch.device("cpu")
     base = comfy.model_base.BaseModel(config, model_type, device=device)
-    base.diffusion_model = MixtureNetwork(make_mixture(components, shape, seed), family, getattr(base.model_sampling, "sigma_data", 1.0))
+    base.diffusion_model = MixtureNetwork(
+        make_mixture(components, shape, seed), family, getattr(base.model_sampling, "sigma_data", 1.0)
+    )
     return MixturePatcher(base, load_device=device, offload_device=device)
 
 

@@ -1,4 +1,5 @@
 """One ComfyUI for all tests: in this process (on the CPU, one thread), and one real server for those that ask for it."""
+
 import os
 from pathlib import Path
 
@@ -12,7 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent
 COMFYUI = Path(os.environ.get("NOISESEARCH_COMFYUI", ROOT / ".comfyui" / "ComfyUI"))
 
 if not (COMFYUI / "main.py").is_file():
-    pytest.exit(f"no ComfyUI at {COMFYUI}: run the tests with `python tools/dev.py test`, or set NOISESEARCH_COMFYUI to its folder", 3)
+    pytest.exit(
+        f"no ComfyUI at {COMFYUI}: run the tests with `python tools/dev.py test`, or set NOISESEARCH_COMFYUI to its folder",
+        3,
+    )
 
 use_comfyui(COMFYUI)
 

@@ -1,4 +1,5 @@
 """A model and verifiers made of hashes: runs rollouts at once, counts their cost, and refuses requests that no sampler could run."""
+
 import hashlib
 import math
 from dataclasses import dataclass
@@ -19,13 +20,24 @@ class FakeEvaluator:
     top = 1.0
 
     def __init__(self, verifiers=1, steps=10, wave=4, levels=10**9, nan=0.0, before_wave=lambda number: None):
-        self.verifiers, self.steps, self.wave, self.levels, self.nan, self.before_wave = verifiers, steps, wave, levels, nan, before_wave
+        self.verifiers, self.steps, self.wave, self.levels, self.nan, self.before_wave = (
+            verifiers,
+            steps,
+            wave,
+            levels,
+            nan,
+            before_wave,
+        )
         self.outcomes, self.asked, self.waves, self.running, self.kept = {}, [], 0, 0, []
 
     def cost(self, rollout, parent):
         start = rollout.start or (parent.stop if parent else 1.0)
         steps = rollout.steps or max(1, math.ceil(round((start - rollout.stop) * self.steps, 9)))
-        return steps + self._preview(rollout) - (self._preview(parent) if parent and rollout.noise is None else 0)
+        return (
+            steps
+            + self._preview(rollout)
+            - (self._preview(parent) if parent and rollout.noise is None else 0)
+        )
 
     def own_steps(self, start, stop):
         return self.cost(Rollout(NoiseRecipe(0), start=start, stop=stop, score=False), None)
@@ -37,7 +49,7 @@ class FakeEvaluator:
             for first in range(0, len(asked), self.wave):
                 self.before_wave(self.waves)
                 self.waves += 1
-                yield [self._run(id, rollout) for id, rollout in asked[first:first + self.wave]]
+                yield [self._run(id, rollout) for id, rollout in asked[first : first + self.wave]]
         finally:
             self.running -= 1
 
@@ -52,22 +64,30 @@ class FakeEvaluator:
         assert id == len(self.outcomes), "ids are counted from 0, without gaps"
         parent = None
         if rollout.parent is not None:
-            assert rollout.parent in self.outcomes, f"outcome {id} starts from {rollout.parent}, which has not run"
+            assert rollout.parent in self.outcomes, (
+                f"outcome {id} starts from {rollout.parent}, which has not run"
+            )
             parent = self.outcomes[rollout.parent].rollout
             start = parent.stop if rollout.start is None else rollout.start
             assert start > rollout.stop, f"outcome {id} has no step between {start} and {rollout.stop}"
-            assert start == parent.stop or (start > parent.stop and rollout.noise), f"outcome {id} gets from {parent.stop} to {start} without a noise"
+            assert start == parent.stop or (start > parent.stop and rollout.noise), (
+                f"outcome {id} gets from {parent.stop} to {start} without a noise"
+            )
         outcome = Outcome(id, rollout, (), self.cost(rollout, parent))
         self.outcomes[id] = outcome
         if rollout.score:
             path = [(r.noise, r.start, r.stop, r.steps) for r in lineage(self.outcomes, id)]
-            self.outcomes[id] = outcome = Outcome(id, rollout, tuple(self._score(path, v) for v in range(self.verifiers)), outcome.nfe)
+            self.outcomes[id] = outcome = Outcome(
+                id, rollout, tuple(self._score(path, v) for v in range(self.verifiers)), outcome.nfe
+            )
         return outcome
 
     def _score(self, path, verifier):
         """In [0, 1), by the path alone: never by the id, the order or the wave."""
         number = int.from_bytes(hashlib.sha256(repr((path, verifier)).encode()).digest()[:8], "big")
-        return math.nan if number % 997 < 997 * self.nan else (number >> 11) * self.levels // 2**53 / self.levels
+        return (
+            math.nan if number % 997 < 997 * self.nan else (number >> 11) * self.levels // 2**53 / self.levels
+        )
 
 
 @dataclass(frozen=True)
@@ -96,6 +116,8 @@ class Renoise:
         paths = yield [Rollout(NoiseRecipe(seed + i), stop=0.4, score=False) for i in range(self.paths)]
         for level in (0.3, 0.2, 0.1):
             noises = [NoiseRecipe(mix(seed, int(10 * level), i)) for i in range(self.width)]
-            tried = yield [Rollout(noise, path.id, start=level + 0.4, stop=level) for path in paths for noise in noises]
+            tried = yield [
+                Rollout(noise, path.id, start=level + 0.4, stop=level) for path in paths for noise in noises
+            ]
             paths = best(tried, self.paths)
         yield [Rollout(parent=path.id) for path in paths]

@@ -1,4 +1,5 @@
 """A stock run and its search twin on the closed-form model, built the way the nodes build them."""
+
 from dataclasses import dataclass
 
 import comfy.sample
@@ -49,7 +50,14 @@ class Graph:
     @classmethod
     def mixture(cls, family="CONST", positive=None, latent=None, **settings):
         latent = latent or {"samples": torch.zeros(1, 4, 8, 8)}
-        return cls(make_model(family), positive or cond(one_hot(2)), uncond(), latent, scheduler=scheduler_for(family), **settings)
+        return cls(
+            make_model(family),
+            positive or cond(one_hot(2)),
+            uncond(),
+            latent,
+            scheduler=scheduler_for(family),
+            **settings,
+        )
 
     @property
     def sampler(self):
@@ -58,7 +66,15 @@ class Graph:
     @property
     def sigmas(self):
         model = self.model
-        return comfy.samplers.KSampler(model, self.steps, model.load_device, self.sampler_name, self.scheduler, self.denoise, model.model_options).sigmas
+        return comfy.samplers.KSampler(
+            model,
+            self.steps,
+            model.load_device,
+            self.sampler_name,
+            self.scheduler,
+            self.denoise,
+            model.model_options,
+        ).sigmas
 
     @property
     def guider(self):
@@ -72,18 +88,61 @@ class Graph:
         samples = comfy.sample.fix_empty_latent_channels(self.model, self.latent["samples"])
         noise = comfy.sample.prepare_noise(samples, seed, self.latent.get("batch_index"))
         return comfy.sample.sample(
-            self.model, noise, self.steps, self.cfg, self.sampler_name, self.scheduler, self.positive, self.negative, samples, denoise=self.denoise,
-            noise_mask=self.latent.get("noise_mask"), seed=seed, disable_pbar=True)
+            self.model,
+            noise,
+            self.steps,
+            self.cfg,
+            self.sampler_name,
+            self.scheduler,
+            self.positive,
+            self.negative,
+            samples,
+            denoise=self.denoise,
+            noise_mask=self.latent.get("noise_mask"),
+            seed=seed,
+            disable_pbar=True,
+        )
 
     def evaluator(self, rows=3, index=0, **parts):
         schedule = Schedule(self.sigmas, Levels(self.model.get_model_object("model_sampling")))
-        return Evaluator(guider_of(self.guider, index), Solver(self.sampler), schedule, samples_of(self.latent, self.model)[index], Ledger(), rows=rows, **parts)
+        return Evaluator(
+            guider_of(self.guider, index),
+            Solver(self.sampler),
+            schedule,
+            samples_of(self.latent, self.model)[index],
+            Ledger(),
+            rows=rows,
+            **parts,
+        )
 
-    def search(self, settings=None, seed=11, verifier=None, vae=None, prompt="", final_sigmas=None, guider=None, sigmas=None, **wishes):
+    def search(
+        self,
+        settings=None,
+        seed=11,
+        verifier=None,
+        vae=None,
+        prompt="",
+        final_sigmas=None,
+        guider=None,
+        sigmas=None,
+        **wishes,
+    ):
         vae = vae or PixelVAE()
         verifier = verifier or TargetVerifier(vae.decode(some_latent(seed=1))[0])
         sigmas = self.sigmas if sigmas is None else sigmas
-        return search_images(guider or self.guider, self.sampler, sigmas, self.latent, seed, settings, verifier, vae, prompt, Wishes(**wishes), final_sigmas)
+        return search_images(
+            guider or self.guider,
+            self.sampler,
+            sigmas,
+            self.latent,
+            seed,
+            settings,
+            verifier,
+            vae,
+            prompt,
+            Wishes(**wishes),
+            final_sigmas,
+        )
 
 
 def evaluated(evaluator, rollouts, first=0):

@@ -1,4 +1,5 @@
 """Weights for FID's Inception, the same in every program (needs numpy only)."""
+
 import zlib
 
 import numpy as np
@@ -21,5 +22,8 @@ def weights(shapes):
 def pictures():
     """Three pictures [3, H, W] of whole numbers 0..255 as float32 in [0, 1]: wide, tall, and larger than the network's 299."""
     generator = np.random.default_rng(5)
-    coarse = [generator.integers(0, 256, (3, height // 8, width // 8)).astype(np.float32) for height, width in ((96, 160), (200, 64), (320, 400))]
+    coarse = [
+        generator.integers(0, 256, (3, height // 8, width // 8)).astype(np.float32)
+        for height, width in ((96, 160), (200, 64), (320, 400))
+    ]
     return [np.kron(image, np.ones((8, 8), dtype=np.float32)) / 255 for image in coarse]

@@ -1,4 +1,5 @@
 """Real photos and damaged copies of them, the same for the tests and for the reference programs (needs numpy and Pillow only)."""
+
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +27,23 @@ def blurred(pixels, radius):
 def variants(name):
     """Kind of damage -> uint8 [H, W, 3]; "odd" is the clean photo with sides that are not even."""
     clean = photo(name)
-    return {"clean": clean, "odd": clean[:151, :133], "blur": blurred(clean, 2), "strong blur": blurred(clean, 5), "noise": noisy(clean, 25)}
+    return {
+        "clean": clean,
+        "odd": clean[:151, :133],
+        "blur": blurred(clean, 2),
+        "strong blur": blurred(clean, 5),
+        "noise": noisy(clean, 25),
+    }
 
 
 def fill(inputs):
     """ComfyUI's input folder as example_workflows/score_a_folder.json wants it: the photos, a blurred cat and a black frame in `photos`; a picture to compare with."""
     (inputs / "photos").mkdir()
-    shown = {**{name: photo(name) for name in NAMES}, "blurred": blurred(photo("chelsea"), 6), "black": np.zeros((240, 320, 3), np.uint8)}
+    shown = {
+        **{name: photo(name) for name in NAMES},
+        "blurred": blurred(photo("chelsea"), 6),
+        "black": np.zeros((240, 320, 3), np.uint8),
+    }
     for name, pixels in shown.items():
         Image.fromarray(pixels).save(inputs / "photos" / f"{name}.png")
     Image.fromarray(noisy(photo("chelsea"), 10)).save(inputs / "example.png")

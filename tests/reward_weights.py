@@ -1,11 +1,18 @@
 """Weights for a tiny ImageReward, the same in every program (needs numpy only)."""
+
 import zlib
 
 import numpy as np
 
 IMAGE, PATCH, WIDTH, TEXT_WIDTH, WORDS, LAYERS = 32, 16, 128, 128, 200, 2
 ALL_WORDS = 30524  # BERT's and two marks
-PROMPTS = ("a cat", "A painting of a cat, by Café Zürich; 3.5x zoom — 東京!", "word " * 50, "mixed [SEP], [MASK] and [ENC] tokens", "tab\tand\nnewline, emoji \U0001f600")
+PROMPTS = (
+    "a cat",
+    "A painting of a cat, by Café Zürich; 3.5x zoom — 東京!",
+    "word " * 50,
+    "mixed [SEP], [MASK] and [ENC] tokens",
+    "tab\tand\nnewline, emoji \U0001f600",
+)
 
 
 def weights(shapes):
@@ -14,7 +21,9 @@ def weights(shapes):
     for name, shape in shapes.items():
         numbers = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape).astype(np.float32)
         scale = ("norm" in name.lower()) and name.endswith("weight")
-        out[name] = 1 + 0.1 * numbers if scale else numbers * (0.3 if "embed" in name or "token" in name else 0.08)
+        out[name] = (
+            1 + 0.1 * numbers if scale else numbers * (0.3 if "embed" in name or "token" in name else 0.08)
+        )
     return out
 
 
@@ -30,7 +39,10 @@ def inputs():
 
 def pictures():
     """uint8 [H, W, 3] each: square, tall, wide, small, and one that is cropped by an odd number of pixels."""
-    return [np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8) for height, width in ((64, 64), (121, 83), (40, 100), (20, 20), (61, 44))]
+    return [
+        np.random.default_rng(height * width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        for height, width in ((64, 64), (121, 83), (40, 100), (20, 20), (61, 44))
+    ]
 
 
 def published_shapes(tiny):
@@ -40,7 +52,9 @@ def published_shapes(tiny):
         if any(f".{kind}.1." in name for kind in ("blocks", "layer")):
             continue
         shape = _published_shape(name, shape, 1024, 768)
-        for layer in range(24 if "visual_encoder.blocks.0." in name else 12 if "text_encoder.encoder.layer.0." in name else 1):
+        for layer in range(
+            24 if "visual_encoder.blocks.0." in name else 12 if "text_encoder.encoder.layer.0." in name else 1
+        ):
             out[name.replace("blocks.0.", f"blocks.{layer}.").replace("layer.0.", f"layer.{layer}.")] = shape
     return out
 

@@ -1,4 +1,5 @@
 """The test model is itself tested: closed form against autograd, and against ComfyUI's own sampling."""
+
 import comfy.sample
 import comfy.samplers
 import pytest
@@ -14,9 +15,33 @@ def noise(seed, latent=EMPTY):
     return comfy.sample.prepare_noise(latent, seed)
 
 
-def run(model, seed=0, steps=10, cfg=1.0, sampler="euler", scheduler="normal", positive=None, latent=EMPTY, x=None, **options):
+def run(
+    model,
+    seed=0,
+    steps=10,
+    cfg=1.0,
+    sampler="euler",
+    scheduler="normal",
+    positive=None,
+    latent=EMPTY,
+    x=None,
+    **options,
+):
     x = noise(seed, latent) if x is None else x
-    return comfy.sample.sample(model, x, steps, cfg, sampler, scheduler, positive or uncond(), uncond(), latent, disable_pbar=True, seed=seed, **options)
+    return comfy.sample.sample(
+        model,
+        x,
+        steps,
+        cfg,
+        sampler,
+        scheduler,
+        positive or uncond(),
+        uncond(),
+        latent,
+        disable_pbar=True,
+        seed=seed,
+        **options,
+    )
 
 
 def modes(model, samples):
@@ -35,7 +60,14 @@ def denoised_by_comfyui(model, sigma, positive, cfg, batch=3):
     guider.set_conds(positive, uncond())
     guider.set_cfg(cfg)
     latent = EMPTY.repeat(batch, 1, 1, 1)
-    guider.sample(noise(7, latent), latent, comfy.samplers.KSAMPLER(look), torch.tensor([sigma, 0.0]), seed=7, disable_pbar=True)
+    guider.sample(
+        noise(7, latent),
+        latent,
+        comfy.samplers.KSAMPLER(look),
+        torch.tensor([sigma, 0.0]),
+        seed=7,
+        disable_pbar=True,
+    )
     return seen["pair"]
 
 
@@ -50,7 +82,9 @@ def test_posterior_mean_obeys_tweedie(a, b):
     weights = mixture.weights * logits.exp()
     law = MixtureSameFamily(Categorical(weights), Independent(Normal(a * means, spread.expand_as(means)), 1))
     x0 = mixture.sample(16, torch.Generator().manual_seed(0), logits)
-    x = (a * x0 + b * torch.randn(x0.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).requires_grad_()
+    x = (
+        a * x0 + b * torch.randn(x0.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    ).requires_grad_()
     log_density = law.log_prob(x.flatten(1))
     (score,) = torch.autograd.grad(log_density.sum(), x)
     assert torch.allclose(mixture.log_density(x, a, b, logits), log_density)
@@ -64,7 +98,9 @@ def test_coefficients_are_comfyuis(family):
     x0, eps = noise(1), noise(2)
     for sigma in (0.1, 0.5, 0.9):
         a, b = coefficients(family, sigma)
-        noised = make_model(family).model.model_sampling.noise_scaling(torch.tensor([sigma]), eps.clone(), x0.clone())
+        noised = make_model(family).model.model_sampling.noise_scaling(
+            torch.tensor([sigma]), eps.clone(), x0.clone()
+        )
         assert torch.allclose(noised, a * x0 + b * eps, atol=1e-6)
 
 
@@ -76,7 +112,10 @@ def test_denoised_through_comfyui_is_the_closed_form(family, cfg):
     for sigma in (0.03, 0.1, 0.37, 0.71, 1.0) + ((2.9, 14.0) if family != "CONST" else ()):
         x, denoised = denoised_by_comfyui(model, sigma, cond(wish), cfg)
         a, b = coefficients(family, float(torch.tensor(sigma)))
-        with_cond, without = model.mixture.posterior_mean(x, a, b, wish), model.mixture.posterior_mean(x, a, b)
+        with_cond, without = (
+            model.mixture.posterior_mean(x, a, b, wish),
+            model.mixture.posterior_mean(x, a, b),
+        )
         assert (denoised - (without + cfg * (with_cond - without))).abs().max() < tolerance, sigma
 
 
@@ -112,7 +151,9 @@ def test_spy_counts_calls_and_rows(family, cfg, sampler, calls):
 def test_conditioning_selects_the_component(family):
     model = make_model(family)
     for cfg in (1.0, 4.0):
-        batch = run(model, cfg=cfg, steps=20, positive=cond(one_hot([2, 0, 3])), latent=EMPTY.repeat(3, 1, 1, 1))
+        batch = run(
+            model, cfg=cfg, steps=20, positive=cond(one_hot([2, 0, 3])), latent=EMPTY.repeat(3, 1, 1, 1)
+        )
         assert modes(model, batch).tolist() == [2, 0, 3]
 
 
@@ -121,7 +162,9 @@ def test_conditioning_selects_the_component(family):
 def test_rows_of_a_batch_equal_single_runs(family, sampler):
     model, wish = make_model(family), one_hot([1, 3, 0], strength=2.0)
     noises = torch.cat([noise(seed) for seed in range(3)])
-    batch = run(model, cfg=4.0, sampler=sampler, positive=cond(wish), latent=EMPTY.repeat(3, 1, 1, 1), x=noises)
+    batch = run(
+        model, cfg=4.0, sampler=sampler, positive=cond(wish), latent=EMPTY.repeat(3, 1, 1, 1), x=noises
+    )
     for seed in range(3):
         alone = run(model, cfg=4.0, sampler=sampler, positive=cond(wish[seed]), x=noise(seed))
         assert (batch[seed] - alone[0]).abs().max() < 1e-5
@@ -146,7 +189,16 @@ def test_sample_custom_equals_the_ksampler(family):
     model = make_model(family)
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 10)
     custom = comfy.sample.sample_custom(
-        model, noise(0), 4.0, comfy.samplers.sampler_object("euler"), sigmas, cond(one_hot(1)), uncond(), EMPTY, disable_pbar=True, seed=0
+        model,
+        noise(0),
+        4.0,
+        comfy.samplers.sampler_object("euler"),
+        sigmas,
+        cond(one_hot(1)),
+        uncond(),
+        EMPTY,
+        disable_pbar=True,
+        seed=0,
     )
     assert torch.equal(custom, run(model, cfg=4.0, positive=cond(one_hot(1))))
 
@@ -158,7 +210,13 @@ def test_video_latents(family):
     assert latent.shape == (2, 4, 3, 8, 8)
     samples = run(model, steps=20, positive=cond(one_hot([3, 1])), latent=latent)
     assert modes(model, samples).tolist() == [3, 1]
-    assert PixelVAE().decode(samples).shape == (2, 3, 8, 8, 3)  # as comfy.sd.VAE; VAEDecode then joins batch and frames
+    assert PixelVAE().decode(samples).shape == (
+        2,
+        3,
+        8,
+        8,
+        3,
+    )  # as comfy.sd.VAE; VAEDecode then joins batch and frames
 
 
 def test_pixels_go_there_and_back_and_the_verifier_knows_the_target():

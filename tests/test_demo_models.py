@@ -1,4 +1,5 @@
 """The embedded demo models: stock nodes take them, and they draw and judge what their card says."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,15 @@ from noisesearch.demo.worlds import WORLDS, held_out_prompts, is_held_out
 from noisesearch.verifiers.attributes import SceneAttributes
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.digits import DigitClassifier, read_digit
-from noisesearch.verifiers.scene_grammar import BACKGROUNDS, COLOURS, SHAPES, Scene, Thing, describe, parse_scene
+from noisesearch.verifiers.scene_grammar import (
+    BACKGROUNDS,
+    COLOURS,
+    SHAPES,
+    Scene,
+    Thing,
+    describe,
+    parse_scene,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 THINGS = st.builds(Thing, st.sampled_from(COLOURS), st.sampled_from(SHAPES))
@@ -52,19 +61,31 @@ def draw(loaded, world, prompt, seed, latent, model=None, denoise=1.0):
     settings = WORLDS[world]
     model, clip = model or loaded[0], loaded[1]
     return stock.common_ksampler(
-        model, seed, settings.steps, settings.cfg, settings.sampler, settings.scheduler, encode(clip, prompt), encode(clip, ""), latent, denoise=denoise
+        model,
+        seed,
+        settings.steps,
+        settings.cfg,
+        settings.sampler,
+        settings.scheduler,
+        encode(clip, prompt),
+        encode(clip, ""),
+        latent,
+        denoise=denoise,
     )[0]
 
 
 # The generators
 
+
 @torch.inference_mode()
 def test_stock_loader_draws_the_same(loaded, world):
     """UNETLoader + ModelSamplingSD3(shift 1) on the file is the model that our loader gives."""
     plain = comfy.sd.load_diffusion_model(str(FOLDER / world / "generator.safetensors"))
-    shifted, = ModelSamplingSD3().patch(plain, shift=1.0)
+    (shifted,) = ModelSamplingSD3().patch(plain, shift=1.0)
     prompt = WORLDS[world].examples[0]
-    ours, theirs = (draw(loaded, world, prompt, 3, empty_latent(), model)["samples"] for model in (None, shifted))
+    ours, theirs = (
+        draw(loaded, world, prompt, 3, empty_latent(), model)["samples"] for model in (None, shifted)
+    )
     assert torch.equal(ours, theirs)
     assert loaded[0].get_model_object("model_sampling").shift == 1.0
 
@@ -76,20 +97,34 @@ def test_generator_file_is_complete(loaded, world):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize(("name", "kind", "judge", "least", "most"), [("digits", DigitClassifier, "digits_judge", 0.45, 0.85), ("scenes", SceneAttributes, "scenes_judge", 0.05, 0.6)])
+@pytest.mark.parametrize(
+    ("name", "kind", "judge", "least", "most"),
+    [
+        ("digits", DigitClassifier, "digits_judge", 0.45, 0.85),
+        ("scenes", SceneAttributes, "scenes_judge", 0.05, 0.6),
+    ],
+)
 def test_draws_what_is_asked_but_not_always(name, kind, judge, least, most):
     """Loose bounds around the card's figures: benchmarks/demo_quality.py measures them."""
     world, judge = load_world(name), verifier(kind, judge)
-    right = [judge.correct(Batch(world[2].decode(draw(world, name, prompt, seed, empty_latent())["samples"]), prompt)) for seed, prompt in enumerate(held_out_prompts(name, 60))]
+    right = [
+        judge.correct(
+            Batch(world[2].decode(draw(world, name, prompt, seed, empty_latent())["samples"]), prompt)
+        )
+        for seed, prompt in enumerate(held_out_prompts(name, 60))
+    ]
     assert least <= torch.cat(right).float().mean() <= most
 
 
 # The VAEs
 
+
 @torch.inference_mode()
 def test_vae_with_stock_nodes(loaded, world):
     vae = loaded[2]
-    pictures = stock.VAEDecode().decode(vae, draw(loaded, world, WORLDS[world].examples[0], 1, empty_latent(3)))[0]
+    pictures = stock.VAEDecode().decode(
+        vae, draw(loaded, world, WORLDS[world].examples[0], 1, empty_latent(3))
+    )[0]
     assert pictures.shape == (3, 64, 64, 3) and pictures.dtype == torch.float32
     assert pictures.min() >= 0 and pictures.max() <= 1
     latent = stock.VAEEncode().encode(vae, pictures)[0]
@@ -97,7 +132,10 @@ def test_vae_with_stock_nodes(loaded, world):
     again = stock.VAEDecode().decode(vae, latent)[0]
     assert (again - pictures).square().mean() < 0.003  # better than 25 dB
     assert torch.equal(stock.VAEDecodeTiled().decode(vae, latent, tile_size=512)[0], again)
-    assert torch.equal(stock.VAEEncodeTiled().encode(vae, pictures, tile_size=512, overlap=64)[0]["samples"], latent["samples"])
+    assert torch.equal(
+        stock.VAEEncodeTiled().encode(vae, pictures, tile_size=512, overlap=64)[0]["samples"],
+        latent["samples"],
+    )
 
 
 @torch.inference_mode()
@@ -106,7 +144,10 @@ def test_inpainting_keeps_what_is_not_masked(loaded, world):
     picture = stock.VAEDecode().decode(vae, draw(loaded, world, prompt, 1, empty_latent()))[0]
     mask = torch.zeros(1, 64, 64)
     mask[:, :, 32:] = 1
-    for latent in (stock.SetLatentNoiseMask().set_mask(stock.VAEEncode().encode(vae, picture)[0], mask)[0], stock.VAEEncodeForInpaint().encode(vae, picture, mask, grow_mask_by=0)[0]):
+    for latent in (
+        stock.SetLatentNoiseMask().set_mask(stock.VAEEncode().encode(vae, picture)[0], mask)[0],
+        stock.VAEEncodeForInpaint().encode(vae, picture, mask, grow_mask_by=0)[0],
+    ):
         painted = draw(loaded, world, prompt, 5, latent)["samples"]
         torch.testing.assert_close(painted[..., :4], latent["samples"][..., :4], atol=1e-5, rtol=0)
         assert (painted[..., 4:] - latent["samples"][..., 4:]).abs().mean() > 0.05
@@ -116,7 +157,12 @@ def test_inpainting_keeps_what_is_not_masked(loaded, world):
 def test_latents_have_unit_scale_for_the_generator(loaded, world):
     """Noise levels mean on these models what they mean on any other."""
     if world == "digits":
-        pictures = torch.cat([loaded[2].decode(draw(loaded, world, f"digit {digit}", digit, empty_latent())["samples"]) for digit in range(10)])
+        pictures = torch.cat(
+            [
+                loaded[2].decode(draw(loaded, world, f"digit {digit}", digit, empty_latent())["samples"])
+                for digit in range(10)
+            ]
+        )
     else:
         pictures = torch.from_numpy(scenes.make(50, seed=9)[0]).float() / 255
     seen_by_generator = loaded[0].model.process_latent_in(loaded[2].encode(pictures))
@@ -126,7 +172,9 @@ def test_latents_have_unit_scale_for_the_generator(loaded, world):
 @torch.inference_mode()
 def test_vae_batch_equals_singles_and_odd_sizes(loaded):
     vae, latents = loaded[2], torch.randn(20, 16, 8, 12, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(vae.decode(latents), torch.cat([vae.decode(latent[None]) for latent in latents]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        vae.decode(latents), torch.cat([vae.decode(latent[None]) for latent in latents]), atol=1e-5, rtol=0
+    )
     assert vae.encode(torch.rand(1, 67, 99, 4)).shape == (1, 16, 8, 12)
     with pytest.raises(ValueError, match=r"not \[1, 4, 8, 8\]"):
         vae.decode(torch.zeros(1, 4, 8, 8))
@@ -135,6 +183,7 @@ def test_vae_batch_equals_singles_and_odd_sizes(loaded):
 
 
 # The text encoders
+
 
 @torch.inference_mode()
 def test_prompts(loaded, world):
@@ -163,7 +212,14 @@ def test_a_digit_may_be_written_as_a_number():
 
 # The scenes' language and data
 
-@given(first=THINGS, second=st.none() | THINGS, background=st.sampled_from(BACKGROUNDS), vertical=st.booleans(), from_second=st.booleans())
+
+@given(
+    first=THINGS,
+    second=st.none() | THINGS,
+    background=st.sampled_from(BACKGROUNDS),
+    vertical=st.booleans(),
+    from_second=st.booleans(),
+)
 def test_grammar_round_trip(first, second, background, vertical, from_second):
     scene = Scene(background, first, second, vertical and second is not None)
     assert parse_scene(describe(scene, from_second and second is not None)) == scene
@@ -171,13 +227,27 @@ def test_grammar_round_trip(first, second, background, vertical, from_second):
 
 def test_grammar_by_hand():
     left = parse_scene("a blue star right of a red circle on a grey background")
-    assert left == parse_scene("A red  circle left of\na blue star on a grey background.") == Scene("grey", Thing("red", "circle"), Thing("blue", "star"))
+    assert (
+        left
+        == parse_scene("A red  circle left of\na blue star on a grey background.")
+        == Scene("grey", Thing("red", "circle"), Thing("blue", "star"))
+    )
     assert describe(left) == "a red circle left of a blue star on a grey background"
     assert describe(left, from_second=True) == "a blue star right of a red circle on a grey background"
     assert parse_scene("a red circle below a blue star on a grey background").first == Thing("blue", "star")
 
 
-@pytest.mark.parametrize("prompt", ["", "a cat", "a red circle", "a red circle near a blue star on a grey background", "a red circle on a pink background", "two red circles on a grey background"])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "",
+        "a cat",
+        "a red circle",
+        "a red circle near a blue star on a grey background",
+        "a red circle on a pink background",
+        "two red circles on a grey background",
+    ],
+)
 def test_grammar_refuses(prompt):
     with pytest.raises(ValueError, match="COLOUR SHAPE RELATION"):
         parse_scene(prompt)
@@ -185,7 +255,9 @@ def test_grammar_refuses(prompt):
 
 def test_held_out_prompts():
     prompts = held_out_prompts("scenes", 200)
-    assert len(set(map(parse_scene, prompts))) == 200 and all(is_held_out(parse_scene(prompt)) for prompt in prompts)
+    assert len(set(map(parse_scene, prompts))) == 200 and all(
+        is_held_out(parse_scene(prompt)) for prompt in prompts
+    )
     assert prompts == held_out_prompts("scenes", 200) != held_out_prompts("scenes", 200, seed=1)
     assert not any(is_held_out(parse_scene(prompt)) for prompt in scenes.make(300, seed=4, held_out=False)[1])
     assert [prompt.split()[1] for prompt in held_out_prompts("digits", 12)][9:] == ["nine", "zero", "one"]
@@ -200,7 +272,10 @@ def test_worlds_need_no_torch():
 
 # The verifiers and judges
 
-@pytest.mark.parametrize(("text", "digit"), [("digit seven", 7), ("Seven", 7), ("a handwritten 7", 7), ("zero 0", 0)])
+
+@pytest.mark.parametrize(
+    ("text", "digit"), [("digit seven", 7), ("Seven", 7), ("a handwritten 7", 7), ("zero 0", 0)]
+)
 def test_read_digit(text, digit):
     assert read_digit(text) == digit
 
@@ -220,10 +295,20 @@ def test_scene_verifiers(name):
     batches = [Batch(image[None], prompt) for image, prompt in zip(images, prompts)]
     assert torch.cat([judge.correct(batch) for batch in batches]).float().mean() >= 0.9
     own = torch.cat([judge.score(batch) for batch in batches])
-    mixed = torch.cat([judge.score(Batch(batch.images, prompt)) for batch, prompt in zip(batches, prompts[1:] + prompts[:1])])
+    mixed = torch.cat(
+        [
+            judge.score(Batch(batch.images, prompt))
+            for batch, prompt in zip(batches, prompts[1:] + prompts[:1])
+        ]
+    )
     assert (own <= 0).all() and (own > mixed).float().mean() >= 0.95
     together = judge.score(Batch(images[:20], prompts[0]))
-    torch.testing.assert_close(together, torch.cat([judge.score(Batch(image[None], prompts[0])) for image in images[:20]]), atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(
+        together,
+        torch.cat([judge.score(Batch(image[None], prompts[0])) for image in images[:20]]),
+        atol=1e-3,
+        rtol=1e-4,
+    )
     assert judge.attributes(Batch(images[:2], "a red moon on a navy background")).shape == (2, 4)
     with pytest.raises(ValueError, match="COLOUR SHAPE RELATION"):
         judge.score(Batch(images[:1], "a cat"))
@@ -243,14 +328,29 @@ def test_scene_verifiers_take_any_size(name):
 @pytest.mark.parametrize("name", ["digits_classifier", "digits_judge"])
 def test_digit_verifiers(name):
     judge, world = verifier(DigitClassifier, name), load_world("digits")
-    images = torch.cat([world[2].decode(draw(world, "digits", f"digit {digit}", seed, empty_latent())["samples"]) for digit in range(10) for seed in range(3)])
+    images = torch.cat(
+        [
+            world[2].decode(draw(world, "digits", f"digit {digit}", seed, empty_latent())["samples"])
+            for digit in range(10)
+            for seed in range(3)
+        ]
+    )
     scores = torch.stack([judge.score(Batch(images, str(digit))) for digit in range(10)], dim=1)
     assert scores.shape == (30, 10) and (scores <= 0).all()
     torch.testing.assert_close(scores.exp().sum(1), torch.ones(30), atol=1e-4, rtol=0)
     assert torch.equal(judge.correct(Batch(images, "3")), scores.argmax(1) == 3)
-    torch.testing.assert_close(scores[:, 4], torch.cat([judge.score(Batch(image[None], "four")) for image in images]), atol=1e-4, rtol=1e-4)
-    large = torch.nn.functional.interpolate(images.movedim(-1, 1), scale_factor=2.5, mode="bilinear").movedim(1, -1)
-    same = torch.stack([judge.score(Batch(large, str(digit))) for digit in range(10)], dim=1).argmax(1) == scores.argmax(1)
+    torch.testing.assert_close(
+        scores[:, 4],
+        torch.cat([judge.score(Batch(image[None], "four")) for image in images]),
+        atol=1e-4,
+        rtol=1e-4,
+    )
+    large = torch.nn.functional.interpolate(images.movedim(-1, 1), scale_factor=2.5, mode="bilinear").movedim(
+        1, -1
+    )
+    same = torch.stack([judge.score(Batch(large, str(digit))) for digit in range(10)], dim=1).argmax(
+        1
+    ) == scores.argmax(1)
     assert same.float().mean() >= 0.85
 
 
@@ -265,12 +365,15 @@ def test_clip_prefers_its_prompt():
     model, preprocess = open_clip.create_model_from_pretrained(folder)
     images, prompts, _ = scenes.make(60, seed=7, held_out=True)
     with torch.inference_mode():
-        image_features = model.encode_image(torch.stack([preprocess(scenes.Image.fromarray(image)) for image in images]), normalize=True)
+        image_features = model.encode_image(
+            torch.stack([preprocess(scenes.Image.fromarray(image)) for image in images]), normalize=True
+        )
         text_features = model.encode_text(open_clip.get_tokenizer(folder)(prompts), normalize=True)
     assert ((image_features @ text_features.T).argmax(1) == torch.arange(60)).float().mean() >= 0.9
 
 
 # The files
+
 
 def test_files_are_small_half_precision_and_in_the_card():
     files = sorted(FOLDER.rglob("*.safetensors"))

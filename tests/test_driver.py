@@ -1,4 +1,5 @@
 """The driver: a hard budget, clean ends, nothing lost."""
+
 import math
 import time
 from dataclasses import dataclass
@@ -55,15 +56,19 @@ def half(*seeds, stop=0.5, score=True):
 
 def search(requests, nfe=1000, evaluator=None, comparison=ONE, **options):
     evaluator = evaluator or FakeEvaluator()
-    limits = Limits(nfe, **{name: options.pop(name) for name in ("reserve", "seconds", "score") if name in options})
+    limits = Limits(
+        nfe, **{name: options.pop(name) for name in ("reserve", "seconds", "score") if name in options}
+    )
     return run(Script(tuple(requests)), 0, evaluator, comparison, limits, **options)
 
 
 # -- the budget ----------------------------------------------------------------------------------------------------------
 
+
 @st.composite
 def requests(draw):
     """Requests of any kind, one after the other: fresh noises, pieces that go on or go back up, scored or not, finished or not."""
+
     def piece(told, kind, which, seed, start, stop, steps, score):
         parent = told[which % len(told)] if told and kind != "fresh" else None
         noise = None if kind == "go on" else NoiseRecipe(seed)
@@ -75,21 +80,53 @@ def requests(draw):
             stop = stop if stop < parent.rollout.stop else 0.0
             return Rollout(None, parent.id, None, stop, steps, score or not stop)
         start = max(start, parent.rollout.stop + 0.05)
-        return Rollout(noise, parent.id, start, stop if stop < start else 0.0, steps, score or not (stop < start and stop))
+        return Rollout(
+            noise,
+            parent.id,
+            start,
+            stop if stop < start else 0.0,
+            steps,
+            score or not (stop < start and stop),
+        )
 
-    levels = st.sampled_from([0.1, 0.5, 0.9, *[0.0] * draw(st.integers(0, 2))])  # often no sample gets finished: what the reserve is for
+    levels = st.sampled_from(
+        [0.1, 0.5, 0.9, *[0.0] * draw(st.integers(0, 2))]
+    )  # often no sample gets finished: what the reserve is for
     kinds = st.sampled_from(["fresh", "go on", "go up"])
-    specs = st.tuples(kinds, st.integers(0, 9), st.integers(0, 99), st.sampled_from([0.4, 0.6, 0.95]), levels, st.sampled_from([None, None, 1, 5]), st.booleans())
+    specs = st.tuples(
+        kinds,
+        st.integers(0, 9),
+        st.integers(0, 99),
+        st.sampled_from([0.4, 0.6, 0.95]),
+        levels,
+        st.sampled_from([None, None, 1, 5]),
+        st.booleans(),
+    )
     rounds = draw(st.lists(st.lists(specs, min_size=1, max_size=4), min_size=1, max_size=4))
     return tuple(lambda told, specs=specs: [piece(told, *spec) for spec in specs] for specs in rounds)
 
 
 @settings(deadline=None, max_examples=250)
-@given(requests(), st.integers(1, 40), st.sampled_from([0, 3]), st.sampled_from([1, 5, 10]), st.integers(1, 4), st.none() | st.integers(0, 3))
-def test_the_budget_is_never_exceeded_and_there_is_always_a_result(script, budget, reserve, steps, wave, stop_after):
+@given(
+    requests(),
+    st.integers(1, 40),
+    st.sampled_from([0, 3]),
+    st.sampled_from([1, 5, 10]),
+    st.integers(1, 4),
+    st.none() | st.integers(0, 3),
+)
+def test_the_budget_is_never_exceeded_and_there_is_always_a_result(
+    script, budget, reserve, steps, wave, stop_after
+):
     evaluator = FakeEvaluator(steps=steps, wave=wave)
     try:
-        result = search(script, budget, evaluator, reserve=reserve, should_stop=lambda: stop_after is not None and evaluator.waves > stop_after)
+        result = search(
+            script,
+            budget,
+            evaluator,
+            reserve=reserve,
+            should_stop=lambda: stop_after is not None and evaluator.waves > stop_after,
+        )
     except BudgetTooSmall:
         assert not evaluator.asked
     else:
@@ -99,20 +136,31 @@ def test_the_budget_is_never_exceeded_and_there_is_always_a_result(script, budge
 
 
 @settings(deadline=None)
-@given(st.sampled_from([RandomSearch(), ZeroOrder(), ZeroOrder(7), HalfWay(), Renoise()]), st.integers(40, 400), st.integers(1, 30), st.integers(1, 70))
+@given(
+    st.sampled_from([RandomSearch(), ZeroOrder(), ZeroOrder(7), HalfWay(), Renoise()]),
+    st.integers(40, 400),
+    st.integers(1, 30),
+    st.integers(1, 70),
+)
 def test_the_budget_is_used_up_to_what_one_more_would_cost(algorithm, budget, steps, wave):
     evaluator = FakeEvaluator(steps=steps, wave=wave)
     result = run(algorithm, 0, evaluator, ONE, Limits(budget))
-    whole_path = 3 * steps + 3  # more than any rollout of these searches costs, with what it takes to finish it
+    whole_path = (
+        3 * steps + 3
+    )  # more than any rollout of these searches costs, with what it takes to finish it
     assert result.nfe > budget - whole_path or result.stopped == "the search came to its end"
 
 
-@pytest.mark.parametrize("request_one, need", [(whole(1), 10), (half(1), 10), (half(1, score=False), 10), (whole(1, steps=3), 3)])
+@pytest.mark.parametrize(
+    "request_one, need", [(whole(1), 10), (half(1), 10), (half(1, score=False), 10), (whole(1, steps=3), 3)]
+)
 @pytest.mark.parametrize("reserve", [0, 7])
 def test_a_budget_below_one_image_is_refused_before_anything_runs(request_one, need, reserve):
     seen = []
     evaluator, script = FakeEvaluator(), Script((request_one,))
-    with pytest.raises(BudgetTooSmall, match=f"budget of {need + reserve - 1} NFE .* takes {need + reserve} here"):
+    with pytest.raises(
+        BudgetTooSmall, match=f"budget of {need + reserve - 1} NFE .* takes {need + reserve} here"
+    ):
         run(script, 0, evaluator, ONE, Limits(need + reserve - 1, reserve), on_progress=seen.append)
     assert not evaluator.asked and not seen and script.log["closed"]
     assert search([request_one], need + reserve, reserve=reserve).winner.finished
@@ -137,6 +185,7 @@ def test_the_reserve_is_left_to_the_caller():
 
 
 # -- unfinished searches -------------------------------------------------------------------------------------------------
+
 
 def go_on(told):
     return [Rollout(parent=outcome.id) for outcome in told]
@@ -190,10 +239,13 @@ def test_a_finished_sample_later_in_the_request_is_no_excuse_to_spend_the_reserv
 
 # -- reasons to stop -----------------------------------------------------------------------------------------------------
 
+
 def test_stopped_by_hand_after_the_wave():
     evaluator = FakeEvaluator(wave=2)
     result = search([whole(*range(10))], evaluator=evaluator, should_stop=lambda: evaluator.waves == 2)
-    assert len(result.ranking) == 4 and result.stopped == "stopped by hand" and result.rounds == [[0, 1, 2, 3]]
+    assert (
+        len(result.ranking) == 4 and result.stopped == "stopped by hand" and result.rounds == [[0, 1, 2, 3]]
+    )
 
 
 def test_the_time_limit_ends_the_search_after_the_wave():
@@ -221,13 +273,19 @@ def test_unfinished_scores_do_not_stop_the_search():
 
 
 def test_a_nan_does_not_stop_the_search():
-    assert search([whole(*range(9))], evaluator=FakeEvaluator(nan=1.0), score=-1e9).stopped == "the search came to its end"
+    assert (
+        search([whole(*range(9))], evaluator=FakeEvaluator(nan=1.0), score=-1e9).stopped
+        == "the search came to its end"
+    )
 
 
 def test_a_search_that_ends_by_itself():
     script = Script((whole(1),))
     result = run(script, 0, FakeEvaluator(), ONE, Limits(1000))
-    assert result.stopped == "the search came to its end" and script.log == {"ended": "ran out", "closed": True}
+    assert result.stopped == "the search came to its end" and script.log == {
+        "ended": "ran out",
+        "closed": True,
+    }
 
 
 @pytest.mark.parametrize("requests", [[()], [whole(1), ()]])
@@ -237,6 +295,7 @@ def test_a_search_that_asks_for_nothing_is_an_error(requests):
 
 
 # -- errors pass through, and all is closed ------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("error", [Cancelled, Interrupted, KeyboardInterrupt])
 @pytest.mark.parametrize("wave", [0, 1, 2, 3])
@@ -249,7 +308,10 @@ def test_an_evaluator_that_raises_closes_everything(error, wave):
     with pytest.raises(error, match="enough"):
         run(script, 0, evaluator, ONE, Limits(1000))
     assert evaluator.running == 0 and evaluator.waves == wave
-    assert script.log == {"ended": "closed" if wave < 3 else "ran out", "closed": True}  # wave 3 completes the best half
+    assert script.log == {
+        "ended": "closed" if wave < 3 else "ran out",
+        "closed": True,
+    }  # wave 3 completes the best half
 
 
 @pytest.mark.parametrize("callback", ["on_progress", "should_stop"])
@@ -279,6 +341,7 @@ def test_a_search_that_raises_passes_through():
 
 # -- the result ----------------------------------------------------------------------------------------------------------
 
+
 def test_curve_and_ranking():
     evaluator = FakeEvaluator(wave=3)
     result = search([whole(*range(30))], 300, evaluator)
@@ -297,7 +360,9 @@ def test_progress_is_told_after_each_wave():
     seen, evaluator = [], FakeEvaluator(wave=2)
     result = search([half(1), whole(2, 3, 4)], 50, evaluator, on_progress=seen.append)
     assert [(p.finished, p.nfe, p.budget) for p in seen] == [(0, 6, 50), (2, 26, 50), (3, 36, 50)]
-    assert seen[0].best is evaluator.outcomes[0] and seen[1].best.finished and seen[-1].best is result.winner  # a preview, until something is finished
+    assert (
+        seen[0].best is evaluator.outcomes[0] and seen[1].best.finished and seen[-1].best is result.winner
+    )  # a preview, until something is finished
 
 
 def test_the_evaluator_is_told_whom_to_keep_best_first():

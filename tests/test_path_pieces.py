@@ -1,4 +1,5 @@
 """The pieces that a path search is made of: where they end, what noise they draw, what is shown of them."""
+
 import comfy.sample
 import comfy.samplers
 import pytest
@@ -15,18 +16,33 @@ def test_children_of_children_draw_noise_of_their_own():
     graph = Graph.mixture("EPS", sampler_name="euler_ancestral")
     evaluator = graph.evaluator(rows=4)
     evaluated(evaluator, [Rollout(NoiseRecipe(1), stop=0.5, score=False)])
-    evaluated(evaluator, [Rollout(NoiseRecipe(1), 0, 0.7, 0.5, score=False), Rollout(parent=0, stop=0.3, score=False)], first=1)
+    evaluated(
+        evaluator,
+        [Rollout(NoiseRecipe(1), 0, 0.7, 0.5, score=False), Rollout(parent=0, stop=0.3, score=False)],
+        first=1,
+    )
     seeds = [evaluator.jobs[i].seed for i in range(3)]
     assert len(set(seeds)) == 3 and seeds[0] == 1
 
 
-ELSEWHERE = {"sa_solver", "sa_solver_pece", "dpm_fast"}  # stock samplers that do not stop at the last of their sigmas
+ELSEWHERE = {
+    "sa_solver",
+    "sa_solver_pece",
+    "dpm_fast",
+}  # stock samplers that do not stop at the last of their sigmas
 ONE_STEP = {"uni_pc", "uni_pc_bh2"}  # nor these in one step
-LOOSE = {"lcm", "er_sde", "res_multistep_ancestral", "res_multistep_ancestral_cfg_pp"}  # draw too narrow, or too wide for so few steps: stock runs do, too
+LOOSE = {
+    "lcm",
+    "er_sde",
+    "res_multistep_ancestral",
+    "res_multistep_ancestral_cfg_pp",
+}  # draw too narrow, or too wide for so few steps: stock runs do, too
 
 
 @pytest.mark.parametrize("family", ["EPS", "CONST"])
-@pytest.mark.parametrize("name", [name for name in comfy.samplers.SAMPLER_NAMES if name not in ("dpm_adaptive", "ddim")])
+@pytest.mark.parametrize(
+    "name", [name for name in comfy.samplers.SAMPLER_NAMES if name not in ("dpm_adaptive", "ddim")]
+)
 @torch.inference_mode()
 def test_a_piece_ends_at_the_noise_it_is_asked_for_or_is_refused(name, family):
     """By what is left in the latents of one component of the mixture, three pieces down a lineage."""
@@ -42,7 +58,17 @@ def test_a_piece_ends_at_the_noise_it_is_asked_for_or_is_refused(name, family):
             graph.search(SearchOverPaths(2, steps=1), candidates=8)
     pieces = [(None, 0.75, None), (0.93, 0.5, 6), (0.7, 0.25, 6)]
     for number, (start, stop, steps) in enumerate(pieces):
-        rollouts = [Rollout(NoiseRecipe(100 * number + i), None if number == 0 else 16 * (number - 1) + i, start, stop, steps, score=False) for i in range(16)]
+        rollouts = [
+            Rollout(
+                NoiseRecipe(100 * number + i),
+                None if number == 0 else 16 * (number - 1) + i,
+                start,
+                stop,
+                steps,
+                score=False,
+            )
+            for i in range(16)
+        ]
         evaluated(evaluator, rollouts, first=16 * number)
         x = torch.cat([evaluator.shelf[16 * number + i].state for i in range(16)]).double()
         a, b = evaluator.schedule.levels.coefficients(evaluator.schedule.piece(None, stop)[-1])
@@ -64,7 +90,12 @@ def test_the_verifier_sees_the_clean_prediction_as_the_vae_shows_it(preview, mas
     """At the level where the piece stopped (the paper), or of the solver's last step; under a mask the input shows."""
     latent = {"samples": some_latent(), **({"noise_mask": half_mask()} if masked else {})}
     graph = Graph.mixture("EPS", latent=latent, steps=8)
-    evaluator = graph.evaluator(rows=1, preview=preview, decode=lambda latents: latents, judge=lambda images, ids, early: seen.append(images) or [(0.0,)] * len(images))
+    evaluator = graph.evaluator(
+        rows=1,
+        preview=preview,
+        decode=lambda latents: latents,
+        judge=lambda images, ids, early: seen.append(images) or [(0.0,)] * len(images),
+    )
     seen, states = [], {}
     evaluated(evaluator, [Rollout(NoiseRecipe(5), stop=0.4)])
 
@@ -75,9 +106,18 @@ def test_the_verifier_sees_the_clean_prediction_as_the_vae_shows_it(preview, mas
         states["extra"] = model(x, sigmas[-1] * x.new_ones([1]), **extra_args)
         return x
 
-    graph.guider.sample(comfy.sample.prepare_noise(graph.latent["samples"], 5), graph.latent["samples"], comfy.samplers.KSAMPLER(watch), evaluator.schedule.piece(None, 0.4),
-                        denoise_mask=graph.latent.get("noise_mask"), seed=5, disable_pbar=True)
-    expected = graph.model.model.process_latent_out(states["extra" if preview == "extra evaluation" else "last"])
+    graph.guider.sample(
+        comfy.sample.prepare_noise(graph.latent["samples"], 5),
+        graph.latent["samples"],
+        comfy.samplers.KSAMPLER(watch),
+        evaluator.schedule.piece(None, 0.4),
+        denoise_mask=graph.latent.get("noise_mask"),
+        seed=5,
+        disable_pbar=True,
+    )
+    expected = graph.model.model.process_latent_out(
+        states["extra" if preview == "extra evaluation" else "last"]
+    )
     torch.testing.assert_close(seen[0], expected, atol=1e-4, rtol=0)
     assert (states["extra"] - states["last"]).abs().max() > 1e-3
     if masked:
@@ -88,7 +128,9 @@ def test_the_verifier_sees_the_clean_prediction_as_the_vae_shows_it(preview, mas
 def test_the_best_preview_is_shown_on_the_way(monkeypatch):
     shown = []
     monkeypatch.setattr(LiveProgress, "best", lambda self, nfe, text, image: shown.append((text, image)))
-    image = Graph.mixture("CONST").search(SearchOverPaths(2, 2), budget_nfe=300, batch_size=4).report["images"][0]
+    image = (
+        Graph.mixture("CONST").search(SearchOverPaths(2, 2), budget_nfe=300, batch_size=4).report["images"][0]
+    )
     assert ["on the way · best preview" in text for text, _ in shown] == [True, True, False]
     first = max(image["candidates"][i]["scores"][0] for i in image["rounds"][1])
     assert f"{first:.3g}" in shown[0][0] and all(picture.shape == (1, 8, 8, 3) for _, picture in shown)

@@ -1,4 +1,5 @@
 """Search over paths on the closed-form model: levels, budget, lineages, masks, model families."""
+
 import time
 import comfy.sample
 import comfy.samplers
@@ -37,14 +38,30 @@ def test_counted_cost_is_predicted_cost(sampler, cfg, preview, steps):
     assert all(not c["scores"] for c in image["candidates"][:2])  # starting points are not scored
 
 
-@given(paths=st.integers(1, 3), width=st.integers(0, 3), start=st.floats(0.05, 0.9), forward=st.floats(0.02, 0.6), net=st.floats(0.1, 0.4), steps=st.integers(0, 3),
-       budget=st.integers(1, 300), rows=st.integers(1, 4), sampler=st.sampled_from(["euler", "heun", "euler_ancestral"]), preview=st.sampled_from(["extra evaluation", "free"]),
-       denoise=st.sampled_from([1.0, 0.5]))
-@example(1, 0, 0.5, 0.5, 0.25, 1, 4, 1, "euler", "extra evaluation", 0.5)  # the reserve, not the width, makes the price
+@given(
+    paths=st.integers(1, 3),
+    width=st.integers(0, 3),
+    start=st.floats(0.05, 0.9),
+    forward=st.floats(0.02, 0.6),
+    net=st.floats(0.1, 0.4),
+    steps=st.integers(0, 3),
+    budget=st.integers(1, 300),
+    rows=st.integers(1, 4),
+    sampler=st.sampled_from(["euler", "heun", "euler_ancestral"]),
+    preview=st.sampled_from(["extra evaluation", "free"]),
+    denoise=st.sampled_from([1.0, 0.5]),
+)
+@example(
+    1, 0, 0.5, 0.5, 0.25, 1, 4, 1, "euler", "extra evaluation", 0.5
+)  # the reserve, not the width, makes the price
 @settings(max_examples=40, deadline=None)
 @torch.inference_mode()
-def test_paths_end_at_zero_within_the_budget(paths, width, start, forward, net, steps, budget, rows, sampler, preview, denoise):
-    graph = Graph.mixture("CONST", sampler_name=sampler, denoise=denoise, steps=4, latent={"samples": some_latent()})
+def test_paths_end_at_zero_within_the_budget(
+    paths, width, start, forward, net, steps, budget, rows, sampler, preview, denoise
+):
+    graph = Graph.mixture(
+        "CONST", sampler_name=sampler, denoise=denoise, steps=4, latent={"samples": some_latent()}
+    )
     search = SearchOverPaths(paths, width, start, forward, min(forward + net, 1.0), steps, preview)
     try:
         found = graph.search(search, budget_nfe=budget, batch_size=rows)
@@ -95,7 +112,11 @@ def test_no_noise_more_fits_the_budget(paths, budget, steps):
     except BudgetTooSmall:
         return
     widths = [round.width for round in planned.rounds]
-    assert planned.prices(terms)[1] <= budget and widths == sorted(widths, reverse=True) and max(widths) - min(widths) <= 1
+    assert (
+        planned.prices(terms)[1] <= budget
+        and widths == sorted(widths, reverse=True)
+        and max(widths) - min(widths) <= 1
+    )
     assert planned.spread(sum(widths) + 1).prices(terms)[1] > budget
 
 
@@ -103,7 +124,11 @@ def terms_of(evaluator, budget=0):
     return Terms(budget, evaluator.cost, evaluator.top, evaluator.own_steps)
 
 
-@pytest.mark.parametrize("search", [SearchOverPaths(2, 2), SearchOverPaths(2, 3, *PRESETS["paper"], 2), SearchOverPaths(1, 1, steps=1)], ids=["local", "paper", "narrow"])
+@pytest.mark.parametrize(
+    "search",
+    [SearchOverPaths(2, 2), SearchOverPaths(2, 3, *PRESETS["paper"], 2), SearchOverPaths(1, 1, steps=1)],
+    ids=["local", "paper", "narrow"],
+)
 @torch.inference_mode()
 def test_prices_are_what_a_pass_costs_and_what_it_takes_to_end_it_anywhere(search):
     graph = Graph.mixture("CONST", steps=12)
@@ -111,14 +136,26 @@ def test_prices_are_what_a_pass_costs_and_what_it_takes_to_end_it_anywhere(searc
     terms = terms_of(evaluator)
     spent, need = search.plan(terms_of(evaluator, 10_000)).prices(terms)
     image = graph.search(search, budget_nfe=need).report["images"][0]
-    assert image["search_nfe"] == spent and str(spent) in image["plan"] and (need == spent or str(need) in image["plan"])
+    assert (
+        image["search_nfe"] == spent
+        and str(spent) in image["plan"]
+        and (need == spent or str(need) in image["plan"])
+    )
     with pytest.raises(BudgetTooSmall, match=f"costs {spent} NFE"):
         graph.search(search, budget_nfe=need - 1)
     candidates, worst, done = {c["id"]: c for c in image["candidates"]}, 0, 0
     for ids in image["rounds"]:  # all of a round, and then the rest of one sample by the schedule's own steps
         done += sum(candidates[i]["nfe"] for i in ids)
         stop = candidates[ids[0]]["stop"]
-        worst = max(worst, done + (0 if stop == 0 else evaluator.own_steps(stop, 0.0) - (1 if candidates[ids[0]]["scores"] else 0)))
+        worst = max(
+            worst,
+            done
+            + (
+                0
+                if stop == 0
+                else evaluator.own_steps(stop, 0.0) - (1 if candidates[ids[0]]["scores"] else 0)
+            ),
+        )
     assert worst == need
 
 
@@ -136,7 +173,9 @@ def test_half_of_the_schedules_steps():
     rounds = SearchOverPaths(2, 2).plan(terms_of(evaluator, 10_000)).rounds
     own = [evaluator.own_steps(round.up, round.down) for round in rounds]
     assert own == [9, 9, 9] and [round.steps for round in rounds] == [4, 4, 4]
-    assert [round.steps for round in SearchOverPaths(2, 2, steps=0).plan(terms_of(evaluator, 10_000)).rounds] == [None] * 3
+    assert [
+        round.steps for round in SearchOverPaths(2, 2, steps=0).plan(terms_of(evaluator, 10_000)).rounds
+    ] == [None] * 3
 
 
 @torch.inference_mode()
@@ -164,7 +203,9 @@ def test_a_time_limit_still_gives_a_finished_sample():
             time.sleep(0.2)
             return super().score(batch)
 
-    found = Graph.mixture("CONST").search(LOCAL, budget_nfe=200, time_limit=0.1, verifier=Slow(PixelVAE().decode(some_latent(seed=1))[0]))
+    found = Graph.mixture("CONST").search(
+        LOCAL, budget_nfe=200, time_limit=0.1, verifier=Slow(PixelVAE().decode(some_latent(seed=1))[0])
+    )
     image = found.report["images"][0]
     assert image["stopped"] == "the time limit is reached" and len(image["rounds"]) == 3
     pieces = found.recipes[0].pieces
@@ -182,7 +223,9 @@ def test_an_eps_model_and_its_flow_twin_decide_alike(search):
         graph = Graph(make_model(family), cond(one_hot(2)), uncond(), {"samples": torch.zeros(1, 4, 8, 8)})
         found[family] = graph.search(search, budget_nfe=500, sigmas=sigmas)
     assert found["EPS"].recipes == found["CONST"].recipes
-    torch.testing.assert_close(found["EPS"].latent["samples"], found["CONST"].latent["samples"], atol=2e-4, rtol=0)
+    torch.testing.assert_close(
+        found["EPS"].latent["samples"], found["CONST"].latent["samples"], atol=2e-4, rtol=0
+    )
     scores = [[c["scores"] for c in f.report["images"][0]["candidates"]] for f in found.values()]
     assert all(a == pytest.approx(b, abs=1e-3) for a, b in zip(*scores))
 
@@ -207,7 +250,13 @@ def by_hand(graph, recipe, family):
     def lineage(model, x, sigmas, extra_args=None, callback=None, disable=None):
         for i, (piece, grid) in enumerate(zip(pieces, grids)):
             if i and piece.noise:
-                x = noised(family, x, float(grids[i - 1][-1]), float(grid[0]), piece.noise.noise(lambda seed: comfy.sample.prepare_noise(latent, seed)))
+                x = noised(
+                    family,
+                    x,
+                    float(grids[i - 1][-1]),
+                    float(grid[0]),
+                    piece.noise.noise(lambda seed: comfy.sample.prepare_noise(latent, seed)),
+                )
             for here, there in zip(grid[:-1], grid[1:]):
                 denoised = model(x, here * x.new_ones([1]), **extra_args)
                 x = x + (x - denoised) / here * (there - here)
@@ -215,7 +264,15 @@ def by_hand(graph, recipe, family):
 
     root = pieces[0].noise.noise(lambda seed: comfy.sample.prepare_noise(latent, seed))
     sampler = comfy.samplers.KSAMPLER(lineage, inpaint_options=graph.sampler.inpaint_options)
-    return graph.guider.sample(root, latent, sampler, graph.sigmas, denoise_mask=graph.latent.get("noise_mask"), seed=pieces[0].noise.seed, disable_pbar=True)
+    return graph.guider.sample(
+        root,
+        latent,
+        sampler,
+        graph.sigmas,
+        denoise_mask=graph.latent.get("noise_mask"),
+        seed=pieces[0].noise.seed,
+        disable_pbar=True,
+    )
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["whole", "masked"])
@@ -241,7 +298,9 @@ def test_ddim_draws_one_noise_under_the_mask_for_the_whole_lineage():
     for name in ("ddim", "euler"):
         graph = Graph.mixture("EPS", latent=latent, sampler_name=name)
         found[name] = graph.search(LOCAL, budget_nfe=500, batch_size=3)
-        torch.testing.assert_close(found[name].latent["samples"], by_hand(graph, found[name].recipes[0], "EPS"), atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            found[name].latent["samples"], by_hand(graph, found[name].recipes[0], "EPS"), atol=1e-4, rtol=0
+        )
     assert (found["ddim"].latent["samples"] - found["euler"].latent["samples"]).abs().max() > 1e-3
 
 
@@ -252,11 +311,19 @@ def test_image_to_image_keeps_the_input(family):
     graph = Graph.mixture(family, latent={"samples": some_latent()}, denoise=0.5, steps=8)
     found = graph.search(SearchOverPaths(2, 2, 0.75, 0.10, 0.35), budget_nfe=400)
     planned, top = found.report["images"][0]["settings"], graph.evaluator().top
-    assert planned["start"] == pytest.approx(min(0.75, top - 0.10), abs=1e-6) and (family == "EDM" or planned["start"] < 0.74)
-    assert (planned["start"] < 0.75) == any("instead of 0.750, to have room" in note for note in found.report["notes"])
+    assert planned["start"] == pytest.approx(min(0.75, top - 0.10), abs=1e-6) and (
+        family == "EDM" or planned["start"] < 0.74
+    )
+    assert (planned["start"] < 0.75) == any(
+        "instead of 0.750, to have room" in note for note in found.report["notes"]
+    )
     assert all(c.get("start", 0.0) <= top + 1e-6 for c in found.report["images"][0]["candidates"])
-    torch.testing.assert_close(found.latent["samples"], by_hand(graph, found.recipes[0], family), atol=1e-4, rtol=0)
-    moved, stock = ((image - graph.latent["samples"]).norm() for image in (found.latent["samples"], graph.stock(11)))
+    torch.testing.assert_close(
+        found.latent["samples"], by_hand(graph, found.recipes[0], family), atol=1e-4, rtol=0
+    )
+    moved, stock = (
+        (image - graph.latent["samples"]).norm() for image in (found.latent["samples"], graph.stock(11))
+    )
     assert moved < 1.2 * stock, "further from its input than a stock run of the same strength"
 
 
@@ -277,15 +344,26 @@ def test_recipes_replay_without_a_verifier(search, sampler):
     with pytest.raises(ValueError, match="Replay Recipe"):
         found.noise().generate_noise(graph.latent)
     # one of the batch, alone
-    second = Graph(graph.model, graph.positive, graph.negative, {"samples": torch.zeros(1, 4, 8, 8)}, sampler, graph.scheduler)
-    alone = _without_a_verifier(second, NoiseSearchReplay.execute(recipes_to_json(found.recipes[1:])).result[0], seed=0)
+    second = Graph(
+        graph.model,
+        graph.positive,
+        graph.negative,
+        {"samples": torch.zeros(1, 4, 8, 8)},
+        sampler,
+        graph.scheduler,
+    )
+    alone = _without_a_verifier(
+        second, NoiseSearchReplay.execute(recipes_to_json(found.recipes[1:])).result[0], seed=0
+    )
     torch.testing.assert_close(alone.images, found.images[1:], atol=1e-4, rtol=0)
 
 
 def _without_a_verifier(graph, replay, seed):
     from noisesearch.nodes.run import Wishes, search_images
 
-    return search_images(graph.guider, graph.sampler, graph.sigmas, graph.latent, seed, replay, None, PixelVAE(), "", Wishes())
+    return search_images(
+        graph.guider, graph.sampler, graph.sigmas, graph.latent, seed, replay, None, PixelVAE(), "", Wishes()
+    )
 
 
 def test_final_sigmas_are_refused():
@@ -293,11 +371,14 @@ def test_final_sigmas_are_refused():
         Graph.mixture("CONST").search(LOCAL, final_sigmas=torch.tensor([1.0, 0.5, 0.0]))
 
 
-@pytest.mark.parametrize(("given", "message"), [
-    ((2, 2, "custom", 0.5, 0.3, 0.3, 0, "free"), "must be larger than forward"),
-    ((2, 2, "custom", 0.5, 0.3, 0.2, 0, "free"), "must be larger than forward"),
-    ((0, 2, "local", 0.5, 0.3, 0.4, 0, "free"), "at least 1 path"),
-])
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((2, 2, "custom", 0.5, 0.3, 0.3, 0, "free"), "must be larger than forward"),
+        ((2, 2, "custom", 0.5, 0.3, 0.2, 0, "free"), "must be larger than forward"),
+        ((0, 2, "local", 0.5, 0.3, 0.4, 0, "free"), "at least 1 path"),
+    ],
+)
 def test_bad_settings(given, message):
     with pytest.raises(ValueError, match=message):
         NoiseSearchPaths.execute(*given)
@@ -309,12 +390,16 @@ def test_on_a_consistency_sampler():
     found = graph.search(SearchOverPaths(2, 3, 0.6, 0.2, 0.4), budget_nfe=200)
     image = found.report["images"][0]
     assert graph.model.spy.rows == 2 * image["search_nfe"]
-    assert image["winner"]["scores"][0] == max(c["scores"][0] for c in image["candidates"] if c["stop"] == 0.0)
+    assert image["winner"]["scores"][0] == max(
+        c["scores"][0] for c in image["candidates"] if c["stop"] == 0.0
+    )
 
 
 @torch.inference_mode()
 def test_videos():
-    graph = Graph(make_model("CONST", dims=3), cond(one_hot(2)), uncond(), {"samples": torch.zeros(1, 4, 3, 8, 8)})
+    graph = Graph(
+        make_model("CONST", dims=3), cond(one_hot(2)), uncond(), {"samples": torch.zeros(1, 4, 3, 8, 8)}
+    )
 
     class Brightness(TargetVerifier):
         def score(self, batch):
@@ -323,7 +408,9 @@ def test_videos():
 
     found = graph.search(LOCAL, budget_nfe=200, verifier=Brightness(torch.zeros(8, 8, 3)))
     assert found.latent["samples"].shape == (1, 4, 3, 8, 8) and found.images.shape == (3, 8, 8, 3)
-    torch.testing.assert_close(found.latent["samples"], by_hand(graph, found.recipes[0], "CONST"), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        found.latent["samples"], by_hand(graph, found.recipes[0], "CONST"), atol=1e-4, rtol=0
+    )
 
 
 @torch.inference_mode()

@@ -1,4 +1,5 @@
 """What `comfy node publish` would upload: nothing that the registry's scanner rejects, all that a user needs, nothing else."""
+
 import os
 import re
 import subprocess
@@ -15,14 +16,20 @@ TEXT = (*CODE, ".json", ".md", ".toml", ".txt", "")
 # name: (what to look for, in which files). The scanner greps: a comment or a text is as bad as a call.
 REJECTED = {
     "a network call": (r"\.(connect|bind|send|sendall)\s*\(", TEXT),
-    "a network client": (r"^[ \t]*(import|from)\s+(aiohttp|ftplib|http|httpx|requests|smtplib|socket|urllib|urllib3|websockets?)\b|\b(aiohttp|urllib|requests|httpx)\.\w+", CODE),
+    "a network client": (
+        r"^[ \t]*(import|from)\s+(aiohttp|ftplib|http|httpx|requests|smtplib|socket|urllib|urllib3|websockets?)\b|\b(aiohttp|urllib|requests|httpx)\.\w+",
+        CODE,
+    ),
     "a browser's network client": (r"\bfetch\s*\(|XMLHttpRequest|new\s+(WebSocket|EventSource)\b", (".js",)),
     "a URL in code": (r"\b(https?|ftp|wss?)://", CODE),
     "the environment": (r"\bos\s*\.\s*(environ|getenv|putenv)\b|\bimport\s+environ\b", TEXT),
     "another process": (r"\bsubprocess\b|\bos\.(system|popen|exec[lv]\w*|spawn\w+)\b", TEXT),
     "code from text": (r"(?<![\w.])(eval|exec|compile)\s*\(|\.eval\s*\(|new\s+Function\b", CODE),
     "a module by name": (r"__import__|\bimport_module\b", CODE),
-    "pickle": (r"^[ \t]*(import|from)\s+(c?[Pp]ickle|dill|marshal|shelve|joblib)\b|\b(c?[Pp]ickle|dill|marshal|shelve|joblib)\.\w+", CODE),
+    "pickle": (
+        r"^[ \t]*(import|from)\s+(c?[Pp]ickle|dill|marshal|shelve|joblib)\b|\b(c?[Pp]ickle|dill|marshal|shelve|joblib)\.\w+",
+        CODE,
+    ),
     "a load that unpickles": (r"\btorch\.load\((?![^)]*weights_only=True)|allow_pickle\s*=\s*True", CODE),
     "a package from a URL": (r"(@|git\+)\s*(https?|git|ssh|file)://|\.whl\b", (".toml", ".txt")),
 }
@@ -32,7 +39,9 @@ FILES = {"CHANGELOG.md", "LICENSE", "README.md", "__init__.py", "compat.py", "py
 
 def zipped(folder, monkeypatch, target):
     """{path: bytes} of comfy-cli's own zip of a git working tree."""
-    file_utils = pytest.importorskip("comfy_cli.file_utils", reason="comfy-cli is not installed: it makes the zip")
+    file_utils = pytest.importorskip(
+        "comfy_cli.file_utils", reason="comfy-cli is not installed: it makes the zip"
+    )
     monkeypatch.chdir(folder)
     file_utils.zip_files(str(target))
     with zipfile.ZipFile(target) as archive:
@@ -43,7 +52,9 @@ def rejections(files):
     """(path, line, what) for everything in {path: bytes} that the registry's scanner is known to reject."""
     return [
         (path, content[: match.start()].count("\n") + 1, what)
-        for path, content in ((path, data.decode("utf-8")) for path, data in sorted(files.items()) if Path(path).suffix in TEXT)
+        for path, content in (
+            (path, data.decode("utf-8")) for path, data in sorted(files.items()) if Path(path).suffix in TEXT
+        )
         for what, (pattern, suffixes) in REJECTED.items()
         if Path(path).suffix in suffixes
         for match in re.finditer(pattern, content, re.MULTILINE)
@@ -99,29 +110,72 @@ def test_a_planted_bad_file_is_caught(what, monkeypatch, tmp_path):
 
 def test_what_looks_alike_passes():
     harmless = "re.compile('a')\nmodel.train(False)\ntorch.load(path, weights_only=True)\nself.evaluate(x)\nfrom ..search.requests_of import x\nevaluation = 1\n"
-    assert rejections({"a.py": harmless.encode(), "README.md": b"See https://example.org, and connect the verifier socket.", "b.json": b'{"url": "https://x.org"}'}) == []
+    assert (
+        rejections(
+            {
+                "a.py": harmless.encode(),
+                "README.md": b"See https://example.org, and connect the verifier socket.",
+                "b.json": b'{"url": "https://x.org"}',
+            }
+        )
+        == []
+    )
 
 
 def test_comfy_node_validate_is_clean(tmp_path):
     pytest.importorskip("comfy_cli", reason="comfy-cli is not installed")
-    home = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}  # it writes its settings there
-    command = [sys.executable, "-m", "comfy_cli", "--skip-prompt", "--no-enable-telemetry", "node", "validate"]
-    run = subprocess.run(command, cwd=ROOT, env={**os.environ, **home}, capture_output=True, text=True, timeout=120)
+    home = {
+        "HOME": str(tmp_path),
+        "USERPROFILE": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path),
+    }  # it writes its settings there
+    command = [
+        sys.executable,
+        "-m",
+        "comfy_cli",
+        "--skip-prompt",
+        "--no-enable-telemetry",
+        "node",
+        "validate",
+    ]
+    run = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **home}, capture_output=True, text=True, timeout=120
+    )
     said = run.stdout + run.stderr
-    assert run.returncode == 0 and "All validation checks passed" in said and "warning" not in said.lower(), said
+    assert run.returncode == 0 and "All validation checks passed" in said and "warning" not in said.lower(), (
+        said
+    )
 
 
 def test_the_registry_reads_what_we_mean():
     parser = pytest.importorskip("comfy_cli.registry.config_parser", reason="comfy-cli is not installed")
     config = parser.extract_node_configuration(str(ROOT / "pyproject.toml"))
     project, comfy = config.project, config.tool_comfy
-    assert (project.name, comfy.display_name, comfy.publisher_id) == ("noise-search", "NoiseSearch", "noisesearch")
-    assert re.fullmatch(r"\d+\.\d+\.\d+", project.version) and f"## [{project.version}]" in (ROOT / "CHANGELOG.md").read_text("utf-8")
-    assert (project.supported_comfyui_version, project.supported_comfyui_frontend_version) == (">=0.3.64", ">=1.27.10")
-    assert project.dependencies == [] and project.license.text == "GPL-3.0-or-later" and project.urls.repository.startswith("https://")
+    assert (project.name, comfy.display_name, comfy.publisher_id) == (
+        "noise-search",
+        "NoiseSearch",
+        "noisesearch",
+    )
+    assert re.fullmatch(r"\d+\.\d+\.\d+", project.version) and f"## [{project.version}]" in (
+        ROOT / "CHANGELOG.md"
+    ).read_text("utf-8")
+    assert (project.supported_comfyui_version, project.supported_comfyui_frontend_version) == (
+        ">=0.3.64",
+        ">=1.27.10",
+    )
+    assert (
+        project.dependencies == []
+        and project.license.text == "GPL-3.0-or-later"
+        and project.urls.repository.startswith("https://")
+    )
 
 
 def test_ruff_is_clean():
     pytest.importorskip("ruff", reason="ruff is not installed")
-    run = subprocess.run([sys.executable, "-m", "ruff", "check", "--output-format", "concise", "."], cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--output-format", "concise", "."],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0, run.stdout

@@ -1,4 +1,5 @@
 """What random search and zero-order search promise beyond the contract of all searches."""
+
 import pytest
 from fake_evaluator import FakeEvaluator
 from hypothesis import given
@@ -26,7 +27,10 @@ def climb(settings, *scores, seed=7):
     for row in scores:
         requests.append(search.send(answer))
         assert len(requests[-1]) == len(row)
-        answer = [Outcome(made + i, rollout, (score,), 1) for i, (rollout, score) in enumerate(zip(requests[-1], row))]
+        answer = [
+            Outcome(made + i, rollout, (score,), 1)
+            for i, (rollout, score) in enumerate(zip(requests[-1], row))
+        ]
         made += len(row)
     return [*requests, search.send(answer)]
 
@@ -38,19 +42,26 @@ def pivots(request):
 
 # -- random search -------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("seed", [0, 7, 2**53, MASK - 100, MASK])
 def test_candidate_i_of_a_random_search_has_seed_plus_i(seed):
     _, evaluator = search(RandomSearch(), seed, budget=2000)
     assert len(evaluator.outcomes) == 200 and len(evaluator.asked) > 1
-    assert all(outcome.rollout == Rollout(NoiseRecipe((seed + id) % 2**64)) for id, outcome in evaluator.outcomes.items())
+    assert all(
+        outcome.rollout == Rollout(NoiseRecipe((seed + id) % 2**64))
+        for id, outcome in evaluator.outcomes.items()
+    )
 
 
 # -- zero-order search ---------------------------------------------------------------------------------------------------
 
+
 @every_pivot
 def test_the_first_pivot_is_the_users_own_image(pivot):
     assert climb(ZeroOrder(2, pivot=pivot))[0] == [Rollout(NoiseRecipe(7))]
-    assert climb(ZeroOrder(2, pivot=pivot), [0.5])[1] == [Rollout(noise.noise) for noise in climb(ZeroOrder(2), [0.5])[1]]
+    assert climb(ZeroOrder(2, pivot=pivot), [0.5])[1] == [
+        Rollout(noise.noise) for noise in climb(ZeroOrder(2), [0.5])[1]
+    ]
 
 
 @every_pivot
@@ -58,7 +69,10 @@ def test_the_first_pivot_is_the_users_own_image(pivot):
 def test_every_iteration_asks_for_n_neighbours_at_the_cosine(pivot, neighbours, cosine):
     first, second = climb(ZeroOrder(neighbours, cosine, pivot), [0.1], [0.2] * neighbours)[1:]
     for request in (first, second):
-        assert len(request) == neighbours == len({rollout.noise for rollout in request}) and len(pivots(request)) == 1
+        assert (
+            len(request) == neighbours == len({rollout.noise for rollout in request})
+            and len(pivots(request)) == 1
+        )
         assert all(rollout.noise.moves[-1][1] == cosine for rollout in request)
     directions = [rollout.noise.moves[-1][0] for rollout in first + second]
     assert len(set(directions)) == 2 * neighbours and all(0 <= direction < 2**53 for direction in directions)
@@ -105,7 +119,9 @@ def test_restart_when_stuck_begins_again_from_the_next_seed():
     requests = climb(ZeroOrder(2, pivot=RESTART), [0.5], [0.1, 0.5], [0.2], [0.3, 0.1], [0.0, 0.0], [0.1])
     assert [len(request) for request in requests] == [1, 2, 1, 2, 2, 1, 2]
     assert requests[2] == [Rollout(NoiseRecipe(8))] and pivots(requests[3]) == {NoiseRecipe(8)}
-    assert pivots(requests[4]) == {requests[3][0].noise}  # 0.3 beats the new pivot's 0.2, though not the old one's 0.5
+    assert pivots(requests[4]) == {
+        requests[3][0].noise
+    }  # 0.3 beats the new pivot's 0.2, though not the old one's 0.5
     assert requests[5] == [Rollout(NoiseRecipe(9))] and pivots(requests[6]) == {NoiseRecipe(9)}
 
 
@@ -118,7 +134,9 @@ def test_restart_when_stuck_keeps_the_best_of_all_restarts():
     starts = [id for id, outcome in evaluator.outcomes.items() if not outcome.rollout.noise.moves]
     assert len(starts) > 3
     assert result.winner.scores[0] == max(outcome.scores[0] for outcome in evaluator.outcomes.values())
-    assert result.winner.id < starts[-1], "the winner was found before the last restart, or this test shows nothing"
+    assert result.winner.id < starts[-1], (
+        "the winner was found before the last restart, or this test shows nothing"
+    )
 
 
 def test_the_searches_go_uphill():

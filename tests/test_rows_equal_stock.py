@@ -1,4 +1,5 @@
 """Every row of a batch is what the stock KSampler gives for that seed alone, for every sampler that is not refused."""
+
 import comfy.samplers
 import pytest
 import torch
@@ -27,9 +28,17 @@ def test_rows_equal_stock_runs(family, sampler):
         assert len(outcomes) == ROWS
         assert graph.model.spy.rows == evaluator.ledger.network_rows, name
         for i in range(ROWS):
-            torch.testing.assert_close(evaluator.shelf[i].latent, graph.stock(SEED + i), atol=1e-4, rtol=0, msg=lambda m: f"{name}, row {i}: {m}")
+            torch.testing.assert_close(
+                evaluator.shelf[i].latent,
+                graph.stock(SEED + i),
+                atol=1e-4,
+                rtol=0,
+                msg=lambda m: f"{name}, row {i}: {m}",
+            )
             assert outcomes[i].nfe == evaluator.cost(fresh(SEED), None), f"{name}: predicted cost"
-        assert (evaluator.shelf[0].latent - evaluator.shelf[1].latent).abs().max() > 1e-3, f"{name}: different seeds, one sample"
+        assert (evaluator.shelf[0].latent - evaluator.shelf[1].latent).abs().max() > 1e-3, (
+            f"{name}: different seeds, one sample"
+        )
 
 
 @pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "dpmpp_sde", "euler_ancestral", "ddim"])
@@ -37,10 +46,25 @@ def test_rows_equal_stock_runs(family, sampler):
 def test_samples_of_a_batch_are_searched_as_in_the_stock_batch(sampler):
     """Sample j of a latent batch has its own noise, mask and conditioning; a stock run of the whole batch shows them all."""
     masks = torch.cat([half_mask(), 1 - half_mask()])
-    graph = Graph.mixture("EPS", positive=cond(one_hot([1, 3])), latent={"samples": some_latent(2), "noise_mask": masks}, sampler_name=sampler)
+    graph = Graph.mixture(
+        "EPS",
+        positive=cond(one_hot([1, 3])),
+        latent={"samples": some_latent(2), "noise_mask": masks},
+        sampler_name=sampler,
+    )
     for j in range(2):
-        alone = Graph(graph.model, cond(one_hot([1, 3][j])), graph.negative, {"samples": graph.latent["samples"][j:j + 1], "noise_mask": masks[j:j + 1], "batch_index": [j]},
-                      sampler, graph.scheduler)
+        alone = Graph(
+            graph.model,
+            cond(one_hot([1, 3][j])),
+            graph.negative,
+            {
+                "samples": graph.latent["samples"][j : j + 1],
+                "noise_mask": masks[j : j + 1],
+                "batch_index": [j],
+            },
+            sampler,
+            graph.scheduler,
+        )
         evaluator = graph.evaluator(rows=2, index=j)
         evaluated(evaluator, [fresh(SEED), fresh(SEED + 1)])
         for i in range(2):
@@ -50,7 +74,7 @@ def test_samples_of_a_batch_are_searched_as_in_the_stock_batch(sampler):
         for j in range(2):
             evaluator = graph.evaluator(rows=1, index=j)
             evaluated(evaluator, [fresh(SEED)])
-            torch.testing.assert_close(evaluator.shelf[0].latent, batch[j:j + 1], atol=1e-4, rtol=0)
+            torch.testing.assert_close(evaluator.shelf[0].latent, batch[j : j + 1], atol=1e-4, rtol=0)
 
 
 def sample_of_another_pack(model, x, sigmas, extra_args=None, callback=None, disable=None):
@@ -60,7 +84,11 @@ def sample_of_another_pack(model, x, sigmas, extra_args=None, callback=None, dis
     return x
 
 
-@pytest.mark.parametrize("sampler", [comfy.samplers.KSAMPLER(sample_of_another_pack), comfy.samplers.ksampler("heun", {"s_churn": 3.0})], ids=["unknown", "churn"])
+@pytest.mark.parametrize(
+    "sampler",
+    [comfy.samplers.KSAMPLER(sample_of_another_pack), comfy.samplers.ksampler("heun", {"s_churn": 3.0})],
+    ids=["unknown", "churn"],
+)
 @torch.inference_mode()
 def test_samplers_with_unknown_noise_run_row_by_row_and_equal_stock(sampler):
     graph = Graph.mixture("EPS", own_sampler=sampler)
@@ -69,5 +97,7 @@ def test_samplers_with_unknown_noise_run_row_by_row_and_equal_stock(sampler):
     assert max(graph.model.spy.batches) == 2  # one sample: its conditional and unconditional row
     for i in range(3):
         noise = comfy.sample.prepare_noise(graph.latent["samples"], SEED + i)
-        stock = graph.guider.sample(noise, graph.latent["samples"], sampler, graph.sigmas, seed=SEED + i, disable_pbar=True)
+        stock = graph.guider.sample(
+            noise, graph.latent["samples"], sampler, graph.sigmas, seed=SEED + i, disable_pbar=True
+        )
         torch.testing.assert_close(evaluator.shelf[i].latent, stock, atol=1e-6, rtol=0)

@@ -1,4 +1,5 @@
 """Noise reinjection and consistency sampling on the closed-form model, alone and inside rollouts."""
+
 import math
 
 import comfy.sample
@@ -7,7 +8,12 @@ import pytest
 import torch
 from closed_form import FAMILIES, cond, make_model, one_hot, uncond
 from graphs import Graph, evaluated, half_mask, some_latent
-from noisesearch.nodes.sampling import ANGLES, NoiseSearchConsistency, NoiseSearchReinjectKSampler, NoiseSearchReinjectNoise
+from noisesearch.nodes.sampling import (
+    ANGLES,
+    NoiseSearchConsistency,
+    NoiseSearchReinjectKSampler,
+    NoiseSearchReinjectNoise,
+)
 from noisesearch.sampling.levels import Levels
 from noisesearch.sampling.samplers import SINGLE_STEP, multistep_consistency, overshoot, reinject_noise
 from noisesearch.search.algorithms import SearchOverPaths
@@ -16,13 +22,35 @@ from noisesearch.search.noise import NoiseRecipe
 from noisesearch.search.rollout import Rollout
 
 NAMES = sorted(name.removeprefix("sample_") for name in SINGLE_STEP)
-MULTISTEP = ["lms", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", "uni_pc", "deis", "ipndm", "res_multistep", "gradient_estimation", "er_sde", "sa_solver", "heunpp2", "dpm_fast"]
+MULTISTEP = [
+    "lms",
+    "dpmpp_2m",
+    "dpmpp_2m_sde",
+    "dpmpp_3m_sde",
+    "uni_pc",
+    "deis",
+    "ipndm",
+    "res_multistep",
+    "gradient_estimation",
+    "er_sde",
+    "sa_solver",
+    "heunpp2",
+    "dpm_fast",
+]
 
 
 def run(graph, sampler, seed=3, latent=None, mask=None, sigmas=None):
     latent = graph.latent["samples"] if latent is None else latent
     noise = comfy.sample.prepare_noise(latent, seed)
-    return graph.guider.sample(noise, latent, sampler, graph.sigmas if sigmas is None else sigmas, denoise_mask=mask, seed=seed, disable_pbar=True)
+    return graph.guider.sample(
+        noise,
+        latent,
+        sampler,
+        graph.sigmas if sigmas is None else sigmas,
+        denoise_mask=mask,
+        seed=seed,
+        disable_pbar=True,
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -33,7 +61,9 @@ def test_no_churn_is_the_wrapped_sampler_to_the_bit(family, name):
     for mask in (None, half_mask()):
         stock = run(graph, graph.sampler, mask=mask)
         assert torch.equal(run(graph, reinject_noise(graph.sampler, 0.0), mask=mask), stock)
-        assert torch.equal(run(graph, reinject_noise(graph.sampler, 0.5, start=0.0001), mask=mask), stock)  # a window without steps
+        assert torch.equal(
+            run(graph, reinject_noise(graph.sampler, 0.5, start=0.0001), mask=mask), stock
+        )  # a window without steps
         assert not torch.equal(run(graph, reinject_noise(graph.sampler, 0.5), mask=mask), stock)
 
 
@@ -43,7 +73,10 @@ def test_multistep_samplers_are_refused(name):
         NoiseSearchReinjectNoise.execute(comfy.samplers.sampler_object(name), 0.3, 1.0, 0.0, 1.0)
 
 
-@pytest.mark.parametrize(("values", "message"), [((1.0, 1.0, 0.0), "Churn"), ((-0.1, 1.0, 0.0), "Churn"), ((0.3, 0.2, 0.5), "window")])
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [((1.0, 1.0, 0.0), "Churn"), ((-0.1, 1.0, 0.0), "Churn"), ((0.3, 0.2, 0.5), "window")],
+)
 def test_bad_settings_of_reinjection(values, message):
     with pytest.raises(ValueError, match=message):
         reinject_noise(comfy.samplers.sampler_object("euler"), *values)
@@ -64,7 +97,9 @@ def test_half_churn_on_euler_is_ddpm(family):
     def spying(model, x, steps, extra_args=None, callback=None, disable=None):
         seen["x"] = x.clone()
         seen["x0"] = model(x, steps[0] * x.new_ones([len(x)]), **extra_args)
-        seen["out"] = sampler.sampler_function(model, x, steps, extra_args=dict(extra_args), callback=callback, disable=disable)
+        seen["out"] = sampler.sampler_function(
+            model, x, steps, extra_args=dict(extra_args), callback=callback, disable=disable
+        )
         return seen["out"]
 
     sampler = reinject_noise(comfy.samplers.sampler_object("euler"), 0.5)
@@ -117,10 +152,14 @@ def test_reinjection_in_rollouts(name):
             assert max(graph.model.spy.batches) == 6
             for i in range(3):
                 assert outcomes[i].nfe == evaluator.cost(fresh(0), None)
-                torch.testing.assert_close(evaluator.shelf[i].latent, run(graph, sampler, 7 + i, mask=mask), atol=1e-4, rtol=0)
+                torch.testing.assert_close(
+                    evaluator.shelf[i].latent, run(graph, sampler, 7 + i, mask=mask), atol=1e-4, rtol=0
+                )
                 if churn == 0.0:
                     graph.own_sampler = None
-                    torch.testing.assert_close(evaluator.shelf[i].latent, graph.stock(7 + i), atol=1e-4, rtol=0)
+                    torch.testing.assert_close(
+                        evaluator.shelf[i].latent, graph.stock(7 + i), atol=1e-4, rtol=0
+                    )
                     graph.own_sampler = sampler
 
 
@@ -147,7 +186,9 @@ def test_reinjection_keeps_the_distribution_of_accurate_samplers(name, churn):
     graph = Graph.mixture("CONST", cfg=1.0, steps=80, sampler_name=name)
     graph.positive = cond(one_hot(1))
     mixture = graph.model.mixture
-    x0 = graph.model.model.process_latent_in(run(graph, reinject_noise(graph.sampler, churn), latent=torch.zeros(40, 4, 8, 8))).double()
+    x0 = graph.model.model.process_latent_in(
+        run(graph, reinject_noise(graph.sampler, churn), latent=torch.zeros(40, 4, 8, 8))
+    ).double()
     assert float((x0 - mixture.means[1]).std() / mixture.stds[1]) == pytest.approx(1.0, abs=0.05)
 
 
@@ -158,9 +199,11 @@ def churned(graph, sampler):
 
     def watch(model, x, sigmas, extra_args=None, callback=None, disable=None):
         for i in range(len(sigmas) - 1):
-            step = sigmas[i:i + 2]
+            step = sigmas[i : i + 2]
             plain = graph.sampler.sampler_function(model, x, step, extra_args=dict(extra_args), disable=True)
-            if not torch.equal(sampler.sampler_function(model, x, step, extra_args=dict(extra_args), disable=True), plain):
+            if not torch.equal(
+                sampler.sampler_function(model, x, step, extra_args=dict(extra_args), disable=True), plain
+            ):
                 changed.append((times[i], times[i + 1]))
             x = plain
         return x
@@ -173,11 +216,19 @@ def churned(graph, sampler):
 def test_the_window_holds_whole_steps_and_is_exact_at_its_edges():
     graph = Graph.mixture("CONST", steps=10, cfg=1.0)
     tenths = [(round(1 - i / 10, 6), round(0.9 - i / 10, 6)) for i in range(10)]
-    assert churned(graph, reinject_noise(graph.sampler, 0.4)) == tenths[1:-1]  # not from pure noise, not to the clean image
+    assert (
+        churned(graph, reinject_noise(graph.sampler, 0.4)) == tenths[1:-1]
+    )  # not from pure noise, not to the clean image
     for first in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3):
         assert churned(graph, reinject_noise(graph.sampler, 0.4, start=first))[0][0] == first
-        assert [below for _, below in churned(graph, reinject_noise(graph.sampler, 0.4, end=first))][-1:] == ([first] if first < 0.9 else [])
-    assert churned(graph, reinject_noise(graph.sampler, 0.4, start=0.75, end=0.35)) == [(0.7, 0.6), (0.6, 0.5), (0.5, 0.4)]
+        assert [below for _, below in churned(graph, reinject_noise(graph.sampler, 0.4, end=first))][-1:] == (
+            [first] if first < 0.9 else []
+        )
+    assert churned(graph, reinject_noise(graph.sampler, 0.4, start=0.75, end=0.35)) == [
+        (0.7, 0.6),
+        (0.6, 0.5),
+        (0.5, 0.4),
+    ]
     assert churned(graph, reinject_noise(graph.sampler, 0.4, start=0.55, end=0.5)) == []
 
 
@@ -190,17 +241,44 @@ def test_before_the_window_it_is_the_wrapped_sampler(name):
     for churn in (0.0, 0.3):
         states[churn], function = [], reinject_noise(graph.sampler, churn, start=0.6).sampler_function
 
-        def watch(model, x, sigmas, extra_args=None, callback=None, disable=None, function=function, seen=states[churn]):
-            return function(model, x, sigmas, extra_args=extra_args, callback=lambda info: seen.append((float(info["sigma"]), info["x"].clone())), disable=disable)
+        def watch(
+            model,
+            x,
+            sigmas,
+            extra_args=None,
+            callback=None,
+            disable=None,
+            function=function,
+            seen=states[churn],
+        ):
+            return function(
+                model,
+                x,
+                sigmas,
+                extra_args=extra_args,
+                callback=lambda info: seen.append((float(info["sigma"]), info["x"].clone())),
+                disable=disable,
+            )
 
         run(graph, comfy.samplers.KSAMPLER(watch))
-    before = [(sigma, a, b) for (sigma, a), (_, b) in zip(states[0.0], states[0.3]) if float(levels.time(sigma)) > 0.6]
+    before = [
+        (sigma, a, b)
+        for (sigma, a), (_, b) in zip(states[0.0], states[0.3])
+        if float(levels.time(sigma)) > 0.6
+    ]
     assert len(before) >= 3 and all(torch.allclose(a, b, atol=1e-4) for _, a, b in before)
     assert not torch.allclose(states[0.0][-1][1], states[0.3][-1][1], atol=1e-2)
 
 
-@pytest.mark.parametrize("sampler", [comfy.samplers.ksampler("euler_ancestral", {"s_noise": 1.5}), comfy.samplers.ksampler("dpmpp_2m_sde", {"s_noise": 1.3}),
-                                     reinject_noise(comfy.samplers.sampler_object("euler"), 0.3, s_noise=2.0)], ids=["ancestral", "brownian", "reinjection"])
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        comfy.samplers.ksampler("euler_ancestral", {"s_noise": 1.5}),
+        comfy.samplers.ksampler("dpmpp_2m_sde", {"s_noise": 1.3}),
+        reinject_noise(comfy.samplers.sampler_object("euler"), 0.3, s_noise=2.0),
+    ],
+    ids=["ancestral", "brownian", "reinjection"],
+)
 @torch.inference_mode()
 def test_more_noise_on_purpose_is_no_reason_to_refuse_a_piece(sampler):
     graph = Graph.mixture("EPS", own_sampler=sampler, steps=12)
@@ -214,12 +292,22 @@ def test_s_noise_scales_what_is_put_back(family):
     graph = Graph.mixture(family, cfg=1.0)
     levels = Levels(graph.model.get_model_object("model_sampling"))
     sigmas = levels.sigma(torch.tensor([0.6, 0.5])).float()
-    ends = [run(graph, reinject_noise(graph.sampler, 0.5, s_noise=s), sigmas=sigmas, latent=torch.zeros(64, 4, 8, 8)) for s in (0.0, 1.0, 2.0)]
+    ends = [
+        run(
+            graph,
+            reinject_noise(graph.sampler, 0.5, s_noise=s),
+            sigmas=sigmas,
+            latent=torch.zeros(64, 4, 8, 8),
+        )
+        for s in (0.0, 1.0, 2.0)
+    ]
     torch.testing.assert_close(ends[2] - ends[1], ends[1] - ends[0], atol=1e-4, rtol=1e-4)
     before, after = levels.log_snr(sigmas)
     over = levels.sigma_from_log_snr(overshoot(before, after, 0.5))
     (a_s, b_s), (a_r, b_r) = levels.coefficients(over), levels.coefficients(sigmas[1])
-    spread = (ends[1] - ends[0]).double().std() * float(graph.model.model.latent_format.scale_factor) * a_r  # ComfyUI gives x / a
+    spread = (
+        (ends[1] - ends[0]).double().std() * float(graph.model.model.latent_format.scale_factor) * a_r
+    )  # ComfyUI gives x / a
     assert float(spread / (b_r**2 - (a_r / a_s) ** 2 * b_s**2).sqrt()) == pytest.approx(1.0, abs=0.03)
 
 
@@ -235,8 +323,14 @@ def test_the_highest_churn_gives_numbers(family, name):
             sigmas.append(float(sigma.flatten()[0]))
             return model(x, sigma, **more)
 
-        asked.inner_model, asked.noise, asked.latent_image = model.inner_model, getattr(model, "noise", None), getattr(model, "latent_image", None)
-        return reinject_noise(graph.sampler, 0.99).sampler_function(asked, x, steps, extra_args=extra_args, callback=callback, disable=disable)
+        asked.inner_model, asked.noise, asked.latent_image = (
+            model.inner_model,
+            getattr(model, "noise", None),
+            getattr(model, "latent_image", None),
+        )
+        return reinject_noise(graph.sampler, 0.99).sampler_function(
+            asked, x, steps, extra_args=extra_args, callback=callback, disable=disable
+        )
 
     assert bool(torch.isfinite(run(graph, comfy.samplers.KSAMPLER(watch))).all())
     assert min(sigmas) > 1e-3 * float(graph.sigmas[-2])
@@ -244,11 +338,32 @@ def test_the_highest_churn_gives_numbers(family, name):
 
 @torch.inference_mode()
 def test_ksampler_reinject_counts_and_equals_the_sampler():
-    graph = Graph.mixture("V_PREDICTION", sampler_name="heun", latent={"samples": some_latent(2), "noise_mask": half_mask()}, denoise=0.6)
+    graph = Graph.mixture(
+        "V_PREDICTION",
+        sampler_name="heun",
+        latent={"samples": some_latent(2), "noise_mask": half_mask()},
+        denoise=0.6,
+    )
     latent, nfe, rows = NoiseSearchReinjectKSampler.execute(
-        graph.model, 3, graph.steps, graph.cfg, "heun", "simple", graph.positive, graph.negative, graph.latent, 0.6, 0.3, 1.0, 0.0, 1.0).result
+        graph.model,
+        3,
+        graph.steps,
+        graph.cfg,
+        "heun",
+        "simple",
+        graph.positive,
+        graph.negative,
+        graph.latent,
+        0.6,
+        0.3,
+        1.0,
+        0.0,
+        1.0,
+    ).result
     assert rows == graph.model.spy.rows == 2 * nfe
-    torch.testing.assert_close(latent["samples"], run(graph, reinject_noise(graph.sampler, 0.3), mask=half_mask()), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        latent["samples"], run(graph, reinject_noise(graph.sampler, 0.3), mask=half_mask()), atol=1e-6, rtol=0
+    )
 
 
 # -- consistency -----------------------------------------------------------------------------------------------------
@@ -260,7 +375,9 @@ def test_consistency_on_the_schedule_is_lcm(family):
     graph = Graph.mixture(family, sampler_name="lcm", latent={"samples": some_latent()}, denoise=0.8)
     own = multistep_consistency()
     for mask in (None, half_mask()):
-        torch.testing.assert_close(run(graph, own, mask=mask), run(graph, graph.sampler, mask=mask), atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            run(graph, own, mask=mask), run(graph, graph.sampler, mask=mask), atol=1e-6, rtol=0
+        )
     graph.own_sampler = own
     evaluator = graph.evaluator(rows=3)
     outcomes = evaluated(evaluator, [fresh(7 + i) for i in range(3)])
@@ -294,9 +411,15 @@ def test_two_steps_by_hand(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("levels", "values", "sigma_data", "ratio"), [
-    ("SANA-Sprint (angle 1.3)", "", 1.0, math.tan(1.3)), ("sCM (angle 1.1, sigma_data 0.5)", "", 1.0, 0.5 * math.tan(1.1)),
-    (ANGLES, "1.2", 0.7, 0.7 * math.tan(1.2)), ("own flow times", "0.6", 1.0, 1.5)])
+@pytest.mark.parametrize(
+    ("levels", "values", "sigma_data", "ratio"),
+    [
+        ("SANA-Sprint (angle 1.3)", "", 1.0, math.tan(1.3)),
+        ("sCM (angle 1.1, sigma_data 0.5)", "", 1.0, 0.5 * math.tan(1.1)),
+        (ANGLES, "1.2", 0.7, 0.7 * math.tan(1.2)),
+        ("own flow times", "0.6", 1.0, 1.5),
+    ],
+)
 @torch.inference_mode()
 def test_the_level_between_is_the_published_one(family, levels, values, sigma_data, ratio):
     """sigma_hat = sigma_data tan(angle), or t / (1 - t)."""
@@ -305,13 +428,29 @@ def test_the_level_between_is_the_published_one(family, levels, values, sigma_da
     function = NoiseSearchConsistency.execute(levels, values, sigma_data).result[0].sampler_function
 
     def watch(model, x, sigmas, extra_args=None, callback=None, disable=None):
-        return function(model, x, sigmas, extra_args=extra_args, callback=lambda info: asked.append(float(known.sigma_hat(info["sigma"]))), disable=disable)
+        return function(
+            model,
+            x,
+            sigmas,
+            extra_args=extra_args,
+            callback=lambda info: asked.append(float(known.sigma_hat(info["sigma"]))),
+            disable=disable,
+        )
 
     run(graph, comfy.samplers.KSAMPLER(watch))
     assert len(asked) == 2 and asked[1] == pytest.approx(ratio, rel=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "values", "message"), [(ANGLES, "1.3, 1.4", "fall"), (ANGLES, "2", "between 0"), (ANGLES, "x", "numbers"), ("own flow times", "1.0", "between 0"), (ANGLES, "", "between 0")])
+@pytest.mark.parametrize(
+    ("kind", "values", "message"),
+    [
+        (ANGLES, "1.3, 1.4", "fall"),
+        (ANGLES, "2", "between 0"),
+        (ANGLES, "x", "numbers"),
+        ("own flow times", "1.0", "between 0"),
+        (ANGLES, "", "between 0"),
+    ],
+)
 def test_bad_levels(kind, values, message):
     with pytest.raises(ValueError, match=message):
         NoiseSearchConsistency.execute(kind, values, 1.0)
@@ -325,11 +464,21 @@ def test_pieces_of_a_consistency_run_use_the_levels_inside_them():
     assert [evaluated(evaluator, [r], first=i)[0].nfe for i, r in enumerate(rollouts)] == [2, 3]
 
 
-@pytest.mark.parametrize("sampler", [reinject_noise(comfy.samplers.sampler_object("euler"), 0.3), multistep_consistency(times=[0.6, 0.3])], ids=["reinjection", "consistency"])
+@pytest.mark.parametrize(
+    "sampler",
+    [reinject_noise(comfy.samplers.sampler_object("euler"), 0.3), multistep_consistency(times=[0.6, 0.3])],
+    ids=["reinjection", "consistency"],
+)
 @torch.inference_mode()
 def test_videos(sampler):
     """5D latents: rows equal runs of their own."""
-    graph = Graph(make_model("CONST", dims=3), cond(one_hot(2)), uncond(), {"samples": torch.zeros(1, 4, 3, 8, 8)}, own_sampler=sampler)
+    graph = Graph(
+        make_model("CONST", dims=3),
+        cond(one_hot(2)),
+        uncond(),
+        {"samples": torch.zeros(1, 4, 3, 8, 8)},
+        own_sampler=sampler,
+    )
     evaluator = graph.evaluator(rows=2)
     evaluated(evaluator, [fresh(7), fresh(8)])
     for i in range(2):

@@ -41,7 +41,15 @@ def test_a_zero_order_winner_comes_back_through_its_recipe(case):
     noise = NoiseSearchFromRecipe.execute(recipe).result[0]
     assert recipes_from_json(recipe)[0].pieces[0].noise.moves, "the search never moved"
     latent = graph.latent["samples"]
-    stock = graph.guider.sample(noise.generate_noise(graph.latent), latent, graph.sampler, graph.sigmas, denoise_mask=graph.latent.get("noise_mask"), seed=noise.seed, disable_pbar=True)
+    stock = graph.guider.sample(
+        noise.generate_noise(graph.latent),
+        latent,
+        graph.sampler,
+        graph.sigmas,
+        denoise_mask=graph.latent.get("noise_mask"),
+        seed=noise.seed,
+        disable_pbar=True,
+    )
     torch.testing.assert_close(found.latent["samples"], stock, atol=1e-4, rtol=0)
 
 
@@ -70,9 +78,19 @@ def test_a_schedule_that_ends_in_noise_is_judged_by_its_clean_prediction():
     found = graph.search(candidates=4, sigmas=half)
     noise = comfy.sample.prepare_noise(graph.latent["samples"], found.seed)
     last = {}
-    stock = graph.guider.sample(noise, graph.latent["samples"], graph.sampler, half.clone(), callback=lambda i, x0, x, n: last.update(x0=x0), seed=found.seed, disable_pbar=True)
+    stock = graph.guider.sample(
+        noise,
+        graph.latent["samples"],
+        graph.sampler,
+        half.clone(),
+        callback=lambda i, x0, x, n: last.update(x0=x0),
+        seed=found.seed,
+        disable_pbar=True,
+    )
     torch.testing.assert_close(found.latent["samples"], stock, atol=1e-4, rtol=0)
-    torch.testing.assert_close(found.denoised["samples"], graph.model.model.process_latent_out(last["x0"]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        found.denoised["samples"], graph.model.model.process_latent_out(last["x0"]), atol=1e-4, rtol=0
+    )
     torch.testing.assert_close(found.images, PixelVAE().decode(found.denoised["samples"]))
 
 
@@ -95,14 +113,24 @@ def test_a_verifier_that_only_reports_may_fail_to_judge():
     alone = Graph.mixture("CONST").search(candidates=4, verifier=judge)
     both = Graph.mixture("CONST").search(candidates=4, verifier=Ensemble((NotANumber(), judge), (0.0, 1.0)))
     assert both.recipes == alone.recipes and both.report["notes"] == []
-    assert any("could not be judged" in note for note in Graph.mixture("CONST").search(candidates=4, verifier=NotANumber()).report["notes"])
+    assert any(
+        "could not be judged" in note
+        for note in Graph.mixture("CONST").search(candidates=4, verifier=NotANumber()).report["notes"]
+    )
 
 
 @torch.inference_mode()
 def test_the_score_is_that_of_the_first_verifier_that_counts():
-    judge, other = TargetVerifier(PixelVAE().decode(some_latent(seed=1))[0]), TargetVerifier(PixelVAE().decode(some_latent(seed=2))[0])
+    judge, other = (
+        TargetVerifier(PixelVAE().decode(some_latent(seed=1))[0]),
+        TargetVerifier(PixelVAE().decode(some_latent(seed=2))[0]),
+    )
     found = Graph.mixture("CONST").search(candidates=4, verifier=Ensemble((other, judge), (0.0, 1.0)))
-    assert found.scores[0] == found.report["images"][0]["winner"]["scores"][1] == max(c["scores"][1] for c in found.report["images"][0]["candidates"])
+    assert (
+        found.scores[0]
+        == found.report["images"][0]["winner"]["scores"][1]
+        == max(c["scores"][1] for c in found.report["images"][0]["candidates"])
+    )
 
 
 # -- bad input: a clear message, and nothing half done ---------------------------------------------------------------
@@ -147,19 +175,22 @@ def test_nan_scores_rank_last_and_are_reported():
     assert sum(c["scores"][0] is None for c in found.report["images"][0]["candidates"]) == 4
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"verifier": None}, "needs a verifier"),
-    ({"vae": None}, "needs a VAE"),
-    ({"sampler_name": "dpm_adaptive"}, "dpm_adaptive"),
-    ({"latent": {"samples": torch.ones(1, 3, 8, 8)}}, "latents of 4 channels"),
-    ({"latent": {"samples": torch.zeros(4, 8, 8)}}, "latents of 4 channels"),
-    ({"latent": {"samples": torch.zeros(1, 4, 8, 8), "noise_mask": torch.ones(8)}}, "noise mask"),
-    ({"latent": {"samples": torch.zeros(2, 4, 8, 8), "batch_index": [1]}}, "batch_index"),
-    ({"denoise": 0.0}, "at least 2 sigmas"),
-    ({"candidates": 0}, "candidates must be at least 1"),
-    ({"budget_nfe": 5}, "budget of 5 NFE does not pay.*takes 6"),
-    ({"seed": -1}, "whole number from 0"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"verifier": None}, "needs a verifier"),
+        ({"vae": None}, "needs a VAE"),
+        ({"sampler_name": "dpm_adaptive"}, "dpm_adaptive"),
+        ({"latent": {"samples": torch.ones(1, 3, 8, 8)}}, "latents of 4 channels"),
+        ({"latent": {"samples": torch.zeros(4, 8, 8)}}, "latents of 4 channels"),
+        ({"latent": {"samples": torch.zeros(1, 4, 8, 8), "noise_mask": torch.ones(8)}}, "noise mask"),
+        ({"latent": {"samples": torch.zeros(2, 4, 8, 8), "batch_index": [1]}}, "batch_index"),
+        ({"denoise": 0.0}, "at least 2 sigmas"),
+        ({"candidates": 0}, "candidates must be at least 1"),
+        ({"budget_nfe": 5}, "budget of 5 NFE does not pay.*takes 6"),
+        ({"seed": -1}, "whole number from 0"),
+    ],
+)
 @torch.inference_mode()
 def test_bad_input_is_refused_before_anything_runs(change, message):
     graph = Graph.mixture("CONST")
@@ -170,12 +201,29 @@ def test_bad_input_is_refused_before_anything_runs(change, message):
     latent = given.get("latent", graph.latent)
     with pytest.raises(ValueError, match=message):
         NoiseSearchKSampler.execute(
-            graph.model, given["seed"], 6, 4.0, given.get("sampler_name", "euler"), "simple", graph.positive, graph.negative, latent, given.get("denoise", 1.0), given["vae"],
-            verifier=given["verifier"], prompt="x", **wishes)
+            graph.model,
+            given["seed"],
+            6,
+            4.0,
+            given.get("sampler_name", "euler"),
+            "simple",
+            graph.positive,
+            graph.negative,
+            latent,
+            given.get("denoise", 1.0),
+            given["vae"],
+            verifier=given["verifier"],
+            prompt="x",
+            **wishes,
+        )
     assert graph.model.spy.calls == 0
 
 
-@pytest.mark.parametrize("sigmas", [torch.tensor([]), torch.tensor([1.0]), torch.tensor([0.2, 0.5, 0.0])], ids=["none", "one", "rising"])
+@pytest.mark.parametrize(
+    "sigmas",
+    [torch.tensor([]), torch.tensor([1.0]), torch.tensor([0.2, 0.5, 0.0])],
+    ids=["none", "one", "rising"],
+)
 @torch.inference_mode()
 def test_sigmas_that_are_no_schedule(sigmas):
     with pytest.raises(ValueError, match="sigmas"):
@@ -186,7 +234,9 @@ def test_sigmas_that_are_no_schedule(sigmas):
 def test_nested_latents_are_refused():
     from comfy.nested_tensor import NestedTensor
 
-    graph = Graph.mixture("CONST", latent={"samples": NestedTensor([torch.zeros(1, 4, 8, 8), torch.zeros(1, 4, 8)])})
+    graph = Graph.mixture(
+        "CONST", latent={"samples": NestedTensor([torch.zeros(1, 4, 8, 8), torch.zeros(1, 4, 8)])}
+    )
     with pytest.raises(ValueError, match="pack of several latents"):
         graph.search()
 
@@ -230,7 +280,9 @@ def test_noise_candidates():
     x = centre.generate_noise(latent).flatten().double()
     for noise, recipe in zip(noises, recipes, strict=True):
         y = noise.generate_noise(latent)
-        assert torch.nn.functional.cosine_similarity(x, y.flatten().double(), dim=0).item() == pytest.approx(0.9, abs=1e-6)
+        assert torch.nn.functional.cosine_similarity(x, y.flatten().double(), dim=0).item() == pytest.approx(
+            0.9, abs=1e-6
+        )
         assert torch.equal(y, RecipeNoise(recipes_from_json(recipe)).generate_noise(latent))
     again = NoiseSearchCandidates.execute(latent, 1, 1, 0.5, noises[0]).result[0][0]
     assert len(again.recipes[0].pieces[0].noise.moves) == 2
@@ -249,7 +301,9 @@ def test_score_images_sorts_filters_and_keeps_mixed_sizes_apart():
     images = [torch.full((2, 8, 8, 3), 0.2), torch.full((1, 4, 6, 3), 0.9), torch.full((1, 8, 8, 3), 0.5)]
     images[0][1] = 0.7
     latents = [{"samples": torch.arange(4.0).view(4, 1, 1, 1)}]
-    kept, kept_latents, rejected, scores, indices, report = NoiseSearchScoreImages.execute(images, [Brightness()], [""], [2], [0.4], latents).result
+    kept, kept_latents, rejected, scores, indices, report = NoiseSearchScoreImages.execute(
+        images, [Brightness()], [""], [2], [0.4], latents
+    ).result
     assert indices == [2, 1] and scores == pytest.approx([0.9, 0.7])
     assert [tuple(image.shape) for image in kept] == [(1, 4, 6, 3), (1, 8, 8, 3)]
     assert [float(latent["samples"]) for latent in kept_latents] == [2.0, 1.0]
@@ -266,17 +320,36 @@ def test_score_images_sorts_filters_and_keeps_mixed_sizes_apart():
 
     reported_only = Ensemble((Grudging(), Brightness()), (0.0, 1.0))
     assert NoiseSearchScoreImages.execute(images, [reported_only], [""], [0], [0.4]).result[4] == [2, 1, 3]
-    assert NoiseSearchScoreImages.execute(images, [Grudging()], [""], [0], [-1e6]).result[4] == [1, 2]  # no minimum; what cannot be judged is rejected
+    assert NoiseSearchScoreImages.execute(images, [Grudging()], [""], [0], [-1e6]).result[4] == [
+        1,
+        2,
+    ]  # no minimum; what cannot be judged is rejected
 
 
 @torch.inference_mode()
 def test_counting_ksampler_equals_stock_and_counts():
     from noisesearch.nodes.sampling import NoiseSearchCountNFE
 
-    graph = Graph.mixture("CONST", sampler_name="heun", latent={"samples": some_latent(2), "noise_mask": half_mask()}, denoise=0.6)
+    graph = Graph.mixture(
+        "CONST",
+        sampler_name="heun",
+        latent={"samples": some_latent(2), "noise_mask": half_mask()},
+        denoise=0.6,
+    )
     expected = graph.stock(4)
     graph.model.spy.reset()
-    latent, nfe, rows = NoiseSearchCountNFE.execute(graph.model, 4, graph.steps, graph.cfg, "heun", "simple", graph.positive, graph.negative, graph.latent, 0.6).result
+    latent, nfe, rows = NoiseSearchCountNFE.execute(
+        graph.model,
+        4,
+        graph.steps,
+        graph.cfg,
+        "heun",
+        "simple",
+        graph.positive,
+        graph.negative,
+        graph.latent,
+        0.6,
+    ).result
     torch.testing.assert_close(latent["samples"], expected)
     assert rows == graph.model.spy.rows == 2 * nfe and nfe == 2 * (2 * graph.steps - 1)
 
@@ -307,7 +380,9 @@ def test_other_guiders(guider):
         graph.model.spy.reset()
     found = graph.search(RandomSearch(), guider=made, candidates=4, batch_size=4)
     noise = comfy.sample.prepare_noise(graph.latent["samples"], found.seed)
-    stock = made.sample(noise, graph.latent["samples"], graph.sampler, graph.sigmas, seed=found.seed, disable_pbar=True)
+    stock = made.sample(
+        noise, graph.latent["samples"], graph.sampler, graph.sigmas, seed=found.seed, disable_pbar=True
+    )
     torch.testing.assert_close(found.latent["samples"], stock, atol=1e-4, rtol=0)
 
 
@@ -320,5 +395,7 @@ def test_samplers_that_cannot_be_foreseen_are_named():
         return x + model.inner_model.inner_model.latent_format.scale_factor
 
     for function, message in ((sample_nothing, "never asked"), (sample_reaching, "dry run")):
-        with pytest.raises(ValueError, match=f"{function.__name__}.*{message}|{message}.*{function.__name__}"):
+        with pytest.raises(
+            ValueError, match=f"{function.__name__}.*{message}|{message}.*{function.__name__}"
+        ):
             Graph.mixture("CONST", own_sampler=comfy.samplers.KSAMPLER(function)).search(candidates=3)

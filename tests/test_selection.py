@@ -1,4 +1,5 @@
 """How outcomes are compared, against slow implementations written from the definitions."""
+
 import math
 import statistics
 from fractions import Fraction
@@ -15,15 +16,22 @@ NAN = math.nan
 
 def pool_of(*rows):
     """Outcomes 0, 1, ... with one tuple of scores each."""
-    return [Outcome(i, Rollout(NoiseRecipe(i)), tuple(row) if isinstance(row, tuple) else (row,), 1) for i, row in enumerate(rows)]
+    return [
+        Outcome(i, Rollout(NoiseRecipe(i)), tuple(row) if isinstance(row, tuple) else (row,), 1)
+        for i, row in enumerate(rows)
+    ]
 
 
 def ids(outcomes):
     return [outcome.id for outcome in outcomes]
 
 
-values = st.integers(0, 4).map(float) | st.integers(-10**6, 10**6).map(lambda n: n / 1000) | st.just(NAN)
-weights_of = {n: st.just(()) | st.lists(st.sampled_from([0.0, 0.25, 1.0, 2.5]), min_size=n, max_size=n).filter(any).map(tuple) for n in range(1, 4)}
+values = st.integers(0, 4).map(float) | st.integers(-(10**6), 10**6).map(lambda n: n / 1000) | st.just(NAN)
+weights_of = {
+    n: st.just(())
+    | st.lists(st.sampled_from([0.0, 0.25, 1.0, 2.5]), min_size=n, max_size=n).filter(any).map(tuple)
+    for n in range(1, 4)
+}
 
 
 @st.composite
@@ -35,6 +43,7 @@ def tables(draw, fewest=1):
 
 def slow_rank(score, column):
     """1 + how many are better + half of the others that are equal; NaN is below everything and equal to NaN."""
+
     def better(a, b):
         return not math.isnan(a) and (math.isnan(b) or a > b)
 
@@ -48,10 +57,15 @@ def test_average_rank_is_the_weighted_mean_of_the_ranks(table):
     pool, weights = table
     columns = list(zip(*(outcome.scores for outcome in pool)))
     shares = [Fraction(w) for w in weights or (1.0,) * len(columns)]
-    expected = {o.id: sum(w * slow_rank(s, column) for w, s, column in zip(shares, o.scores, columns)) / sum(shares) for o in pool}
+    expected = {
+        o.id: sum(w * slow_rank(s, column) for w, s, column in zip(shares, o.scores, columns)) / sum(shares)
+        for o in pool
+    }
     got = Comparison("average rank", weights).utilities(pool)
     assert got == pytest.approx({id: -float(rank) for id, rank in expected.items()})
-    assert ids(Comparison("average rank", weights).best(pool, len(pool))) == sorted(expected, key=lambda id: (expected[id], id))
+    assert ids(Comparison("average rank", weights).best(pool, len(pool))) == sorted(
+        expected, key=lambda id: (expected[id], id)
+    )
 
 
 @given(tables(fewest=2))
@@ -64,7 +78,13 @@ def test_z_score_adds_standard_scores(table):
         spread = statistics.pstdev(judged) if judged else 0.0
         for id, score in enumerate(column):
             if weight:
-                totals[id] += -math.inf if math.isnan(score) else weight * (score - statistics.mean(judged)) / spread if spread else 0.0
+                totals[id] += (
+                    -math.inf
+                    if math.isnan(score)
+                    else weight * (score - statistics.mean(judged)) / spread
+                    if spread
+                    else 0.0
+                )
     got = Comparison("z-score", weights).utilities(pool)
     assert got == pytest.approx({id: total / sum(shares) for id, total in totals.items()}, abs=1e-6)
 
@@ -76,7 +96,9 @@ def test_weighted_sum_is_the_weighted_mean_of_the_scores(table):
     expected = {}
     for outcome in pool:
         used = [(w, s) for w, s in zip(shares, outcome.scores) if w]
-        expected[outcome.id] = -math.inf if any(math.isnan(s) for _, s in used) else sum(w * s for w, s in used) / sum(shares)
+        expected[outcome.id] = (
+            -math.inf if any(math.isnan(s) for _, s in used) else sum(w * s for w, s in used) / sum(shares)
+        )
     assert Comparison("weighted sum", weights).utilities(pool) == pytest.approx(expected)
 
 
@@ -154,13 +176,16 @@ def test_nothing_to_compare():
     assert Comparison().utilities([]) == {} and Comparison().best([], 3) == []
 
 
-@pytest.mark.parametrize("arguments, problem", [
-    (("best",), "not by 'best'"),
-    (("z-score", (0.0, 0.0)), "not all 0"),
-    (("z-score", (-1.0, 2.0)), "not negative"),
-    (("z-score", (NAN, 2.0)), "finite"),
-    (("z-score", (math.inf, 2.0)), "finite"),
-])
+@pytest.mark.parametrize(
+    "arguments, problem",
+    [
+        (("best",), "not by 'best'"),
+        (("z-score", (0.0, 0.0)), "not all 0"),
+        (("z-score", (-1.0, 2.0)), "not negative"),
+        (("z-score", (NAN, 2.0)), "finite"),
+        (("z-score", (math.inf, 2.0)), "finite"),
+    ],
+)
 def test_bad_comparisons_are_refused(arguments, problem):
     with pytest.raises(ValueError, match=problem):
         Comparison(*arguments)

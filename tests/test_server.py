@@ -1,4 +1,5 @@
 """The server that tests and demo use is real, runs prompts and says what went wrong."""
+
 import io
 
 import pytest
@@ -7,7 +8,10 @@ from PIL import Image
 from comfy_server import ServerError
 
 PICTURE = {
-    "1": {"class_type": "EmptyImage", "inputs": {"width": 24, "height": 16, "batch_size": 2, "color": 0x3366CC}},
+    "1": {
+        "class_type": "EmptyImage",
+        "inputs": {"width": 24, "height": 16, "batch_size": 2, "color": 0x3366CC},
+    },
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "test"}},
 }
 
@@ -21,7 +25,10 @@ def test_the_server_runs_a_prompt_and_returns_its_images(server):
 
 
 def test_the_server_refuses_a_bad_prompt_with_the_nodes_own_words(server):
-    wrong = {**PICTURE, "1": {"class_type": "EmptyImage", "inputs": {"width": 0, "height": 16, "batch_size": 1, "color": 0}}}
+    wrong = {
+        **PICTURE,
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 0, "height": 16, "batch_size": 1, "color": 0}},
+    }
     with pytest.raises(ServerError, match=r"node 1 \(EmptyImage\): Value 0 smaller than min"):
         server.run(wrong)
 
@@ -29,12 +36,19 @@ def test_the_server_refuses_a_bad_prompt_with_the_nodes_own_words(server):
 def test_a_node_that_raises_is_reported(server):
     wrong = {
         "1": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
-        "2": {"class_type": "SaveLatent", "inputs": {"samples": ["1", 0], "filename_prefix": "../../outside"}},
+        "2": {
+            "class_type": "SaveLatent",
+            "inputs": {"samples": ["1", 0], "filename_prefix": "../../outside"},
+        },
     }
     with pytest.raises(ServerError, match=r"node 2 \(SaveLatent\) raised"):
         server.run(wrong)
 
 
 def test_the_server_loads_the_pack(server):
-    line = next(line for line in server.log.read_text().splitlines() if "seconds" in line and line.endswith("noise-search"))
+    line = next(
+        line
+        for line in server.log.read_text().splitlines()
+        if "seconds" in line and line.endswith("noise-search")
+    )
     assert "IMPORT FAILED" not in line

@@ -1,4 +1,5 @@
 """Searches through the real server: winners come back with stock nodes, in other batches, after other prompts, in another process."""
+
 import io
 import json
 import time
@@ -19,16 +20,39 @@ def base(text="digit three"):
         "2": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": text}},
         "3": {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": ""}},
         "4": {"class_type": "EmptySD3LatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
-        "5": {"class_type": "NoiseSearchLoadVerifier", "inputs": {"scorer": "digit classifier (demo)", "file": "auto", "device": "auto", "architecture": "auto", "frames": 8, "over_frames": "mean"}},
+        "5": {
+            "class_type": "NoiseSearchLoadVerifier",
+            "inputs": {
+                "scorer": "digit classifier (demo)",
+                "file": "auto",
+                "device": "auto",
+                "architecture": "auto",
+                "frames": 8,
+                "over_frames": "mean",
+            },
+        },
     }
 
 
 def searching(search=None, text="digit three", **inputs):
     """A graph that searches and saves the winner; `search`: a settings node, or None."""
     graph = base(text) | {
-        "10": {"class_type": "NoiseSearchKSampler", "inputs": {
-            "model": MODEL, "seed": 5, **SAMPLING, "positive": POSITIVE, "negative": NEGATIVE, "latent_image": LATENT, "vae": ["1", 2], "verifier": ["5", 0],
-            "candidates": 12, "keep_top": 2, **inputs}},
+        "10": {
+            "class_type": "NoiseSearchKSampler",
+            "inputs": {
+                "model": MODEL,
+                "seed": 5,
+                **SAMPLING,
+                "positive": POSITIVE,
+                "negative": NEGATIVE,
+                "latent_image": LATENT,
+                "vae": ["1", 2],
+                "verifier": ["5", 0],
+                "candidates": 12,
+                "keep_top": 2,
+                **inputs,
+            },
+        },
         "11": {"class_type": "SaveImage", "inputs": {"images": ["10", 1], "filename_prefix": "winner"}},
         "12": {"class_type": "PreviewAny", "inputs": {"source": ["10", 7]}},
     }
@@ -40,7 +64,17 @@ def searching(search=None, text="digit three", **inputs):
 
 def stock(seed, text="digit three"):
     return base(text) | {
-        "10": {"class_type": "KSampler", "inputs": {"model": MODEL, "seed": seed, **SAMPLING, "positive": POSITIVE, "negative": NEGATIVE, "latent_image": LATENT}},
+        "10": {
+            "class_type": "KSampler",
+            "inputs": {
+                "model": MODEL,
+                "seed": seed,
+                **SAMPLING,
+                "positive": POSITIVE,
+                "negative": NEGATIVE,
+                "latent_image": LATENT,
+            },
+        },
         "11": {"class_type": "VAEDecode", "inputs": {"samples": ["10", 0], "vae": ["1", 2]}},
         "12": {"class_type": "SaveImage", "inputs": {"images": ["11", 0], "filename_prefix": "stock"}},
     }
@@ -56,9 +90,23 @@ def run_search(server, *args, **kwargs):
     return entry["outputs"]["10"]["noise_search"][0], picture(server, entry, "11")
 
 
-ZERO_ORDER = {"class_type": "NoiseSearchZeroOrder", "inputs": {"neighbours": 3, "similarity": 0.7, "pivot": "keep best"}}
-PATHS = {"class_type": "NoiseSearchPaths", "inputs": {
-    "paths": 2, "width": 0, "preset": "local", "start": 0.5, "forward": 0.1, "backward": 0.2, "steps_per_round": 3, "preview": "extra evaluation"}}
+ZERO_ORDER = {
+    "class_type": "NoiseSearchZeroOrder",
+    "inputs": {"neighbours": 3, "similarity": 0.7, "pivot": "keep best"},
+}
+PATHS = {
+    "class_type": "NoiseSearchPaths",
+    "inputs": {
+        "paths": 2,
+        "width": 0,
+        "preset": "local",
+        "start": 0.5,
+        "forward": 0.1,
+        "backward": 0.2,
+        "steps_per_round": 3,
+        "preview": "extra evaluation",
+    },
+}
 
 
 def test_the_winners_seed_in_a_stock_graph_gives_the_winner(server):
@@ -77,10 +125,25 @@ def test_a_zero_order_winner_through_its_recipe_and_stock_nodes(server):
     assert recipe["pieces"][0]["noise"]["moves"]
     graph = base() | {
         "20": {"class_type": "NoiseSearchFromRecipe", "inputs": {"recipe": json.dumps(recipe)}},
-        "21": {"class_type": "CFGGuider", "inputs": {"model": MODEL, "positive": POSITIVE, "negative": NEGATIVE, "cfg": 1.0}},
+        "21": {
+            "class_type": "CFGGuider",
+            "inputs": {"model": MODEL, "positive": POSITIVE, "negative": NEGATIVE, "cfg": 1.0},
+        },
         "22": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler"}},
-        "23": {"class_type": "BasicScheduler", "inputs": {"model": MODEL, "scheduler": "simple", "steps": 12, "denoise": 1.0}},
-        "24": {"class_type": "SamplerCustomAdvanced", "inputs": {"noise": ["20", 0], "guider": ["21", 0], "sampler": ["22", 0], "sigmas": ["23", 0], "latent_image": LATENT}},
+        "23": {
+            "class_type": "BasicScheduler",
+            "inputs": {"model": MODEL, "scheduler": "simple", "steps": 12, "denoise": 1.0},
+        },
+        "24": {
+            "class_type": "SamplerCustomAdvanced",
+            "inputs": {
+                "noise": ["20", 0],
+                "guider": ["21", 0],
+                "sampler": ["22", 0],
+                "sigmas": ["23", 0],
+                "latent_image": LATENT,
+            },
+        },
         "25": {"class_type": "VAEDecode", "inputs": {"samples": ["24", 0], "vae": ["1", 2]}},
         "26": {"class_type": "SaveImage", "inputs": {"images": ["25", 0], "filename_prefix": "again"}},
     }
@@ -97,10 +160,20 @@ def test_a_path_winner_replays_without_a_verifier(server):
     assert entry["outputs"]["10"]["noise_search"][0]["totals"]["verifier_calls"] == 0
 
 
-@pytest.mark.parametrize(("change", "message"), [({"forward": 0.3, "backward": 0.3}, "must be larger than forward"), ({"forward": 0.3, "backward": 0.2}, "must be larger than forward"), ({"preset": "global"}, "no preset")])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"forward": 0.3, "backward": 0.3}, "must be larger than forward"),
+        ({"forward": 0.3, "backward": 0.2}, "must be larger than forward"),
+        ({"preset": "global"}, "no preset"),
+    ],
+)
 def test_a_path_search_that_would_never_end_is_not_even_queued(server, change, message):
     with pytest.raises(ServerError, match=message) as refused:
-        run_search(server, {"class_type": "NoiseSearchPaths", "inputs": {**PATHS["inputs"], "preset": "custom", **change}})
+        run_search(
+            server,
+            {"class_type": "NoiseSearchPaths", "inputs": {**PATHS["inputs"], "preset": "custom", **change}},
+        )
     assert "HTTP 400" in str(refused.value)  # by the queue, not by a node that ran
 
 
@@ -123,7 +196,9 @@ def test_the_same_winner_in_a_new_process(server, comfyui, tmp_path):
 
 
 def test_cancel_ends_the_search_and_the_next_prompt_runs(server):
-    server.run(stock(1))  # everything the search builds on is loaded and cached now: what is interrupted is the search
+    server.run(
+        stock(1)
+    )  # everything the search builds on is loaded and cached now: what is interrupted is the search
     prompt = server.queue(searching(candidates=10_000))
     time.sleep(1.0)
     with pytest.raises(ServerError, match="interrupted at node 10"):
@@ -140,7 +215,10 @@ def test_cancel_ends_the_search_and_the_next_prompt_runs(server):
 def test_a_prompt_that_cannot_be_found_is_an_error_that_says_what_to_do(server):
     graph = searching()
     graph["6"] = {"class_type": "CLIPTextEncode", "inputs": {"clip": ["1", 1], "text": "digit four"}}
-    graph["7"] = {"class_type": "ConditioningCombine", "inputs": {"conditioning_1": ["2", 0], "conditioning_2": ["6", 0]}}
+    graph["7"] = {
+        "class_type": "ConditioningCombine",
+        "inputs": {"conditioning_1": ["2", 0], "conditioning_2": ["6", 0]},
+    }
     graph["10"]["inputs"]["positive"] = ["7", 0]
     with pytest.raises(ServerError, match="2 different texts.*prompt input"):
         server.run(graph)
@@ -150,7 +228,16 @@ def test_a_prompt_that_cannot_be_found_is_an_error_that_says_what_to_do(server):
 
 def test_score_images_with_nothing_kept_or_rejected(server):
     graph = stock(3) | {
-        "20": {"class_type": "NoiseSearchScoreImages", "inputs": {"images": ["11", 0], "verifier": ["5", 0], "prompt": "digit three", "keep_top": 0, "min_score": -1e6}},
+        "20": {
+            "class_type": "NoiseSearchScoreImages",
+            "inputs": {
+                "images": ["11", 0],
+                "verifier": ["5", 0],
+                "prompt": "digit three",
+                "keep_top": 0,
+                "min_score": -1e6,
+            },
+        },
         "21": {"class_type": "SaveImage", "inputs": {"images": ["20", 0], "filename_prefix": "kept"}},
         "22": {"class_type": "SaveImage", "inputs": {"images": ["20", 2], "filename_prefix": "rejected"}},
     }

@@ -1,4 +1,5 @@
 """What a search holds in memory."""
+
 import pytest
 import torch
 from noisesearch.sampling.shelf import Kept, Shelf

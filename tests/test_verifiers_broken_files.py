@@ -1,4 +1,5 @@
 """Every kind of file that a verifier is made of, broken in every way: the error names the file, and nothing in it runs."""
+
 import json
 import os
 import pickle
@@ -95,14 +96,32 @@ def clip(folder, good=None):
 def transformers_clip(folder):
     from transformers import CLIPConfig, CLIPModel
 
-    tiny = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "projection_dim": 16}
-    text = {**tiny, "hidden_size": 16, "intermediate_size": 64, "vocab_size": 49408, "max_position_embeddings": 16}
-    model = CLIPModel(CLIPConfig(text_config=text, vision_config={**tiny, "image_size": 32, "patch_size": 8}, projection_dim=16))
+    tiny = {
+        "hidden_size": 32,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "projection_dim": 16,
+    }
+    text = {
+        **tiny,
+        "hidden_size": 16,
+        "intermediate_size": 64,
+        "vocab_size": 49408,
+        "max_position_embeddings": 16,
+    }
+    model = CLIPModel(
+        CLIPConfig(
+            text_config=text, vision_config={**tiny, "image_size": 32, "patch_size": 8}, projection_dim=16
+        )
+    )
     return clip(folder, {name: value.clone() for name, value in model.state_dict().items()})
 
 
 KINDS = {
-    "ImageReward": lambda folder: Kind({name: torch.from_numpy(value) for name, value in weights(REFERENCE["shapes"]).items()}, load_network),
+    "ImageReward": lambda folder: Kind(
+        {name: torch.from_numpy(value) for name, value in weights(REFERENCE["shapes"]).items()}, load_network
+    ),
     "CLIP": clip,
     "CLIP in transformers' layout": transformers_clip,
     "aesthetic head": aesthetic,
@@ -112,13 +131,19 @@ KINDS = {
     "scene attributes": lambda folder: packaged(SCENES, SceneAttributes),
     "DINO": lambda folder: Kind(dino(), DinoFeatures, DINO),
     "DINO head": dino_head,
-    "feature statistics": lambda folder: Kind({"mean": torch.zeros(6), "covariance": torch.eye(6)}, load_statistics),
+    "feature statistics": lambda folder: Kind(
+        {"mean": torch.zeros(6), "covariance": torch.eye(6)}, load_statistics
+    ),
 }
 WRONG = {
     "flat": lambda good: {name: value.flatten() for name, value in good.items()},
     "numbers": lambda good: {name: value.flatten()[0] for name, value in good.items()},
-    "one row more": lambda good: {name: torch.cat([value, value[:1]]) if value.dim() else value for name, value in good.items()},
-    "one column less": lambda good: {name: value[..., :-1] if value.dim() else value for name, value in good.items()},
+    "one row more": lambda good: {
+        name: torch.cat([value, value[:1]]) if value.dim() else value for name, value in good.items()
+    },
+    "one column less": lambda good: {
+        name: value[..., :-1] if value.dim() else value for name, value in good.items()
+    },
     "two axes more": lambda good: {name: value[None, None] for name, value in good.items()},
     "empty": lambda good: {name: value[:0] if value.dim() else value for name, value in good.items()},
     "half of the names": lambda good: dict(list(good.items())[::2]),
@@ -138,7 +163,11 @@ def test_the_whole_file_is_read(kind, tmp_path):
     assert kind.load(tmp_path / f"{kind.stem}.safetensors") is not None
 
 
-@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors", "ignore:.*T. on tensors of dimension other than 2", "ignore:Tensor.T is deprecated")
+@pytest.mark.filterwarnings(
+    "ignore:Initializing zero-element tensors",
+    "ignore:.*T. on tensors of dimension other than 2",
+    "ignore:Tensor.T is deprecated",
+)
 @pytest.mark.parametrize("wrong", WRONG)
 def test_other_names_and_shapes_are_refused(kind, wrong, tmp_path):
     state = {name: value.contiguous().clone() for name, value in WRONG[wrong](kind.good).items()}
@@ -174,7 +203,17 @@ def test_a_payload_is_refused_and_does_not_run(kind, inside, ending, tmp_path):
     assert (tmp_path / "ran").exists()  # it would have
 
 
-@pytest.mark.parametrize("settings", ["{", "[]", '"text"', "{}", '{"architecture": "tree", "width": 8, "heads": [10]}', '{"architecture": "plain", "width": 8, "heads": [10], "colour": 1}'])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "{",
+        "[]",
+        '"text"',
+        "{}",
+        '{"architecture": "tree", "width": 8, "heads": [10]}',
+        '{"architecture": "plain", "width": 8, "heads": [10], "colour": 1}',
+    ],
+)
 def test_a_classifiers_settings_are_checked(settings, tmp_path):
     save_file({"weight": torch.zeros(2)}, tmp_path / "odd.safetensors", {"classifier": settings})
     for load in (DigitClassifier, ClassifierFeatures):
@@ -185,16 +224,34 @@ def test_a_classifiers_settings_are_checked(settings, tmp_path):
 def test_a_classifier_of_something_else_is_refused(tmp_path):
     with pytest.raises(files.WrongFile, match=r"a classifier for something else.*\[10\] are needed"):
         DigitClassifier(resolve("test", files.VERIFIERS, SCENES.name, ()))
-    for name, metadata in (("plain", None), ("other", {"classifier": json.dumps({"architecture": "plain", "width": 8, "heads": [10]})})):
+    for name, metadata in (
+        ("plain", None),
+        ("other", {"classifier": json.dumps({"architecture": "plain", "width": 8, "heads": [10]})}),
+    ):
         save_file({"weight": torch.zeros(2)}, tmp_path / f"{name}.safetensors", metadata)
-    for name, message in {"plain": "no 'classifier' entry", "other": "does not hold the weights of the classifier that its settings describe"}.items():
+    for name, message in {
+        "plain": "no 'classifier' entry",
+        "other": "does not hold the weights of the classifier that its settings describe",
+    }.items():
         with pytest.raises(files.WrongFile, match=message):
             DigitClassifier(tmp_path / f"{name}.safetensors")
 
 
-@pytest.mark.parametrize("config", [
-    "{", "[]", "{}", '{"model_cfg": {}}', '{"model_cfg": {"embed_dim": 16, "vision_cfg": 3, "text_cfg": {}}}',
-    '{"model_cfg": {"embed_dim": 16, "vision_cfg": {"colour": 1}, "text_cfg": {}}}', {"resize_mode": "twist"}, {"interpolation": "nearest"}, {"mean": [0.5]}, {"std": "x"}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"model_cfg": {}}',
+        '{"model_cfg": {"embed_dim": 16, "vision_cfg": 3, "text_cfg": {}}}',
+        '{"model_cfg": {"embed_dim": 16, "vision_cfg": {"colour": 1}, "text_cfg": {}}}',
+        {"resize_mode": "twist"},
+        {"interpolation": "nearest"},
+        {"mean": [0.5]},
+        {"std": "x"},
+    ],
+)
 def test_a_clip_folders_config_is_checked(config, tmp_path):
     folder = write_clip_folder(tmp_path / "odd", preprocess=config if isinstance(config, dict) else None)
     if isinstance(config, str):
@@ -230,20 +287,34 @@ def test_an_image_reward_with_odd_layer_numbers_is_refused_before_it_is_built(la
     good = {name: torch.from_numpy(value) for name, value in weights(REFERENCE["shapes"]).items()}
     name = "blip.visual_encoder.blocks.{}.norm1.weight"
     state = {key: value for key, value in good.items() if not key.startswith("blip.visual_encoder.blocks.")}
-    state |= {key.replace("blocks.0.", f"blocks.{layers[0]}."): value for key, value in good.items() if "visual_encoder.blocks.0." in key}
+    state |= {
+        key.replace("blocks.0.", f"blocks.{layers[0]}."): value
+        for key, value in good.items()
+        if "visual_encoder.blocks.0." in key
+    }
     state |= {name.format(layer): good[name.format(0)].clone() for layer in layers}
     save_file(state, tmp_path / "odd.safetensors")
     with pytest.raises(files.WrongFile, match="odd.safetensors"):
         load_network(tmp_path / "odd.safetensors")
 
 
-@pytest.mark.parametrize("changes", [
-    {"text_cfg": {"layers": 10**7}}, {"vision_cfg": {"layers": 10**7}}, {"vision_cfg": {"width": 2**20}}, {"text_cfg": {"vocab_size": 10**10}}, {"embed_dim": 10**9}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"text_cfg": {"layers": 10**7}},
+        {"vision_cfg": {"layers": 10**7}},
+        {"vision_cfg": {"width": 2**20}},
+        {"text_cfg": {"vocab_size": 10**10}},
+        {"embed_dim": 10**9},
+    ],
+)
 def test_a_clip_folder_that_asks_for_a_gigantic_network_is_refused_before_it_is_built(changes, tmp_path):
     folder = write_clip_folder(tmp_path / "huge")
     config = json.loads((folder / files.CLIP_CONFIG).read_text())
     for part, values in changes.items():
-        config["model_cfg"][part] = {**config["model_cfg"][part], **values} if isinstance(values, dict) else values
+        config["model_cfg"][part] = (
+            {**config["model_cfg"][part], **values} if isinstance(values, dict) else values
+        )
     (folder / files.CLIP_CONFIG).write_text(json.dumps(config))
     began = time.monotonic()
     with pytest.raises(files.WrongFile, match="huge|open_clip_model.safetensors"):
@@ -251,7 +322,17 @@ def test_a_clip_folder_that_asks_for_a_gigantic_network_is_refused_before_it_is_
     assert time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("look", [{"mean": ["a", "b", "c"]}, {"mean": "abc"}, {"std": [0, 1, 1]}, {"std": [float("nan")] * 3}, {"mean": [1e30] * 3}, {"std": [-1, 1, 1]}])
+@pytest.mark.parametrize(
+    "look",
+    [
+        {"mean": ["a", "b", "c"]},
+        {"mean": "abc"},
+        {"std": [0, 1, 1]},
+        {"std": [float("nan")] * 3},
+        {"mean": [1e30] * 3},
+        {"std": [-1, 1, 1]},
+    ],
+)
 def test_a_clip_folders_preprocessing_is_checked(look, tmp_path):
     with pytest.raises(files.WrongFile, match="folder odd"):
         load_tower(write_clip_folder(tmp_path / "odd", preprocess=look))
@@ -272,7 +353,13 @@ def test_a_clip_folder_with_broken_tokenizer_files_is_refused(tmp_path):
 
 def test_the_image_half_of_a_clip_is_told_apart(tmp_path):
     """ComfyUI's own CLIP Vision files have the names that verifiers look for."""
-    save_file({"vision_model.embeddings.class_embedding": torch.zeros(4), "visual_projection.weight": torch.zeros(4, 4)}, tmp_path / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors")
+    save_file(
+        {
+            "vision_model.embeddings.class_embedding": torch.zeros(4),
+            "visual_projection.weight": torch.zeros(4, 4),
+        },
+        tmp_path / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors",
+    )
     with pytest.raises(files.WrongFile, match="image half of a CLIP only"):
         load_tower(tmp_path / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors")
 
@@ -301,7 +388,11 @@ for name in ("BRISQUE", "DINO head", "feature statistics", "aesthetic head", "CL
 def test_a_file_written_over_while_it_is_loaded_takes_nothing_down(tmp_path, comfyui):
     """In a process of its own: to read a mapped file that has become shorter kills the process."""
     tests = Path(__file__).resolve().parent
-    done = subprocess.run([sys.executable, "-c", OVERWRITTEN, tests, tests.parent / "tools", comfyui, tmp_path], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", OVERWRITTEN, tests, tests.parent / "tools", comfyui, tmp_path],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 

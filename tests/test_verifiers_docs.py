@@ -1,4 +1,5 @@
 """The documents about verifiers say what is so: the example runs, every scorer and node has its page."""
+
 import importlib
 import re
 from pathlib import Path
@@ -17,7 +18,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_example_of_an_own_verifier_runs_and_joins_an_ensemble(tmp_path, monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own_verifier.md").read_text(encoding="utf-8"), re.S)
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "own_verifier.md").read_text(encoding="utf-8"), re.S
+    )
     (tmp_path / "contrast_pack.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     node = importlib.import_module("contrast_pack").ContrastVerifier
@@ -25,13 +28,16 @@ def test_the_example_of_an_own_verifier_runs_and_joins_an_ensemble(tmp_path, mon
     (verifier,) = node.execute().result
     batch = Batch(images(3), "a cat")
     assert torch.allclose(verifier.score(batch), batch.images.flatten(1).std(1))
-    (ensemble,) = NoiseSearchVerifierEnsemble.execute("average rank", True, verifier_1=verifier, verifier_2=verifier).result
+    (ensemble,) = NoiseSearchVerifierEnsemble.execute(
+        "average rank", True, verifier_1=verifier, verifier_2=verifier
+    ).result
     assert [member.score(batch).shape for member in ensemble.members] == [(3,), (3,)]
     assert ensemble.members[1].notes("a cat") == ()
 
 
 def test_a_verifier_with_a_name_and_a_score_needs_no_prompt():
     """Nothing else is asked of another pack's object: no prompt is looked for on its behalf."""
+
     class Least:
         name = "least"
 
@@ -55,4 +61,6 @@ def test_every_node_has_a_help_page_that_names_its_inputs_and_every_input_a_tool
         text = (ROOT / "web" / "docs" / f"{schema.node_id}.md").read_text(encoding="utf-8")
         for widget in schema.inputs:
             assert widget.tooltip, f"{schema.node_id}.{widget.id}"
-            assert re.search(rf"\*\*{widget.id}\*\*", text) or re.search(r"_\d$", widget.id), f"{schema.node_id}.md says nothing about {widget.id}"
+            assert re.search(rf"\*\*{widget.id}\*\*", text) or re.search(r"_\d$", widget.id), (
+                f"{schema.node_id}.md says nothing about {widget.id}"
+            )

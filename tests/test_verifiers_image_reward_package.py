@@ -1,4 +1,5 @@
 """ImageReward through its own package: a stand-in for it, since the real one does not import beside current packages."""
+
 import sys
 import types
 import warnings
@@ -64,9 +65,13 @@ def test_without_the_package_the_other_scorer_is_named(folder, monkeypatch):
         load()
 
 
-def test_a_package_that_breaks_in_its_own_way_is_told_and_leaves_the_warnings_on(folder, tmp_path, monkeypatch):
+def test_a_package_that_breaks_in_its_own_way_is_told_and_leaves_the_warnings_on(
+    folder, tmp_path, monkeypatch
+):
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "ImageReward.py").write_text("import warnings\nwarnings.filterwarnings('ignore')\nraise AttributeError('no apply_chunking_to_forward')")
+    (tmp_path / "other" / "ImageReward.py").write_text(
+        "import warnings\nwarnings.filterwarnings('ignore')\nraise AttributeError('no apply_chunking_to_forward')"
+    )
     monkeypatch.syspath_prepend(tmp_path / "other")
     monkeypatch.delitem(sys.modules, "ImageReward", raising=False)
     filters = list(warnings.filters)

@@ -1,4 +1,5 @@
 """Networks under ComfyUI's memory management: where they are, in which precision, and that half precision ranks the same."""
+
 import json
 from pathlib import Path
 
@@ -18,17 +19,28 @@ from noisesearch.verifiers.features import DinoFeatures
 from noisesearch.verifiers.image_reward import ImageReward
 from noisesearch.verifiers.managed import ManagedModel
 
-REWARD = json.loads((Path(__file__).parent / "fixtures" / "image_reward.json").read_text(encoding="utf-8"))["values"]["shapes"]
+REWARD = json.loads((Path(__file__).parent / "fixtures" / "image_reward.json").read_text(encoding="utf-8"))[
+    "values"
+]["shapes"]
 
 
 def make_clip(folder, device="auto"):
-    return ClipScore(load_tower(write_clip_folder(folder / "tiny") if not (folder / "tiny").exists() else folder / "tiny", device=device), raw=True)
+    return ClipScore(
+        load_tower(
+            write_clip_folder(folder / "tiny") if not (folder / "tiny").exists() else folder / "tiny",
+            device=device,
+        ),
+        raw=True,
+    )
 
 
 def make_reward(folder, device="auto"):
     words = "blip.text_encoder.embeddings.word_embeddings.weight"
     shapes = {**REWARD, words: (30524, REWARD[words][1])}
-    save_file({name: torch.from_numpy(value) for name, value in weights(shapes).items()}, folder / "ImageReward.safetensors")
+    save_file(
+        {name: torch.from_numpy(value) for name, value in weights(shapes).items()},
+        folder / "ImageReward.safetensors",
+    )
     return ImageReward(folder / "ImageReward.safetensors", device)
 
 
@@ -38,7 +50,12 @@ def make_dino(folder, device="auto"):
     path = folder / "vit_small_patch14_dinov2.safetensors"
     if not path.exists():
         torch.manual_seed(0)
-        save_file(lively(timm.create_model("vit_small_patch14_dinov2", num_classes=0, dynamic_img_size=True)).state_dict(), path)
+        save_file(
+            lively(
+                timm.create_model("vit_small_patch14_dinov2", num_classes=0, dynamic_img_size=True)
+            ).state_dict(),
+            path,
+        )
     return DinoFeatures(path, device)
 
 
@@ -69,7 +86,9 @@ def test_a_network_that_overflows_in_half_precision_goes_on_in_single(monkeypatc
     rows = torch.arange(40.0)[:, None] * 10
     assert model.dtype == torch.float16
     assert torch.allclose(model.run(lambda network, rows: network(rows), rows), rows * 300, rtol=1e-3)
-    assert model.dtype == model.network.weight.dtype == torch.float32 and "overflows in float16" in caplog.text
+    assert (
+        model.dtype == model.network.weight.dtype == torch.float32 and "overflows in float16" in caplog.text
+    )
     assert any(loaded.model is model.patcher for loaded in mm.current_loaded_models)
 
 
@@ -116,15 +135,24 @@ def test_comfyui_sees_the_network_and_can_take_it_away():
     mm.unload_all_models()
     assert not any(loaded.model is model.patcher for loaded in mm.current_loaded_models)
     assert torch.equal(model.run(lambda network, rows: network(rows), rows), first)
-    assert not any(parameter.requires_grad for parameter in model.network.parameters()) and not model.network.training
+    assert (
+        not any(parameter.requires_grad for parameter in model.network.parameters())
+        and not model.network.training
+    )
 
 
 def test_room_is_asked_for_and_the_whole_network_loaded(monkeypatch):
     asked, load = [], mm.load_models_gpu
-    monkeypatch.setattr(mm, "load_models_gpu", lambda models, **options: asked.append((models, options)) or load(models, **options))
+    monkeypatch.setattr(
+        mm,
+        "load_models_gpu",
+        lambda models, **options: asked.append((models, options)) or load(models, **options),
+    )
     model = ManagedModel(torch.nn.Linear(2, 2), row_bytes=1000)
     model.run(lambda network, rows: network(rows), torch.ones(20, 2))
-    assert asked == [([model.patcher], {"memory_required": rows * 1000, "force_full_load": True}) for rows in (16, 4)]
+    assert asked == [
+        ([model.patcher], {"memory_required": rows * 1000, "force_full_load": True}) for rows in (16, 4)
+    ]
 
 
 def test_no_gradients_are_kept_outside_inference_mode():
@@ -140,7 +168,9 @@ def test_going_on_in_single_precision_leaves_other_models_where_they_are(monkeyp
     torch.nn.init.constant_(layer.weight, 1e5)
     model = ManagedModel(layer, half=True)
     model.run(lambda network, rows: network(rows), torch.ones(3, 1))
-    assert model.dtype == torch.float32 and any(loaded.model is users.patcher for loaded in mm.current_loaded_models)
+    assert model.dtype == torch.float32 and any(
+        loaded.model is users.patcher for loaded in mm.current_loaded_models
+    )
 
 
 @pytest.mark.parametrize("make", [make_clip, make_reward, make_dino])
@@ -160,7 +190,10 @@ def test_an_error_of_the_network_is_not_taken_for_missing_memory():
         model.run(lambda network, rows: network(rows), torch.ones(4, 3))
 
 
-DEMO = [("digit classifier (demo)", "digit three"), ("scene attributes (demo)", "a red circle left of a blue star on a grey background")]
+DEMO = [
+    ("digit classifier (demo)", "digit three"),
+    ("scene attributes (demo)", "a red circle left of a blue star on a grey background"),
+]
 
 
 @pytest.mark.parametrize("scorer, prompt", DEMO, ids=["digits", "scenes"])

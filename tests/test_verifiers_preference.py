@@ -1,4 +1,5 @@
 """PickScore, HPSv2, the aesthetic score and the zero-shot classifier against their published formulas, on tiny CLIPs of the real layout."""
+
 import json
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def original(folder):
     """open_clip's own network, transform and tokenizer of that folder."""
-    return *open_clip.create_model_from_pretrained(f"local-dir:{folder}"), open_clip.get_tokenizer(f"local-dir:{folder}")
+    return *open_clip.create_model_from_pretrained(f"local-dir:{folder}"), open_clip.get_tokenizer(
+        f"local-dir:{folder}"
+    )
 
 
 def hps_transform(size):
@@ -43,7 +46,11 @@ def hps_transform(size):
     def longest_side(image):
         scale = size / max(image.shape[1:])
         height, width = (round(side * scale) for side in image.shape[1:])
-        image = TF.resize(image, [height, width], InterpolationMode.BICUBIC, antialias=True) if scale != 1 else image
+        image = (
+            TF.resize(image, [height, width], InterpolationMode.BICUBIC, antialias=True)
+            if scale != 1
+            else image
+        )
         left, top = (size - width) // 2, (size - height) // 2
         return TF.pad(image, [left, top, size - width - left, size - height - top])
 
@@ -51,17 +58,25 @@ def hps_transform(size):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("height, width", [(60, 44), (44, 60), (48, 32), (32, 32)])  # the first two crop an odd number of pixels
+@pytest.mark.parametrize(
+    "height, width", [(60, 44), (44, 60), (48, 32), (32, 32)]
+)  # the first two crop an odd number of pixels
 def test_pick_score_is_the_logit(folder, original, height, width):
     """As published: transformers' image processor, the cosine, the network's own scale."""
     from transformers import CLIPImageProcessor
 
     network, transform, tokenizer = original
     batch, judge = images(4, height, width), PickScore(load_tower(folder))
-    processor = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, do_convert_rgb=True)
+    processor = CLIPImageProcessor(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}, do_convert_rgb=True
+    )
     pixels = processor([pil(image) for image in batch], return_tensors="pt")["pixel_values"]
-    assert (judge.look()(batch) - pixels).abs().max() < 0.02  # a level of 255, which transformers 5 resizes to otherwise
-    assert ((transform(pil(batch[0])) - pixels[0]).abs().max() > 0.2) == (60 in (height, width))  # open_clip crops one pixel further there
+    assert (
+        judge.look()(batch) - pixels
+    ).abs().max() < 0.02  # a level of 255, which transformers 5 resizes to otherwise
+    assert ((transform(pil(batch[0])) - pixels[0]).abs().max() > 0.2) == (
+        60 in (height, width)
+    )  # open_clip crops one pixel further there
     logits = network.get_logits(judge.look()(batch), tokenizer([PROMPT]))[0][:, 0]
     assert (judge.score(Batch(batch, PROMPT)) - logits).abs().max() < 1e-4
     assert judge.notes("word " * 30)[0].startswith("reads 16")
@@ -79,10 +94,16 @@ def test_hps_sees_the_whole_image(folder, original, height, width):
 
 
 def test_hps_preprocesses_as_its_package_does():
-    reference = json.loads((Path(__file__).parent / "fixtures" / "hps.json").read_text(encoding="utf-8"))["values"]["pixels"]
+    reference = json.loads((Path(__file__).parent / "fixtures" / "hps.json").read_text(encoding="utf-8"))[
+        "values"
+    ]["pixels"]
     for picture, expected in zip(pictures(), reference):
-        batch = ((torch.from_numpy(picture).float() + 0.5)[None] / 255).clamp(max=1)  # which ComfyUI's truncation turns back into the same bytes
-        assert (WholeImage(224)(batch)[0].flatten()[KEPT] - torch.tensor(expected)).abs().max() < 1e-4, picture.shape
+        batch = ((torch.from_numpy(picture).float() + 0.5)[None] / 255).clamp(
+            max=1
+        )  # which ComfyUI's truncation turns back into the same bytes
+        assert (WholeImage(224)(batch)[0].flatten()[KEPT] - torch.tensor(expected)).abs().max() < 1e-4, (
+            picture.shape
+        )
 
 
 def test_one_tower_serves_two_ways_of_looking(folder):
@@ -103,7 +124,16 @@ def write_head(path, inputs=768):
     """An aesthetic head of the published layout: layers 0, 2, 4, 6, 7 of a Sequential with dropouts between."""
     torch.manual_seed(1)
     linear, drop = torch.nn.Linear, torch.nn.Dropout
-    layers = torch.nn.Sequential(linear(inputs, 1024), drop(0.2), linear(1024, 128), drop(0.2), linear(128, 64), drop(0.1), linear(64, 16), linear(16, 1))
+    layers = torch.nn.Sequential(
+        linear(inputs, 1024),
+        drop(0.2),
+        linear(1024, 128),
+        drop(0.2),
+        linear(128, 64),
+        drop(0.1),
+        linear(64, 16),
+        linear(16, 1),
+    )
     torch.save({f"layers.{name}": value for name, value in layers.state_dict().items()}, path)
     return layers.train(False)
 
@@ -123,14 +153,20 @@ def test_a_head_without_its_clip_is_refused(tmp_path, folder):
     with pytest.raises(ValueError, match="other.pth is not the linear aesthetic head"):
         Aesthetic(Features(), tmp_path / "other.pth")
     state = torch.load(tmp_path / "head.pth", weights_only=True)
-    with_relus = {f"layers.{new}.{kind}": state[f"layers.{old}.{kind}"] for new, old in zip((0, 3, 6, 9, 11), (0, 2, 4, 6, 7)) for kind in ("weight", "bias")}
+    with_relus = {
+        f"layers.{new}.{kind}": state[f"layers.{old}.{kind}"]
+        for new, old in zip((0, 3, 6, 9, 11), (0, 2, 4, 6, 7))
+        for kind in ("weight", "bias")
+    }
     torch.save(with_relus, tmp_path / "relu.pth")
     with pytest.raises(ValueError, match=r"relu.pth is not the linear .* has \[0, 3, 6, 9, 11\]"):
         Aesthetic(Features(), tmp_path / "relu.pth")
 
 
 def test_the_aesthetic_scorer_names_the_clip_it_lacks(tmp_path, monkeypatch):
-    write_head(add_root(monkeypatch, files.VERIFIERS, tmp_path / "verifiers") / "sac+logos+ava1-l14-linearMSE.pth")
+    write_head(
+        add_root(monkeypatch, files.VERIFIERS, tmp_path / "verifiers") / "sac+logos+ava1-l14-linearMSE.pth"
+    )
     with pytest.raises(FileNotFoundError, match="ViT-L-14-openai.safetensors .1.7 GB"):
         load_verifier("aesthetic (LAION v2)")
 
@@ -139,18 +175,29 @@ def test_the_aesthetic_scorer_names_the_clip_it_lacks(tmp_path, monkeypatch):
 def test_zero_shot_logits_are_those_of_averaged_templates(folder, original):
     network, transform, tokenizer = original
     templates, batch = ("a photo of a {}.", "art of a {}."), images(3, 40, 40)
-    texts = torch.stack([network.encode_text(tokenizer([t.replace("{}", name) for t in templates]), normalize=True).mean(0) for name in CLASSES])
+    texts = torch.stack(
+        [
+            network.encode_text(tokenizer([t.replace("{}", name) for t in templates]), normalize=True).mean(0)
+            for name in CLASSES
+        ]
+    )
     pictures = network.encode_image(torch.stack([transform(pil(image)) for image in batch]), normalize=True)
     logits = network.logit_scale.exp() * pictures @ torch.nn.functional.normalize(texts, dim=1).T
     judge = ZeroShotClassifier(load_tower(folder), CLASSES, "dog", templates)
     assert (judge.score(Batch(batch)) - logits[:, 2]).abs().max() < 1e-4 and not judge.needs_prompt
     judge = ZeroShotClassifier(load_tower(folder), CLASSES, "", templates, logit=False)
-    assert (judge.score(Batch(batch, "my house cat")) - logits.log_softmax(1)[:, 1]).abs().max() < 1e-4 and judge.needs_prompt
+    assert (
+        judge.score(Batch(batch, "my house cat")) - logits.log_softmax(1)[:, 1]
+    ).abs().max() < 1e-4 and judge.needs_prompt
     assert torch.equal(judge.score(Batch(batch, "x", label=0)), judge.score(Batch(batch, "CAT")))
 
 
 def test_the_class_is_read_from_the_prompt():
-    assert [read_class(prompt, CLASSES) for prompt in ("a cat!", "a House Cat", "hotdog and a dog")] == ["cat", "house cat", "dog"]
+    assert [read_class(prompt, CLASSES) for prompt in ("a cat!", "a House Cat", "hotdog and a dog")] == [
+        "cat",
+        "house cat",
+        "dog",
+    ]
     for prompt in ("a bird", "a cat and a dog", "hotdogs"):
         with pytest.raises(ValueError, match="must name one of the classes"):
             read_class(prompt, CLASSES)
@@ -158,7 +205,12 @@ def test_the_class_is_read_from_the_prompt():
 
 @pytest.mark.parametrize(
     "arguments, message",
-    [(((),), "list of different class names"), ((("a", "A"),), "different"), ((("a", "b"), "c"), "'c' is not among"), ((("a",), "", ("no slot",)), "needs a {}")],
+    [
+        (((),), "list of different class names"),
+        ((("a", "A"),), "different"),
+        ((("a", "b"), "c"), "'c' is not among"),
+        ((("a",), "", ("no slot",)), "needs a {}"),
+    ],
 )
 def test_bad_classes_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -167,7 +219,11 @@ def test_bad_classes_are_refused(arguments, message):
 
 @pytest.mark.parametrize(
     "name, architecture",
-    [("PickScore_v1.safetensors", "ViT-H-14"), ("HPS_v2.1_compressed.pt", "ViT-H-14"), ("clip-vit-large-patch14-336.safetensors", "ViT-L-14-336")],
+    [
+        ("PickScore_v1.safetensors", "ViT-H-14"),
+        ("HPS_v2.1_compressed.pt", "ViT-H-14"),
+        ("clip-vit-large-patch14-336.safetensors", "ViT-L-14-336"),
+    ],
 )
 def test_published_names_tell_the_architecture(name, architecture):
     assert by_file(name).architecture == architecture
@@ -199,7 +255,14 @@ def test_a_stock_clip_vision_is_run_once_in_chunks_that_fit(monkeypatch):
     stock, pictures = Picky(), images(10, 20, 20)
     features = ClipVisionFeatures(stock)
     first = features.image_features(pictures)
-    assert torch.allclose(first, Features().image_features(pictures), atol=1e-6) and stock.seen == [10, 5, 3, 3, 3, 1]
+    assert torch.allclose(first, Features().image_features(pictures), atol=1e-6) and stock.seen == [
+        10,
+        5,
+        3,
+        3,
+        3,
+        1,
+    ]
     assert features.image_features(pictures) is first and len(stock.seen) == 6
     stock.encode_image = lambda images: {"image_embeds": None}
     with pytest.raises(ValueError, match="gives no image embeddings"):
@@ -208,8 +271,12 @@ def test_a_stock_clip_vision_is_run_once_in_chunks_that_fit(monkeypatch):
 
 def test_the_nodes_make_these_verifiers(tmp_path, monkeypatch):
     write_clip_folder(add_root(monkeypatch, files.CLIPS, tmp_path / "clips") / "tiny")
-    write_head(add_root(monkeypatch, files.VERIFIERS, tmp_path / "verifiers") / "sac+logos+ava1-l14-linearMSE.pth")
-    (judge,) = class_verifiers.NoiseSearchZeroShotClassifier.execute("cat\n dog \n\n", "", "log-probability", "tiny", "auto").result
+    write_head(
+        add_root(monkeypatch, files.VERIFIERS, tmp_path / "verifiers") / "sac+logos+ava1-l14-linearMSE.pth"
+    )
+    (judge,) = class_verifiers.NoiseSearchZeroShotClassifier.execute(
+        "cat\n dog \n\n", "", "log-probability", "tiny", "auto"
+    ).result
     assert (judge.classes, judge.logit, len(judge.templates)) == (("cat", "dog"), False, 6)
     assert (judge.score(Batch(images(2), "a dog")) <= 0).all()
     (judge,) = verifiers.NoiseSearchAestheticFromClipVision.execute(StockClipVision(), "auto").result

@@ -1,4 +1,5 @@
 """BRISQUE in torch against the package `brisque`, on real photos."""
+
 import json
 from pathlib import Path
 
@@ -13,7 +14,9 @@ from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import load_verifier
 from noisesearch.verifiers.image_quality import ImageQuality
 
-REFERENCE = json.loads((Path(__file__).parent / "fixtures" / "brisque.json").read_text(encoding="utf-8"))["values"]
+REFERENCE = json.loads((Path(__file__).parent / "fixtures" / "brisque.json").read_text(encoding="utf-8"))[
+    "values"
+]
 
 
 def tensor(pixels):
@@ -29,33 +32,46 @@ def quality():
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_equal_the_packages(quality, name):
     for kind, pixels in variants(name).items():
-        assert quality.score(Batch(tensor(pixels))).item() == pytest.approx(-REFERENCE[name][kind], abs=1e-3), kind
+        assert quality.score(Batch(tensor(pixels))).item() == pytest.approx(
+            -REFERENCE[name][kind], abs=1e-3
+        ), kind
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_clean_photo_beats_a_blurred_one_and_noise_comes_last(quality, name):
     damaged = variants(name)
     static = np.random.default_rng(0).integers(0, 256, photo(name).shape, dtype=np.uint8)
-    clean, blur, worse, noise = (quality.score(Batch(tensor(x))).item() for x in (damaged["clean"], damaged["blur"], damaged["strong blur"], static))
+    clean, blur, worse, noise = (
+        quality.score(Batch(tensor(x))).item()
+        for x in (damaged["clean"], damaged["blur"], damaged["strong blur"], static)
+    )
     assert clean > blur > worse
     assert clean > quality.score(Batch(tensor(noisy(photo(name), 25)))).item() > noise
 
 
 def test_a_batch_equals_its_images_one_by_one(quality):
     batch = images(4, 70, 51)
-    assert torch.equal(quality.score(Batch(batch)), torch.cat([quality.score(Batch(image[None])) for image in batch]))
+    assert torch.equal(
+        quality.score(Batch(batch)), torch.cat([quality.score(Batch(image[None])) for image in batch])
+    )
 
 
 def test_what_cannot_be_judged(quality):
     flat = torch.full((1, 40, 40, 3), 0.5)
-    assert quality.score(Batch(torch.cat([flat, flat * 0, images(1, 40, 40)]))).isnan().tolist() == [True, True, False]
+    assert quality.score(Batch(torch.cat([flat, flat * 0, images(1, 40, 40)]))).isnan().tolist() == [
+        True,
+        True,
+        False,
+    ]
     with pytest.raises(ValueError, match="12 x 64 pixels; it needs at least 16 x 16"):
         quality.score(Batch(torch.rand(1, 64, 12, 3)))
 
 
 def test_another_file_is_refused(tmp_path):
     save_file({"vectors": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="other.safetensors does not hold a BRISQUE model: it lacks coefficients"):
+    with pytest.raises(
+        ValueError, match="other.safetensors does not hold a BRISQUE model: it lacks coefficients"
+    ):
         ImageQuality(tmp_path / "other.safetensors")
 
 
@@ -72,4 +88,8 @@ def test_a_video_that_fades_in_is_judged_by_what_it_shows(quality):
     broken, mostly_black = video.clone(), video.clone()
     broken[0, 4, 0, 0] = torch.nan
     mostly_black[0, :4] = 0
-    assert quality.score(Batch(torch.cat([broken, mostly_black, video]))).isnan().tolist() == [True, True, False]
+    assert quality.score(Batch(torch.cat([broken, mostly_black, video]))).isnan().tolist() == [
+        True,
+        True,
+        False,
+    ]

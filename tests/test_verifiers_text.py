@@ -1,4 +1,5 @@
 """Text match: the comparison by itself, and with the real RapidOCR where it is installed."""
+
 import sys
 import time
 from importlib.util import find_spec
@@ -31,11 +32,21 @@ def test_edit_distance_is_a_distance_between_the_lengths(one, other, third):
 
 
 def test_known_edit_distances():
-    known = {("kitten", "sitting"): 3, ("flaw", "lawn"): 2, ("", "abc"): 3, ("open", "OPEN"): 4, ("same", "same"): 0}
+    known = {
+        ("kitten", "sitting"): 3,
+        ("flaw", "lawn"): 2,
+        ("", "abc"): 3,
+        ("open", "OPEN"): 4,
+        ("same", "same"): 0,
+    }
     assert {pair: edit_distance(*pair) for pair in known} == known
 
 
-@given(st.lists(st.text("abAB", min_size=1, max_size=4), max_size=7), st.text("abAB", min_size=1, max_size=9), st.booleans())
+@given(
+    st.lists(st.text("abAB", min_size=1, max_size=4), max_size=7),
+    st.text("abAB", min_size=1, max_size=9),
+    st.booleans(),
+)
 def test_the_nearest_run_is_the_best_of_all_runs(words, text, exact):
     plain = (lambda run: " ".join(run)) if exact else (lambda run: "".join(run).casefold())
     wanted = text if exact else text.casefold()
@@ -52,10 +63,15 @@ def test_a_page_of_nonsense_is_compared_in_a_moment():
 
 
 def test_the_quoted_parts_of_a_prompt_are_wanted():
-    assert quoted('a sign "OPEN" and “closed”, «ici», \'it is\'') == ["OPEN", "closed", "ici", "it is"]
-    assert quoted("a dog's \"bone\"") == ["bone"]
+    assert quoted("a sign \"OPEN\" and “closed”, «ici», 'it is'") == ["OPEN", "closed", "ici", "it is"]
+    assert quoted('a dog\'s "bone"') == ["bone"]
     assert quoted("a sign 'Joe's Cafe', ‘it’s’ and 「開店」") == ["Joe's Cafe", "it’s", "開店"]
-    for prompt in ("a dog's bone, the cats' toy", 'a 5\' 10" man holding a 6" ruler', 'an empty " " quote', "no text"):
+    for prompt in (
+        "a dog's bone, the cats' toy",
+        'a 5\' 10" man holding a 6" ruler',
+        'an empty " " quote',
+        "no text",
+    ):
         with pytest.raises(ValueError, match="put it in quotes"):
             quoted(prompt)
 
@@ -96,10 +112,16 @@ def picture(text, colour="black"):
     return torch.from_numpy(np.asarray(image).copy()).float() / 255
 
 
-@pytest.mark.skipif(find_spec("rapidocr") is None or find_spec("onnxruntime") is None, reason="rapidocr and onnxruntime are not installed")
+@pytest.mark.skipif(
+    find_spec("rapidocr") is None or find_spec("onnxruntime") is None,
+    reason="rapidocr and onnxruntime are not installed",
+)
 def test_the_image_with_the_right_text_comes_first():
     (judge,) = nodes.NoiseSearchTextMatch.execute("", False).result
     noise = torch.rand(128, 320, 3, generator=torch.Generator().manual_seed(0))
-    batch = Batch(torch.stack([picture("HELLO WORLD"), picture("HELO WORLD"), picture("GOODBYE", "navy"), noise]), 'a sign that says "Hello World"')
+    batch = Batch(
+        torch.stack([picture("HELLO WORLD"), picture("HELO WORLD"), picture("GOODBYE", "navy"), noise]),
+        'a sign that says "Hello World"',
+    )
     right, almost, wrong, none = judge.score(batch).tolist()
     assert right == 1 and right > almost > wrong and none < almost

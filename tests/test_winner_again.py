@@ -1,4 +1,5 @@
 """The winner once more: rendered alone or with other sigmas, from its recipe, within the budget."""
+
 import time
 
 import comfy.sample
@@ -62,10 +63,19 @@ def test_final_sigmas_render_the_winner_with_more_steps():
 @torch.inference_mode()
 def test_a_winner_rendered_once_more_is_judged_and_witnessed_anew():
     judge = TargetVerifier(PixelVAE().decode(some_latent(seed=1))[0])
-    found = Graph.mixture("CONST", steps=3).search(candidates=6, final_sigmas=Graph.mixture("CONST", steps=12).sigmas, verifier=Ensemble((judge,), (1.0,), held_out=judge))
+    found = Graph.mixture("CONST", steps=3).search(
+        candidates=6,
+        final_sigmas=Graph.mixture("CONST", steps=12).sigmas,
+        verifier=Ensemble((judge,), (1.0,), held_out=judge),
+    )
     image = found.report["images"][0]
     searched = image["candidates"][image["winner"]["id"]]
-    assert image["winner"]["held_out"] == image["winner"]["scores"][0] == found.scores[0] != searched["scores"][0]
+    assert (
+        image["winner"]["held_out"]
+        == image["winner"]["scores"][0]
+        == found.scores[0]
+        != searched["scores"][0]
+    )
     assert searched["held_out"] == searched["scores"][0]
 
 
@@ -77,7 +87,11 @@ def test_a_budget_that_does_not_pay_for_the_final_rendering():
 
 
 @pytest.mark.parametrize("denoise", [1.0, 0.5])
-@pytest.mark.parametrize("search", [RandomSearch(), ZeroOrder(3, 0.8), SearchOverPaths(2), SearchOverPaths(2, steps=2)], ids=["random", "zero-order", "paths", "paths, 2 steps"])
+@pytest.mark.parametrize(
+    "search",
+    [RandomSearch(), ZeroOrder(3, 0.8), SearchOverPaths(2), SearchOverPaths(2, steps=2)],
+    ids=["random", "zero-order", "paths", "paths, 2 steps"],
+)
 @torch.inference_mode()
 def test_what_a_gpu_renders_again_stays_within_the_budget(pretend_gpu, search, denoise):
     graph = Graph.mixture("CONST", latent={"samples": some_latent()}, denoise=denoise)
@@ -105,20 +119,28 @@ def test_a_gpu_does_not_render_a_lone_candidate_twice(pretend_gpu):
 def test_every_recipe_can_be_replayed(steps):
     graph = Graph.mixture("CONST", steps=20)
     found = graph.search(SearchOverPaths(2, 2, steps=steps), budget_nfe=600)
-    again = graph.search(Replay(tuple(found.recipes)), budget_nfe=1)  # what it costs is known: no budget to give
+    again = graph.search(
+        Replay(tuple(found.recipes)), budget_nfe=1
+    )  # what it costs is known: no budget to give
     torch.testing.assert_close(again.images, found.images, atol=1e-4, rtol=0)
     with pytest.raises(ValueError, match="final_sigmas"):
         graph.search(Replay(tuple(found.recipes)), final_sigmas=graph.sigmas)
 
 
 @pytest.mark.parametrize("steps", [20, 30, 50])
-@pytest.mark.parametrize("search", [SearchOverPaths(2), SearchOverPaths(2, 2), SearchOverPaths(2, steps=3)], ids=["wide", "narrow", "three steps"])
+@pytest.mark.parametrize(
+    "search",
+    [SearchOverPaths(2), SearchOverPaths(2, 2), SearchOverPaths(2, steps=3)],
+    ids=["wide", "narrow", "three steps"],
+)
 @torch.inference_mode()
 def test_on_a_gpu_the_reserve_renders_the_winner_of_a_path_search(pretend_gpu, search, steps):
     graph = Graph.mixture("CONST", steps=steps)
     image = graph.search(search, candidates=8, batch_size=4).report["images"][0]
     assert image["final_nfe"] > 0 and image["search_nfe"] + image["final_nfe"] <= image["budget_nfe"]
-    assert image["final_nfe"] == sum(c["nfe"] for c in image["candidates"][:1]) + sum(round["steps"] for round in image["settings"]["rounds"])
+    assert image["final_nfe"] == sum(c["nfe"] for c in image["candidates"][:1]) + sum(
+        round["steps"] for round in image["settings"]["rounds"]
+    )
 
 
 @torch.inference_mode()
@@ -133,9 +155,18 @@ def test_a_winner_that_could_not_be_rendered_again_is_noted(pretend_gpu):
     terms = Terms(10_000, evaluator.cost, evaluator.top, evaluator.own_steps)
     budget = search.plan(terms).prices(terms)[1] + search.lineage_price(terms)
     target = PixelVAE().decode(some_latent(seed=1))[0]
-    for verifier, noted in ((TargetVerifier(target), False), (Slow(target), True)):  # stopped early, the sample is completed by many more steps than were planned
-        found = graph.search(search, budget_nfe=budget, batch_size=8, time_limit=0.1 * noted, verifier=verifier)
-        assert (found.report["images"][0]["final_nfe"] == 0) == noted == any("not rendered once more" in note for note in found.report["notes"])
+    for verifier, noted in (
+        (TargetVerifier(target), False),
+        (Slow(target), True),
+    ):  # stopped early, the sample is completed by many more steps than were planned
+        found = graph.search(
+            search, budget_nfe=budget, batch_size=8, time_limit=0.1 * noted, verifier=verifier
+        )
+        assert (
+            (found.report["images"][0]["final_nfe"] == 0)
+            == noted
+            == any("not rendered once more" in note for note in found.report["notes"])
+        )
         assert found.report["totals"]["nfe"] <= budget
 
 
@@ -153,7 +184,9 @@ def test_a_sampler_that_draws_as_it_likes_comes_back_all_the_same():
 
     graph = Graph.mixture("EPS", own_sampler=comfy.samplers.KSAMPLER(sample_restless))
     found = graph.search(SearchOverPaths(2, 2), budget_nfe=400, batch_size=4)
-    noises = [noise.flatten()[0].item() for noise in drawn if noise.shape[-1] == 8]  # not those of the dry runs
+    noises = [
+        noise.flatten()[0].item() for noise in drawn if noise.shape[-1] == 8
+    ]  # not those of the dry runs
     assert len(set(noises)) == len(noises) > 20
     assert found.report["images"][0]["rows_at_once"] == 1
     torch.manual_seed(99)
@@ -166,7 +199,11 @@ def test_a_replay_runs_to_its_end_whatever_limits_are_wished():
     graph = Graph.mixture("CONST", steps=20)
     found = graph.search(SearchOverPaths(2, 2), budget_nfe=600)
     judge = TargetVerifier(PixelVAE().decode(some_latent(seed=1))[0])
-    for wishes in ({"time_limit": 1e-4}, {"stop_at_score": -1e6}, {"stop_at_score": 0.5, "verifier": Ensemble((judge, judge), (1.0, 1.0))}):
+    for wishes in (
+        {"time_limit": 1e-4},
+        {"stop_at_score": -1e6},
+        {"stop_at_score": 0.5, "verifier": Ensemble((judge, judge), (1.0, 1.0))},
+    ):
         again = graph.search(Replay(tuple(found.recipes)), **wishes)
         assert again.recipes == found.recipes
         torch.testing.assert_close(again.images, found.images, atol=1e-4, rtol=0)
@@ -176,13 +213,17 @@ def test_a_replay_runs_to_its_end_whatever_limits_are_wished():
 def test_one_recipe_of_a_path_search_gives_every_sample_of_a_batch_its_own_noise():
     graph = Graph.mixture("CONST")
     found = graph.search(SearchOverPaths(2, 2), budget_nfe=300)
-    pair = Graph(graph.model, graph.positive, graph.negative, {"samples": torch.zeros(2, 4, 8, 8)}).search(Replay(tuple(found.recipes)))
+    pair = Graph(graph.model, graph.positive, graph.negative, {"samples": torch.zeros(2, 4, 8, 8)}).search(
+        Replay(tuple(found.recipes))
+    )
     torch.testing.assert_close(pair.images[:1], found.images, atol=1e-4, rtol=0)
     assert (pair.images[1] - pair.images[0]).abs().max() > 0.01
 
 
 @torch.inference_mode()
 def test_one_recipe_gives_every_sample_of_a_batch_its_own_noise():
-    noise = NoiseSearchFromRecipe.execute('{"noise_search": 1, "index": 0, "pieces": [{"noise": {"seed": 7}}]}').result[0]
+    noise = NoiseSearchFromRecipe.execute(
+        '{"noise_search": 1, "index": 0, "pieces": [{"noise": {"seed": 7}}]}'
+    ).result[0]
     latent = torch.zeros(3, 4, 8, 8)
     assert torch.equal(noise.generate_noise({"samples": latent}), comfy.sample.prepare_noise(latent, 7))

@@ -1,4 +1,5 @@
 """The example workflows open and run; and the converter behind them agrees with real ones that ComfyUI itself comes with."""
+
 import copy
 import json
 from pathlib import Path
@@ -23,11 +24,14 @@ def _models(graph):
 
 # -- our examples
 
+
 def test_there_are_examples():
     graphs = [_read(path) for path in EXAMPLES]
     used = [{node["type"] for node in graph["nodes"]} for graph in graphs]
     assert any("NoiseSearchLoadDemoModel" in types for types in used)
-    assert sum("CheckpointLoaderSimple" in types or "UNETLoader" in types for types in used) >= 2  # SDXL and FLUX
+    assert (
+        sum("CheckpointLoaderSimple" in types or "UNETLoader" in types for types in used) >= 2
+    )  # SDXL and FLUX
     assert all(any(name.startswith("NoiseSearch") for name in types) for types in used)
 
 
@@ -42,7 +46,10 @@ def test_an_example_opens(path, object_info):
 def test_an_example_says_where_its_models_are(path):
     for model in _models(_read(path)):
         assert model["directory"] in folder_paths.folder_names_and_paths
-        assert model["url"].startswith("https://") and Path(model["url"].split("?")[0]).suffix == Path(model["name"]).suffix == ".safetensors"
+        assert (
+            model["url"].startswith("https://")
+            and Path(model["url"].split("?")[0]).suffix == Path(model["name"]).suffix == ".safetensors"
+        )
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -58,7 +65,9 @@ def test_no_node_of_an_example_lies_on_another(path):
     assert overlapping == []
 
 
-@pytest.mark.parametrize("path", [path for path in EXAMPLES if not _models(_read(path))], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in EXAMPLES if not _models(_read(path))], ids=lambda path: path.stem
+)
 def test_an_example_on_the_embedded_models_runs(path, server, object_info):
     graph = _read(path)
     images = server.images(server.run(workflow.to_api(graph, object_info), workflow=graph))
@@ -67,8 +76,15 @@ def test_an_example_on_the_embedded_models_runs(path, server, object_info):
 
 # -- the converter
 
+
 def _template(name):
-    return _read(next(Path(pytest.importorskip("comfyui_workflow_templates").__file__).parent.parent.glob(f"comfyui_workflow_templates*/templates/{name}.json")))
+    return _read(
+        next(
+            Path(pytest.importorskip("comfyui_workflow_templates").__file__).parent.parent.glob(
+                f"comfyui_workflow_templates*/templates/{name}.json"
+            )
+        )
+    )
 
 
 @pytest.fixture
@@ -84,10 +100,25 @@ def _node(graph, kind):
 def _small():
     """A graph of EmptyImage -> SaveImage, as the page saves it."""
     return {
-        "version": 0.4, "last_node_id": 7, "last_link_id": 3, "links": [[3, 7, 0, 2, 0, "IMAGE"]],
+        "version": 0.4,
+        "last_node_id": 7,
+        "last_link_id": 3,
+        "links": [[3, 7, 0, 2, 0, "IMAGE"]],
         "nodes": [
-            {"id": 2, "type": "SaveImage", "inputs": [{"name": "images", "type": "IMAGE", "link": 3}], "outputs": [], "widgets_values": ["converted"]},
-            {"id": 7, "type": "EmptyImage", "inputs": [], "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [3]}], "widgets_values": [32, 16, 1, 0xFF0000]},
+            {
+                "id": 2,
+                "type": "SaveImage",
+                "inputs": [{"name": "images", "type": "IMAGE", "link": 3}],
+                "outputs": [],
+                "widgets_values": ["converted"],
+            },
+            {
+                "id": 7,
+                "type": "EmptyImage",
+                "inputs": [],
+                "outputs": [{"name": "IMAGE", "type": "IMAGE", "links": [3]}],
+                "widgets_values": [32, 16, 1, 0xFF0000],
+            },
             {"id": 1, "type": "Note", "inputs": [], "outputs": [], "widgets_values": ["a note"]},
         ],
     }
@@ -95,19 +126,46 @@ def _small():
 
 def test_a_real_workflow_is_converted(default, object_info):
     prompt = workflow.to_api(default, object_info)
-    assert {node["class_type"] for node in prompt.values()} == {"CheckpointLoaderSimple", "KSampler", "VAEDecode", "SaveImage", "CLIPTextEncode", "EmptyLatentImage"}
+    assert {node["class_type"] for node in prompt.values()} == {
+        "CheckpointLoaderSimple",
+        "KSampler",
+        "VAEDecode",
+        "SaveImage",
+        "CLIPTextEncode",
+        "EmptyLatentImage",
+    }
     assert prompt["3"]["inputs"] == {
-        "seed": 685468484323813, "steps": 20, "cfg": 8, "sampler_name": "euler", "scheduler": "normal", "denoise": 1,
-        "model": ["4", 0], "positive": ["6", 0], "negative": ["7", 0], "latent_image": ["5", 0],
+        "seed": 685468484323813,
+        "steps": 20,
+        "cfg": 8,
+        "sampler_name": "euler",
+        "scheduler": "normal",
+        "denoise": 1,
+        "model": ["4", 0],
+        "positive": ["6", 0],
+        "negative": ["7", 0],
+        "latent_image": ["5", 0],
     }
     assert prompt["5"]["inputs"] == {"width": 512, "height": 512, "batch_size": 1}
 
 
-@pytest.mark.parametrize("name", ["default", "sdxlturbo_example", "flux_schnell_full_text_to_image", "sd3.5_simple_example", "hiresfix_latent_workflow", "lora_multiple"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "default",
+        "sdxlturbo_example",
+        "flux_schnell_full_text_to_image",
+        "sd3.5_simple_example",
+        "hiresfix_latent_workflow",
+        "lora_multiple",
+    ],
+)
 def test_nothing_is_wrong_with_real_workflows(name, object_info):
     graph = _template(name)
     assert workflow.problems(graph, object_info) == []
-    assert len(workflow.to_api(graph, object_info)) == len([node for node in graph["nodes"] if node["type"] != "MarkdownNote"])
+    assert len(workflow.to_api(graph, object_info)) == len(
+        [node for node in graph["nodes"] if node["type"] != "MarkdownNote"]
+    )
 
 
 def test_the_server_runs_what_was_converted(server, object_info):
@@ -117,34 +175,76 @@ def test_the_server_runs_what_was_converted(server, object_info):
 
 def test_a_linked_widget_takes_its_value_from_the_link(default, object_info):
     sampler, empty = _node(default, "KSampler"), _node(default, "EmptyLatentImage")
-    default["nodes"].append({"id": 20, "type": "PrimitiveInt", "inputs": [], "outputs": [{"name": "INT", "type": "INT", "links": [30]}], "widgets_values": [7, "fixed"]})
+    default["nodes"].append(
+        {
+            "id": 20,
+            "type": "PrimitiveInt",
+            "inputs": [],
+            "outputs": [{"name": "INT", "type": "INT", "links": [30]}],
+            "widgets_values": [7, "fixed"],
+        }
+    )
     sampler["inputs"].append({"name": "steps", "type": "INT", "widget": {"name": "steps"}, "link": 30})
     default["links"].append([30, 20, 0, sampler["id"], len(sampler["inputs"]) - 1, "INT"])
     default |= {"last_node_id": 20, "last_link_id": 30}
     prompt = workflow.to_api(default, object_info)
-    assert prompt["3"]["inputs"]["steps"] == ["20", 0] and prompt["3"]["inputs"]["cfg"] == 8 and prompt["20"]["inputs"] == {"value": 7}
+    assert (
+        prompt["3"]["inputs"]["steps"] == ["20", 0]
+        and prompt["3"]["inputs"]["cfg"] == 8
+        and prompt["20"]["inputs"] == {"value": 7}
+    )
     assert prompt[str(empty["id"])]["inputs"]["width"] == 512
 
 
 BROKEN = [
-    (lambda graph: _node(graph, "KSampler")["widgets_values"].pop(), "6 widget values are stored, but the node has 7"),
+    (
+        lambda graph: _node(graph, "KSampler")["widgets_values"].pop(),
+        "6 widget values are stored, but the node has 7",
+    ),
     (lambda graph: _node(graph, "KSampler")["widgets_values"].pop(1), "6 widget values are stored"),
-    (lambda graph: _node(graph, "KSampler")["widgets_values"].__setitem__(1, 20), "the value after seed is 20"),
-    (lambda graph: _node(graph, "KSampler")["widgets_values"].__setitem__(2, 0), "steps = 0 is outside 1 .. 10000"),
-    (lambda graph: _node(graph, "KSampler")["widgets_values"].__setitem__(2, "20"), "steps = '20' is not of type INT"),
-    (lambda graph: _node(graph, "KSampler")["widgets_values"].__setitem__(4, "eular"), "sampler_name = 'eular' is not on its list"),
-    (lambda graph: _node(graph, "CheckpointLoaderSimple")["properties"].pop("models"), "properties.models does not name it"),
+    (
+        lambda graph: _node(graph, "KSampler")["widgets_values"].__setitem__(1, 20),
+        "the value after seed is 20",
+    ),
+    (
+        lambda graph: _node(graph, "KSampler")["widgets_values"].__setitem__(2, 0),
+        "steps = 0 is outside 1 .. 10000",
+    ),
+    (
+        lambda graph: _node(graph, "KSampler")["widgets_values"].__setitem__(2, "20"),
+        "steps = '20' is not of type INT",
+    ),
+    (
+        lambda graph: _node(graph, "KSampler")["widgets_values"].__setitem__(4, "eular"),
+        "sampler_name = 'eular' is not on its list",
+    ),
+    (
+        lambda graph: _node(graph, "CheckpointLoaderSimple")["properties"].pop("models"),
+        "properties.models does not name it",
+    ),
     (lambda graph: _node(graph, "KSampler").update(mode=4), "is muted or bypassed"),
-    (lambda graph: _node(graph, "KSampler").update(type="KSampler (Lost)"), "not a node that this server knows"),
+    (
+        lambda graph: _node(graph, "KSampler").update(type="KSampler (Lost)"),
+        "not a node that this server knows",
+    ),
     (lambda graph: _node(graph, "KSampler").update(type="Reroute"), "lives in the page only"),
-    (lambda graph: _node(graph, "KSampler")["inputs"][0].update(link=None), "the required input 'model' is not connected"),
+    (
+        lambda graph: _node(graph, "KSampler")["inputs"][0].update(link=None),
+        "the required input 'model' is not connected",
+    ),
     (lambda graph: _node(graph, "KSampler")["inputs"][0].update(name="modell"), "has no input 'modell'"),
-    (lambda graph: _node(graph, "KSampler")["outputs"].append({"name": "IMAGE", "type": "IMAGE"}), "its outputs are saved as"),
+    (
+        lambda graph: _node(graph, "KSampler")["outputs"].append({"name": "IMAGE", "type": "IMAGE"}),
+        "its outputs are saved as",
+    ),
     (lambda graph: _node(graph, "KSampler").update(id=4), "the id 4 is used twice"),
     (lambda graph: graph["links"].pop(), "which is not there"),
     (lambda graph: graph["links"][0].__setitem__(2, 5), "there is no such slot"),
     (lambda graph: _node(graph, "VAEDecode")["outputs"][0].update(links=[]), "does not know it"),
-    (lambda graph: _swap(graph, "model", "latent_image"), "MODEL of node 4 does not fit latent_image (LATENT)"),
+    (
+        lambda graph: _swap(graph, "model", "latent_image"),
+        "MODEL of node 4 does not fit latent_image (LATENT)",
+    ),
     (lambda graph: graph.update(last_link_id=1), "last_link_id is 1"),
     (lambda graph: graph.pop("links"), "not in the UI format"),
 ]

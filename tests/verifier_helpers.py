@@ -1,4 +1,5 @@
 """Tiny verifiers on disk, made in a moment, in the layout of the real ones."""
+
 import json
 
 import folder_paths
@@ -57,7 +58,9 @@ def images(count=3, height=48, width=40, seed=0):
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, 3, 6, 5, generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic")
-    return (smooth + 0.1 * torch.rand(count, 3, height, width, generator=generator)).clamp(0, 1).movedim(1, -1)
+    return (
+        (smooth + 0.1 * torch.rand(count, 3, height, width, generator=generator)).clamp(0, 1).movedim(1, -1)
+    )
 
 
 def pil(image):

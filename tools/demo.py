@@ -4,6 +4,7 @@ Queues example_workflows/demo.json (scenes) and demo_digits.json over the server
 with random search and with zero-order search at the same NFE. Writes output/demo/ and prints what came of it. A judge that no
 search ever sees has the last word.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -62,7 +63,12 @@ def main(arguments=None) -> int:
     comfyui = Path(os.environ.get("NOISESEARCH_COMFYUI", ROOT / ".comfyui" / "ComfyUI"))
     print("Starting ComfyUI ...", flush=True)
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, ComfyServer(comfyui, base_directory(Path(folder) / "base"), log=Path(folder) / "server.log") as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ComfyServer(
+            comfyui, base_directory(Path(folder) / "base"), log=Path(folder) / "server.log"
+        ) as server,
+    ):
         print(f"It answers after {time.monotonic() - began:.0f} s.", flush=True)
         runs = [run for world in WORLDS for run in run_world(server, world, options.prompts, options.seed)]
     use_comfyui(comfyui)
@@ -84,7 +90,9 @@ def run_world(server: ComfyServer, world: str, count: int, seed: int) -> list[Ru
         for mode in MODES:
             workflow = variant(shipped, prompt, seed + 1000 * i, mode)
             began = time.monotonic()
-            entry = server.run(to_api(workflow, object_info), workflow)  # the images embed the very graph that made them
+            entry = server.run(
+                to_api(workflow, object_info), workflow
+            )  # the images embed the very graph that made them
             report = entry["outputs"][str(node_of(workflow, "NoiseSearchKSampler")["id"])]["noise_search"][0]
             png = server.images(entry)[str(node_of(workflow, "After")["id"])][0]
             runs.append(Run(world, prompt, mode, report, png, time.monotonic() - began))
@@ -102,8 +110,14 @@ def variant(shipped: dict, prompt: str, seed: int, mode: str) -> dict:
         search["widgets_values"][CANDIDATES] = 1
     if mode == ZERO_ORDER:
         number = next(slot["link"] for slot in search["inputs"] if slot["name"] == "search")
-        link, other = next(link for link in graph["links"] if link[0] == number), node_of(graph, "NoiseSearchZeroOrder")
-        node_of(graph, "NoiseSearchRandom")["outputs"][0]["links"], other["outputs"][0]["links"] = None, [number]
+        link, other = (
+            next(link for link in graph["links"] if link[0] == number),
+            node_of(graph, "NoiseSearchZeroOrder"),
+        )
+        node_of(graph, "NoiseSearchRandom")["outputs"][0]["links"], other["outputs"][0]["links"] = (
+            None,
+            [number],
+        )
         link[1] = other["id"]
     return graph
 
@@ -115,7 +129,11 @@ def node_of(graph: dict, name: str) -> dict:
 
 def judge(run: Run) -> bool:
     """Whether the independent judge finds everything in the winner that the prompt asked for."""
-    kind = importlib.import_module("noisesearch.verifiers.attributes").SceneAttributes if run.world == "scenes" else importlib.import_module("noisesearch.verifiers.digits").DigitClassifier
+    kind = (
+        importlib.import_module("noisesearch.verifiers.attributes").SceneAttributes
+        if run.world == "scenes"
+        else importlib.import_module("noisesearch.verifiers.digits").DigitClassifier
+    )
     batch = importlib.import_module("noisesearch.verifiers.base").Batch
     weights = ROOT / "models" / "demo" / "verifiers" / f"{run.world}_judge.safetensors"
     return bool(kind(str(weights)).correct(batch(picture(run.png)[None], run.prompt))[0])
@@ -126,10 +144,22 @@ def write(runs: list[Run]) -> None:
     for run in runs:
         name = f"{run.world}_{run.prompt}_{run.mode}".replace(" ", "_")
         (OUTPUT / "images" / f"{name}.png").write_bytes(run.png)
-    entries = [{"world": r.world, "prompt": r.prompt, "mode": r.mode, "judge_says_right": r.right, "seconds": round(r.seconds, 2), "report": r.report} for r in runs]
+    entries = [
+        {
+            "world": r.world,
+            "prompt": r.prompt,
+            "mode": r.mode,
+            "judge_says_right": r.right,
+            "seconds": round(r.seconds, 2),
+            "report": r.report,
+        }
+        for r in runs
+    ]
     (OUTPUT / "report.json").write_text(json.dumps(entries, indent=1), "utf-8")
     for world in WORLDS:
-        contact_sheet([run for run in runs if run.world == world], MODES, OUTPUT / f"before_after_{world}.png")
+        contact_sheet(
+            [run for run in runs if run.world == world], MODES, OUTPUT / f"before_after_{world}.png"
+        )
     score_plot(runs, list(WORLDS), (RANDOM, ZERO_ORDER), OUTPUT / "score_against_nfe.png")
 
 
@@ -139,7 +169,10 @@ def table(runs: list[Run]) -> str:
     for world in WORLDS:
         for mode in MODES:
             some = [run for run in runs if (run.world, run.mode) == (world, mode)]
-            score, right, nfe, seconds = (sum(values) / len(some) for values in zip(*((r.winner["scores"][0], r.right, r.nfe, r.seconds) for r in some)))
+            score, right, nfe, seconds = (
+                sum(values) / len(some)
+                for values in zip(*((r.winner["scores"][0], r.right, r.nfe, r.seconds) for r in some))
+            )
             lines.append(f"{world + ', ' + mode:<24}{score:>16.3f}{right:>17.0%} {nfe:>8.0f}{seconds:>10.2f}")
     return "\n".join(lines)
 

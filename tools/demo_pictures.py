@@ -1,4 +1,5 @@
 """The demo's pictures: a before/after contact sheet, and score against NFE."""
+
 from __future__ import annotations
 
 import io
@@ -24,7 +25,9 @@ def picture(png: bytes) -> torch.Tensor:
 def contact_sheet(runs: list, modes: tuple[str, ...], path: Path) -> None:
     """One column per prompt, one row per mode; the frame says whether the independent judge found everything right."""
     prompts = list(dict.fromkeys(run.prompt for run in runs))
-    figure, axes = plt.subplots(len(modes), len(prompts), figsize=(1.7 * len(prompts), 1.75 * len(modes) + 0.9), squeeze=False)
+    figure, axes = plt.subplots(
+        len(modes), len(prompts), figsize=(1.7 * len(prompts), 1.75 * len(modes) + 0.9), squeeze=False
+    )
     for run in runs:
         cell = axes[modes.index(run.mode)][prompts.index(run.prompt)]
         cell.imshow(picture(run.png).numpy(), interpolation="nearest")
@@ -37,7 +40,10 @@ def contact_sheet(runs: list, modes: tuple[str, ...], path: Path) -> None:
     for row, mode in zip(axes, modes):
         nfe = {run.nfe for run in runs if run.mode == mode}
         row[0].set_ylabel(f"{mode}\n{max(nfe)} NFE", fontsize=9)
-    figure.suptitle("Same prompt, same seed. Frame: an independent judge finds everything right (green) or not (red). Below: the verifier's score.", fontsize=9)
+    figure.suptitle(
+        "Same prompt, same seed. Frame: an independent judge finds everything right (green) or not (red). Below: the verifier's score.",
+        fontsize=9,
+    )
     figure.tight_layout(rect=(0, 0, 1, 0.97))
     figure.savefig(path, dpi=130)
     plt.close(figure)
@@ -49,8 +55,11 @@ def score_plot(runs: list, worlds: list[str], modes: tuple[str, ...], path: Path
     for cell, world in zip(axes[0], worlds):
         for mode in modes:
             curves = [best_so_far(run.candidates) for run in runs if (run.world, run.mode) == (world, mode)]
-            mean = [sum(scores) / len(scores) for scores in zip(*([score for _, score in curve] for curve in curves))]
-            cell.plot([nfe for nfe, _ in curves[0]][:len(mean)], mean, marker=".", label=mode)
+            mean = [
+                sum(scores) / len(scores)
+                for scores in zip(*([score for _, score in curve] for curve in curves))
+            ]
+            cell.plot([nfe for nfe, _ in curves[0]][: len(mean)], mean, marker=".", label=mode)
         cell.set(title=world, xlabel="NFE (network evaluations)", ylabel="best score so far")
         cell.grid(alpha=0.3)
         cell.legend()

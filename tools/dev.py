@@ -8,6 +8,7 @@
 A first run makes .venv and fetches a ComfyUI into .comfyui (8 GB on Linux, minutes); the next ones start at once. With
 --comfyui PATH, or when this folder is in a ComfyUI's custom_nodes, that ComfyUI and its Python are used and left as they are.
 """
+
 import argparse
 import os
 import subprocess
@@ -15,7 +16,11 @@ import sys
 from pathlib import Path
 
 if sys.version_info < (3, 10):  # noqa: UP036  (whoever has an older one should be told)
-    sys.exit("Python 3.10 or later is needed, this is " + sys.version.split()[0] + ". Start tools/dev.py with a newer one.")
+    sys.exit(
+        "Python 3.10 or later is needed, this is "
+        + sys.version.split()[0]
+        + ". Start tools/dev.py with a newer one."
+    )
 
 from bootstrap import HOME, ROOT, Place, SetupError, comfyui_around, own_place, require, say, users_place
 from comfy_server import ComfyServer, ServerError, base_directory, free_port
@@ -26,10 +31,12 @@ TESTS = {"pytest": "pytest", "hypothesis": "hypothesis", "open_clip": "open_clip
 
 def main(arguments):
     split = arguments.index("--") if "--" in arguments else len(arguments)
-    options, extra = _parse(arguments[:split]), arguments[split + 1:]
+    options, extra = _parse(arguments[:split]), arguments[split + 1 :]
     try:
         place = _place(options)
-        return {"demo": _demo, "test": _test, "serve": _serve, "bench": _bench}[options.command](place, options, extra)
+        return {"demo": _demo, "test": _test, "serve": _serve, "bench": _bench}[options.command](
+            place, options, extra
+        )
     except (SetupError, ServerError) as error:
         say(str(error))
         return 1
@@ -38,15 +45,27 @@ def main(arguments):
 
 
 def _parse(arguments):
-    parser = argparse.ArgumentParser(prog="dev.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="dev.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="{demo,test,serve,bench}")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--comfyui", type=Path, metavar="PATH", help="use the ComfyUI in this folder (the one with main.py)")
-    common.add_argument("--python", type=Path, metavar="FILE", help="that ComfyUI's Python, when it is not found beside it")
+    common.add_argument(
+        "--comfyui", type=Path, metavar="PATH", help="use the ComfyUI in this folder (the one with main.py)"
+    )
+    common.add_argument(
+        "--python", type=Path, metavar="FILE", help="that ComfyUI's Python, when it is not found beside it"
+    )
     commands.add_parser("demo", parents=[common], help="before/after pictures in output/demo")
-    commands.add_parser("test", parents=[common], help="run the tests").add_argument("--slow", action="store_true", help="the slow ones too")
-    commands.add_parser("serve", parents=[common], help="start ComfyUI with this pack").add_argument("--port", type=int, default=8188)
-    commands.add_parser("bench", parents=[common], help="run benchmarks").add_argument("names", nargs="*", help="all of them if none is named")
+    commands.add_parser("test", parents=[common], help="run the tests").add_argument(
+        "--slow", action="store_true", help="the slow ones too"
+    )
+    commands.add_parser("serve", parents=[common], help="start ComfyUI with this pack").add_argument(
+        "--port", type=int, default=8188
+    )
+    commands.add_parser("bench", parents=[common], help="run benchmarks").add_argument(
+        "names", nargs="*", help="all of them if none is named"
+    )
     return parser.parse_args(arguments)
 
 
@@ -69,20 +88,30 @@ def _demo(place, options, extra):
 def _test(place, options, extra):
     require(place, TESTS)
     selected = [] if options.slow else ["-m", "not slow"]
-    named = any(Path(ROOT, argument.split("::")[0]).exists() for argument in extra if not argument.startswith("-"))
-    return _run(place, ["-m", "pytest", "-c", "tests/pytest.ini", *selected, *([] if named else ["tests"]), *extra])
+    named = any(
+        Path(ROOT, argument.split("::")[0]).exists() for argument in extra if not argument.startswith("-")
+    )
+    return _run(
+        place, ["-m", "pytest", "-c", "tests/pytest.ini", *selected, *([] if named else ["tests"]), *extra]
+    )
 
 
 def _serve(place, options, extra):
     require(place, {})
     base = None if place.has_pack else base_directory(HOME / "base")
     if base and not place.own:
-        say(f"this pack is not in {place.comfyui / 'custom_nodes'}, so ComfyUI runs in {base}, without your models and other packs. Link this folder there to have both.")
+        say(
+            f"this pack is not in {place.comfyui / 'custom_nodes'}, so ComfyUI runs in {base}, without your models and other packs. Link this folder there to have both."
+        )
     port = free_port(options.port)
     say("starting ComfyUI")
-    server = ComfyServer(place.comfyui, base, python=place.python, port=port, cpu=place.own, arguments=extra).start(timeout=900)  # other packs of the user may be slow
+    server = ComfyServer(
+        place.comfyui, base, python=place.python, port=port, cpu=place.own, arguments=extra
+    ).start(timeout=900)  # other packs of the user may be slow
     try:
-        say(f"ComfyUI is at {server.url} - the demo is in its menu under Templates, noise-search. Ctrl-C ends it.")
+        say(
+            f"ComfyUI is at {server.url} - the demo is in its menu under Templates, noise-search. Ctrl-C ends it."
+        )
         return server.process.wait()
     finally:
         server.stop()
@@ -104,7 +133,12 @@ def _bench(place, options, extra):
 
 def _run(place, arguments) -> int:
     """Run a Python child in the repository's root and return its exit code."""
-    environment = {"OMP_NUM_THREADS": "1", **os.environ, "NOISESEARCH_COMFYUI": str(place.comfyui), "PYTHONUNBUFFERED": "1"}
+    environment = {
+        "OMP_NUM_THREADS": "1",
+        **os.environ,
+        "NOISESEARCH_COMFYUI": str(place.comfyui),
+        "PYTHONUNBUFFERED": "1",
+    }
     return subprocess.run([str(place.python), *arguments], cwd=ROOT, env=environment).returncode
 
 

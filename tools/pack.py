@@ -3,6 +3,7 @@
 >>> from pack import load_pack
 >>> load_pack(); from noisesearch.search.noise import NoiseRecipe
 """
+
 import importlib.util
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ NAME = "noisesearch"
 def load_pack():
     """The pack's root package as the module `noisesearch` (loaded once)."""
     if NAME not in sys.modules:
-        spec = importlib.util.spec_from_file_location(NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+        spec = importlib.util.spec_from_file_location(
+            NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+        )
         module = importlib.util.module_from_spec(spec)
         sys.modules[NAME] = module
         spec.loader.exec_module(module)

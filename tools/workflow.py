@@ -4,6 +4,7 @@ Both functions need the server's `/object_info`, because the UI format stores wi
 Covered is what our own workflows use: plain nodes, notes, links. Subgraphs, group nodes, primitives, reroutes and muted or
 bypassed nodes are refused by name.
 """
+
 from __future__ import annotations
 
 NOTES = {"Note", "MarkdownNote"}
@@ -26,8 +27,16 @@ def to_api(graph: dict, object_info: dict) -> dict:
     prompt = {}
     for node in _real_nodes(graph):
         inputs = {name: value for name, _, _, value in _widgets(node, object_info[node["type"]])}
-        inputs |= {slot["name"]: origins[slot["link"]] for slot in node.get("inputs", []) if slot.get("link") is not None}
-        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node.get("title", node["type"])}}
+        inputs |= {
+            slot["name"]: origins[slot["link"]]
+            for slot in node.get("inputs", [])
+            if slot.get("link") is not None
+        }
+        prompt[str(node["id"])] = {
+            "class_type": node["type"],
+            "inputs": inputs,
+            "_meta": {"title": node.get("title", node["type"])},
+        }
     return prompt
 
 
@@ -40,12 +49,23 @@ def problems(graph: dict, object_info: dict, values: bool = True) -> list[str]:
     if not isinstance(graph.get("nodes"), list) or not isinstance(graph.get("links"), list):
         return ["not in the UI format: there is no list of nodes and links"]
     nodes = {node["id"]: node for node in graph["nodes"]}
-    found = [f"the id {name} is used twice"] if (name := _repeated(node["id"] for node in graph["nodes"])) is not None else []
+    found = (
+        [f"the id {name} is used twice"]
+        if (name := _repeated(node["id"] for node in graph["nodes"])) is not None
+        else []
+    )
     for node in graph["nodes"]:
-        found += [f"node {node['id']} ({node['type']}): {text}" for text in _node_problems(node, object_info, values)]
+        found += [
+            f"node {node['id']} ({node['type']}): {text}"
+            for text in _node_problems(node, object_info, values)
+        ]
     if found:
         return found
-    return [f"link {link[0]}: {text}" for link in graph["links"] for text in _link_problems(link, nodes, object_info)] + _loose_ends(graph)
+    return [
+        f"link {link[0]}: {text}"
+        for link in graph["links"]
+        for text in _link_problems(link, nodes, object_info)
+    ] + _loose_ends(graph)
 
 
 def _real_nodes(graph):
@@ -87,12 +107,18 @@ def _widgets(node, definition):
         if _is_widget(kind, options):
             declared.append((name, kind, options, expected))
             expected += 2 if _has_control(name, kind, options) else 1
-    expected += any(UPLOADS & set(options) for _, _, options, _ in declared)  # the upload button stores a value of its own, last
+    expected += any(
+        UPLOADS & set(options) for _, _, options, _ in declared
+    )  # the upload button stores a value of its own, last
     if len(stored) != expected:
-        raise WorkflowError(f"{len(stored)} widget values are stored, but the node has {expected}: {', '.join(name for name, *_ in declared)}")
+        raise WorkflowError(
+            f"{len(stored)} widget values are stored, but the node has {expected}: {', '.join(name for name, *_ in declared)}"
+        )
     for name, kind, options, position in declared:
         if _has_control(name, kind, options) and stored[position + 1] not in CONTROLS:
-            raise WorkflowError(f"the value after {name} is {stored[position + 1]!r}, not one of {', '.join(sorted(CONTROLS))}")
+            raise WorkflowError(
+                f"the value after {name} is {stored[position + 1]!r}, not one of {', '.join(sorted(CONTROLS))}"
+            )
     return [(name, kind, options, stored[position]) for name, kind, options, position in declared]
 
 
@@ -119,12 +145,18 @@ def _node_problems(node, object_info, values):
         if required and not _is_widget(kind, options) and name not in linked
     ]
     outputs = [(slot["name"], slot["type"]) for slot in node.get("outputs", [])]
-    declared = list(zip(definition["output_name"], (_name(kind) for kind in definition["output"]), strict=True))
+    declared = list(
+        zip(definition["output_name"], (_name(kind) for kind in definition["output"]), strict=True)
+    )
     if [kind for _, kind in outputs] != [kind for _, kind in declared]:
         found.append(f"its outputs are saved as {outputs}, but the node has {declared}")
     if values:
         models = {model["name"] for model in node.get("properties", {}).get("models", [])}
-        found += [text for name, kind, options, value in widgets if name not in linked and (text := _value_problem(name, kind, options, value, models))]
+        found += [
+            text
+            for name, kind, options, value in widgets
+            if name not in linked and (text := _value_problem(name, kind, options, value, models))
+        ]
     return found
 
 
@@ -156,22 +188,41 @@ def _link_problems(link, nodes, object_info):
         output = nodes[origin_id]["outputs"][origin_slot]
         target = nodes[target_id]["inputs"][target_slot]
     except (KeyError, IndexError):
-        return [f"goes from slot {origin_slot} of node {origin_id} to slot {target_slot} of node {target_id}: there is no such slot"]
+        return [
+            f"goes from slot {origin_slot} of node {origin_id} to slot {target_slot} of node {target_id}: there is no such slot"
+        ]
     found = [] if number in (output.get("links") or []) else [f"node {origin_id} does not know it"]
     found += [] if target.get("link") == number else [f"node {target_id} does not know it"]
-    wanted = next((kind for name, kind, *_ in _inputs(object_info[nodes[target_id]["type"]]) if name == target["name"]), "nothing")
+    wanted = next(
+        (kind for name, kind, *_ in _inputs(object_info[nodes[target_id]["type"]]) if name == target["name"]),
+        "nothing",
+    )
     if not _fits(output["type"], wanted):
-        found.append(f"{output['type']} of node {origin_id} does not fit {target['name']} ({wanted}) of node {target_id}")
+        found.append(
+            f"{output['type']} of node {origin_id} does not fit {target['name']} ({wanted}) of node {target_id}"
+        )
     return found
 
 
 def _loose_ends(graph):
     """Slots that point at a link which is not there, and counters behind the ids they count."""
     links = [link[0] for link in graph["links"]]
-    used = {slot["link"] for node in graph["nodes"] for slot in node.get("inputs", []) if slot.get("link") is not None}
-    used |= {link for node in graph["nodes"] for slot in node.get("outputs", []) for link in slot.get("links") or []}
+    used = {
+        slot["link"]
+        for node in graph["nodes"]
+        for slot in node.get("inputs", [])
+        if slot.get("link") is not None
+    }
+    used |= {
+        link
+        for node in graph["nodes"]
+        for slot in node.get("outputs", [])
+        for link in slot.get("links") or []
+    }
     found = [f"a slot points at link {link}, which is not there" for link in sorted(used - set(links))]
     for counter, ids in (("last_node_id", [node["id"] for node in graph["nodes"]]), ("last_link_id", links)):
         if graph.get(counter, 0) < max(ids, default=0):
-            found.append(f"{counter} is {graph.get(counter)}, but {max(ids)} is in use: new ones would collide")
+            found.append(
+                f"{counter} is {graph.get(counter)}, but {max(ids)} is in use: new ones would collide"
+            )
     return found

@@ -4,6 +4,7 @@
 
 Those of demo and demo_digits are contact sheets of `make demo`.
 """
+
 import io
 import json
 import sys
@@ -28,10 +29,16 @@ def main(names):
         with ComfyServer(ROOT / ".comfyui" / "ComfyUI", base) as server:
             for path in sorted(FOLDER.glob("*.json")):
                 graph = json.loads(path.read_text(encoding="utf-8"))
-                if (names and path.stem not in names) or path.stem.startswith("demo") or any("models" in node.get("properties", {}) for node in graph["nodes"]):
+                if (
+                    (names and path.stem not in names)
+                    or path.stem.startswith("demo")
+                    or any("models" in node.get("properties", {}) for node in graph["nodes"])
+                ):
                     continue
                 found = server.images(server.run(to_api(graph, server.object_info()), workflow=graph))
-                pictures = [Image.open(io.BytesIO(png)).convert("RGB") for images in found.values() for png in images]
+                pictures = [
+                    Image.open(io.BytesIO(png)).convert("RGB") for images in found.values() for png in images
+                ]
                 sheet(pictures).save(path.with_suffix(".jpg"), quality=88)
                 print(path.stem, len(pictures), flush=True)
 
@@ -42,9 +49,14 @@ def sheet(pictures):
     columns = -(-len(pictures) // rows)
     side = min((SIZE[0] - MARGIN) // columns, (SIZE[1] - MARGIN) // rows) - MARGIN
     canvas = Image.new("RGB", SIZE, BACKGROUND)
-    left, top = (SIZE[0] - columns * (side + MARGIN) + MARGIN) // 2, (SIZE[1] - rows * (side + MARGIN) + MARGIN) // 2
+    left, top = (
+        (SIZE[0] - columns * (side + MARGIN) + MARGIN) // 2,
+        (SIZE[1] - rows * (side + MARGIN) + MARGIN) // 2,
+    )
     for i, picture in enumerate(pictures):
-        shown = picture.resize((side, side), Image.Resampling.NEAREST if picture.width < side else Image.Resampling.LANCZOS)
+        shown = picture.resize(
+            (side, side), Image.Resampling.NEAREST if picture.width < side else Image.Resampling.LANCZOS
+        )
         canvas.paste(shown, (left + i % columns * (side + MARGIN), top + i // columns * (side + MARGIN)))
     return canvas
 

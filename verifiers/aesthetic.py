@@ -1,10 +1,17 @@
 """LAION's aesthetic predictor v2: how much people liked such a picture, whatever the prompt (Schuhmann et al. 2022)."""
+
 import torch
 
 from .base import ImageVerifier
 from .files import WrongFile, load_weights, taken_for
 
-LAYERS = (0, 2, 4, 6, 7)  # the linear ones of the published Sequential; between them are dropouts, which do nothing when scoring
+LAYERS = (
+    0,
+    2,
+    4,
+    6,
+    7,
+)  # the linear ones of the published Sequential; between them are dropouts, which do nothing when scoring
 
 
 class Aesthetic(ImageVerifier):
@@ -33,11 +40,14 @@ class Aesthetic(ImageVerifier):
 
 def fold(state, path):
     """LAYERS of a state dict, one after the other, as one (weight [inputs], bias) in float64."""
-    found = {int(name.split(".")[1]) for name in state if name.startswith("layers.") and name.endswith(".weight")}
+    found = {
+        int(name.split(".")[1]) for name in state if name.startswith("layers.") and name.endswith(".weight")
+    }
     if found != set(LAYERS) or state[f"layers.{LAYERS[-1]}.weight"].shape[0] != 1:
         raise WrongFile(
             f"{path.name} is not the linear aesthetic head: it needs the layers {', '.join(map(str, LAYERS))}, the last with one output, and has {sorted(found) or 'none'}. "
-            "(Heads with ReLUs between their layers have other numbers, and are another function.)")
+            "(Heads with ReLUs between their layers have other numbers, and are another function.)"
+        )
     inputs = state[f"layers.{LAYERS[0]}.weight"].shape[1]
     weight, bias = torch.eye(inputs, dtype=torch.float64), torch.zeros(inputs, dtype=torch.float64)
     for layer in LAYERS:

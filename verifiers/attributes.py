@@ -1,19 +1,40 @@
 """Is everything there that a scene's prompt says: the things, their colours and shapes, how they stand, the background?"""
+
 import torch
 
 from .base import ImageVerifier
 from .scene_grammar import BACKGROUNDS, COLOURS, SHAPES, parse_scene
 from .tiny_nets import ManagedClassifier
 
-HEADS = (2, 2, len(COLOURS), len(SHAPES), len(COLOURS), len(SHAPES), len(BACKGROUNDS))  # two things?, vertical?, first's colour and shape, second's, background
+HEADS = (
+    2,
+    2,
+    len(COLOURS),
+    len(SHAPES),
+    len(COLOURS),
+    len(SHAPES),
+    len(BACKGROUNDS),
+)  # two things?, vertical?, first's colour and shape, second's, background
 NONE = -1  # the label of an attribute that a scene does not have
 
 
 def labels_of(scene):
     """The class of each head for a Scene; NONE where a scene of one thing has nothing to say."""
     first, second = scene.first, scene.second
-    pair = (int(scene.vertical), COLOURS.index(second.colour), SHAPES.index(second.shape)) if second else (NONE, NONE, NONE)
-    return (int(second is not None), pair[0], COLOURS.index(first.colour), SHAPES.index(first.shape), pair[1], pair[2], BACKGROUNDS.index(scene.background))
+    pair = (
+        (int(scene.vertical), COLOURS.index(second.colour), SHAPES.index(second.shape))
+        if second
+        else (NONE, NONE, NONE)
+    )
+    return (
+        int(second is not None),
+        pair[0],
+        COLOURS.index(first.colour),
+        SHAPES.index(first.shape),
+        pair[1],
+        pair[2],
+        BACKGROUNDS.index(scene.background),
+    )
 
 
 class SceneAttributes(ImageVerifier):

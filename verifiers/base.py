@@ -1,4 +1,5 @@
 """What a verifier is: images (and a prompt) in, one score per image out (Ma et al. 2025, section 3)."""
+
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 
@@ -22,7 +23,9 @@ class Batch:
     prompt: str = ""
     previews: torch.Tensor | None = None
     label: int | None = None
-    _parts: dict = field(default_factory=dict, init=False, repr=False, compare=False)  # the same tensors every time: verifiers that share a network recognise them
+    _parts: dict = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # the same tensors every time: verifiers that share a network recognise them
 
     def frames(self, count: int) -> "Batch":
         """Videos [B, T, ...] as single images [B * n, ...]: n = min(count, T) frames, evenly spread, first and last included."""
@@ -31,7 +34,9 @@ class Batch:
         if count not in self._parts:
             previews = self.previews
             if previews is not None and previews.dim() == 5:
-                previews = previews[:, torch.linspace(0, previews.shape[1] - 1, count).round().long()].flatten(0, 1)
+                previews = previews[
+                    :, torch.linspace(0, previews.shape[1] - 1, count).round().long()
+                ].flatten(0, 1)
             picked = self.images[:, torch.linspace(0, total - 1, count).round().long()].flatten(0, 1)
             self._parts[count] = replace(self, images=picked, previews=previews)
         return self._parts[count]
@@ -42,7 +47,11 @@ class Batch:
         if all(key):
             return self
         if key not in self._parts:
-            self._parts[key] = replace(self, images=self.images[chosen], previews=None if self.previews is None else self.previews[chosen])
+            self._parts[key] = replace(
+                self,
+                images=self.images[chosen],
+                previews=None if self.previews is None else self.previews[chosen],
+            )
         return self._parts[key]
 
 
@@ -94,18 +103,26 @@ def check_batch(batch, verifier):
     """Raise ValueError unless the batch has what the verifier needs."""
     check_shape(batch.images, verifier.name)
     if verifier.needs_prompt and not batch.prompt.strip():
-        raise ValueError(f"{verifier.name} compares images with the prompt, which is empty. Write one, or judge by the images alone.")
+        raise ValueError(
+            f"{verifier.name} compares images with the prompt, which is empty. Write one, or judge by the images alone."
+        )
     if verifier.needs_previews and (batch.previews is None or len(batch.previews) != len(batch.images)):
-        raise ValueError(f"{verifier.name} compares each image with its preview at flow time 0.4, and there is none. It works inside a search only.")
+        raise ValueError(
+            f"{verifier.name} compares each image with its preview at flow time 0.4, and there is none. It works inside a search only."
+        )
 
 
 def check_shape(images, who):
     """Raise ValueError unless these are images, or videos, that a network can be shown."""
     shape = tuple(images.shape)
     if len(shape) not in (4, 5) or shape[-1] != 3 or 0 in shape:
-        raise ValueError(f"{who} was given images of shape {shape}; it needs [B, H, W, 3] (or videos [B, T, H, W, 3]) in [0, 1].")
+        raise ValueError(
+            f"{who} was given images of shape {shape}; it needs [B, H, W, 3] (or videos [B, T, H, W, 3]) in [0, 1]."
+        )
     if max(shape[-3:-1]) > MAX_ASPECT * min(shape[-3:-1]):
-        raise ValueError(f"{who} was given images of {shape[-2]} x {shape[-3]} pixels; one side may be {MAX_ASPECT} times the other at most.")
+        raise ValueError(
+            f"{who} was given images of {shape[-2]} x {shape[-3]} pixels; one side may be {MAX_ASPECT} times the other at most."
+        )
 
 
 def reference_images(images, who):
@@ -114,7 +131,9 @@ def reference_images(images, who):
     check_shape(images, who)
     broken = (~finite(images)).nonzero().flatten().tolist()
     if broken:
-        raise ValueError(f"{who} was given images to compare with that hold NaN or infinity: number {', '.join(str(i + 1) for i in broken)} of {len(images)}. Leave them out.")
+        raise ValueError(
+            f"{who} was given images to compare with that hold NaN or infinity: number {', '.join(str(i + 1) for i in broken)} of {len(images)}. Leave them out."
+        )
     return images
 
 

@@ -1,4 +1,5 @@
 """The scorers of the Load Verifier node: which file each one reads, where it comes from, and how it becomes a verifier."""
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,13 +32,24 @@ class Scorer:
     also: tuple[Published, ...] = ()
 
 
-def load_verifier(scorer, file=AUTO, device=AUTO, architecture=AUTO, frames=ImageVerifier.frames, over_frames=ImageVerifier.over_frames):
+def load_verifier(
+    scorer,
+    file=AUTO,
+    device=AUTO,
+    architecture=AUTO,
+    frames=ImageVerifier.frames,
+    over_frames=ImageVerifier.over_frames,
+):
     """The verifier of a scorer's name. file: a name of its folder list, or "auto" for the file it was published with.
 
     FileNotFoundError says which file belongs where.
     """
     entry = SCORERS[one_of(SCORERS, scorer, "scorer")]
-    return over_frames_of(entry.load(resolve(scorer, entry.folder, file, entry.files), device, architecture), frames, over_frames)
+    return over_frames_of(
+        entry.load(resolve(scorer, entry.folder, file, entry.files), device, architecture),
+        frames,
+        over_frames,
+    )
 
 
 def over_frames_of(verifier, frames, rule):
@@ -89,16 +101,25 @@ def architectures():
 
 def stamp_of(entry, file):
     """The stamp of a Scorer's files."""
-    return stamp((entry.folder, file, entry.files), *((CLIPS, AUTO, files) for files in (entry.also,) if files))
+    return stamp(
+        (entry.folder, file, entry.files), *((CLIPS, AUTO, files) for files in (entry.also,) if files)
+    )
 
 
 def _open_clip(name, size, page):
-    return Published(f"{name}.safetensors", size, "MIT", f"Hugging Face: open_clip_model.safetensors of {page}")
+    return Published(
+        f"{name}.safetensors", size, "MIT", f"Hugging Face: open_clip_model.safetensors of {page}"
+    )
 
 
 OPENAI_L14 = (
     _open_clip("ViT-L-14-openai", "1.7 GB", "timm/vit_large_patch14_clip_224.openai"),
-    Published("clip-vit-large-patch14.safetensors", "1.7 GB", "MIT", "Hugging Face: model.safetensors of openai/clip-vit-large-patch14"),
+    Published(
+        "clip-vit-large-patch14.safetensors",
+        "1.7 GB",
+        "MIT",
+        "Hugging Face: model.safetensors of openai/clip-vit-large-patch14",
+    ),
 )
 CLIP_FILES = (
     _open_clip("CLIP-ViT-L-14-DataComp.XL-s13B-b90K", "1.7 GB", "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K"),
@@ -107,45 +128,119 @@ CLIP_FILES = (
     *OPENAI_L14,
     _open_clip("ViT-B-32-openai", "0.6 GB", "timm/vit_base_patch32_clip_224.openai"),
 )
-AESTHETIC_HEAD = Published("sac+logos+ava1-l14-linearMSE.pth", "3.7 MB", "Apache-2.0", "GitHub: christophschuhmann/improved-aesthetic-predictor")
+AESTHETIC_HEAD = Published(
+    "sac+logos+ava1-l14-linearMSE.pth",
+    "3.7 MB",
+    "Apache-2.0",
+    "GitHub: christophschuhmann/improved-aesthetic-predictor",
+)
 IMAGE_REWARD = Published("ImageReward.pt", "1.8 GB", "Apache-2.0", "Hugging Face: zai-org/ImageReward")
-PICK_SCORE = Published("PickScore_v1.safetensors", "3.9 GB", "licence not stated", "Hugging Face: model.safetensors of yuvalkirstain/PickScore_v1")
+PICK_SCORE = Published(
+    "PickScore_v1.safetensors",
+    "3.9 GB",
+    "licence not stated",
+    "Hugging Face: model.safetensors of yuvalkirstain/PickScore_v1",
+)
 HPS = Published("HPS_v2.1_compressed.pt", "2.0 GB", "Apache-2.0", "Hugging Face: xswu/HPSv2")
 BRISQUE = Published("brisque.safetensors", "0.2 MB", "Apache-2.0", "comes with this pack")
 DINO = (
-    Published("vit_base_patch14_dinov2.lvd142m.safetensors", "0.3 GB", "Apache-2.0", "Hugging Face: model.safetensors of timm/vit_base_patch14_dinov2.lvd142m"),
-    Published("vit_small_patch14_dinov2.lvd142m.safetensors", "0.1 GB", "Apache-2.0", "Hugging Face: model.safetensors of timm/vit_small_patch14_dinov2.lvd142m"),
+    Published(
+        "vit_base_patch14_dinov2.lvd142m.safetensors",
+        "0.3 GB",
+        "Apache-2.0",
+        "Hugging Face: model.safetensors of timm/vit_base_patch14_dinov2.lvd142m",
+    ),
+    Published(
+        "vit_small_patch14_dinov2.lvd142m.safetensors",
+        "0.1 GB",
+        "Apache-2.0",
+        "Hugging Face: model.safetensors of timm/vit_small_patch14_dinov2.lvd142m",
+    ),
 )
-FID_INCEPTION = Published("pt_inception-2015-12-05-6726825d.pth", "96 MB", "Apache-2.0", "GitHub: release fid_weights of mseitzer/pytorch-fid")
-INCEPTION = Published("inception_v3.tf_in1k.safetensors", "95 MB", "Apache-2.0", "Hugging Face: model.safetensors of timm/inception_v3.tf_in1k")
+FID_INCEPTION = Published(
+    "pt_inception-2015-12-05-6726825d.pth",
+    "96 MB",
+    "Apache-2.0",
+    "GitHub: release fid_weights of mseitzer/pytorch-fid",
+)
+INCEPTION = Published(
+    "inception_v3.tf_in1k.safetensors",
+    "95 MB",
+    "Apache-2.0",
+    "Hugging Face: model.safetensors of timm/inception_v3.tf_in1k",
+)
 DIGITS = Published("digits_classifier.safetensors", "0.3 MB", "GPL-3.0-or-later", "comes with this pack")
 SCENES = Published("scenes_attributes.safetensors", "0.7 MB", "GPL-3.0-or-later", "comes with this pack")
 
 SCORERS = {
-    "ImageReward": Scorer(VERIFIERS, (IMAGE_REWARD,), lambda path, device, architecture: ImageReward(path, device)),
-    "CLIPScore": Scorer(CLIPS, CLIP_FILES, lambda path, device, architecture: ClipScore(load_tower(path, architecture, device))),
-    "CLIP cosine": Scorer(CLIPS, CLIP_FILES, lambda path, device, architecture: ClipScore(load_tower(path, architecture, device), raw=True)),
-    "PickScore": Scorer(CLIPS, (PICK_SCORE,), lambda path, device, architecture: PickScore(load_tower(path, architecture, device))),
-    "HPSv2.1": Scorer(CLIPS, (HPS,), lambda path, device, architecture: HumanPreference(load_tower(path, architecture, device))),
+    "ImageReward": Scorer(
+        VERIFIERS, (IMAGE_REWARD,), lambda path, device, architecture: ImageReward(path, device)
+    ),
+    "CLIPScore": Scorer(
+        CLIPS,
+        CLIP_FILES,
+        lambda path, device, architecture: ClipScore(load_tower(path, architecture, device)),
+    ),
+    "CLIP cosine": Scorer(
+        CLIPS,
+        CLIP_FILES,
+        lambda path, device, architecture: ClipScore(load_tower(path, architecture, device), raw=True),
+    ),
+    "PickScore": Scorer(
+        CLIPS,
+        (PICK_SCORE,),
+        lambda path, device, architecture: PickScore(load_tower(path, architecture, device)),
+    ),
+    "HPSv2.1": Scorer(
+        CLIPS,
+        (HPS,),
+        lambda path, device, architecture: HumanPreference(load_tower(path, architecture, device)),
+    ),
     "aesthetic (LAION v2)": Scorer(
-        VERIFIERS, (AESTHETIC_HEAD,), lambda path, device, architecture: Aesthetic(load_clip("The aesthetic score", AUTO, device, files=OPENAI_L14), path),
+        VERIFIERS,
+        (AESTHETIC_HEAD,),
+        lambda path, device, architecture: Aesthetic(
+            load_clip("The aesthetic score", AUTO, device, files=OPENAI_L14), path
+        ),
         OPENAI_L14,
     ),
-    "image quality (BRISQUE)": Scorer(VERIFIERS, (BRISQUE,), lambda path, device, architecture: ImageQuality(path)),
-    "ImageReward (package)": Scorer(VERIFIERS, (IMAGE_REWARD,), lambda path, device, architecture: PackagedImageReward(path, device)),
-    "digit classifier (demo)": Scorer(VERIFIERS, (DIGITS,), lambda path, device, architecture: DigitClassifier(path, device)),
-    "scene attributes (demo)": Scorer(VERIFIERS, (SCENES,), lambda path, device, architecture: SceneAttributes(path, device)),
+    "image quality (BRISQUE)": Scorer(
+        VERIFIERS, (BRISQUE,), lambda path, device, architecture: ImageQuality(path)
+    ),
+    "ImageReward (package)": Scorer(
+        VERIFIERS, (IMAGE_REWARD,), lambda path, device, architecture: PackagedImageReward(path, device)
+    ),
+    "digit classifier (demo)": Scorer(
+        VERIFIERS, (DIGITS,), lambda path, device, architecture: DigitClassifier(path, device)
+    ),
+    "scene attributes (demo)": Scorer(
+        VERIFIERS, (SCENES,), lambda path, device, architecture: SceneAttributes(path, device)
+    ),
 }
 
 FEATURES = {
-    "CLIP": Scorer(CLIPS, CLIP_FILES, lambda path, device, architecture: load_tower(path, architecture, device)),
+    "CLIP": Scorer(
+        CLIPS, CLIP_FILES, lambda path, device, architecture: load_tower(path, architecture, device)
+    ),
     "DINO": Scorer(VERIFIERS, DINO, lambda path, device, architecture: DinoFeatures(path, device)),
-    "Inception (FID)": Scorer(VERIFIERS, (FID_INCEPTION,), lambda path, device, architecture: FidInception(path, device)),
+    "Inception (FID)": Scorer(
+        VERIFIERS, (FID_INCEPTION,), lambda path, device, architecture: FidInception(path, device)
+    ),
     "EfficientNet-Lite0": Scorer(VERIFIERS, (), lambda path, device, architecture: EfficientNetLite0(device)),
-    "digit classifier (demo)": Scorer(VERIFIERS, (DIGITS,), lambda path, device, architecture: ClassifierFeatures(path, device)),
+    "digit classifier (demo)": Scorer(
+        VERIFIERS, (DIGITS,), lambda path, device, architecture: ClassifierFeatures(path, device)
+    ),
 }
 
-_HEADS = tuple(Published(f"dinov2_vit{size}14_linear_head.pth", megabytes, "Apache-2.0", "GitHub: facebookresearch/dinov2, its linear heads of one layer") for size, megabytes in (("b", "6 MB"), ("s", "3 MB")))
+_HEADS = tuple(
+    Published(
+        f"dinov2_vit{size}14_linear_head.pth",
+        megabytes,
+        "Apache-2.0",
+        "GitHub: facebookresearch/dinov2, its linear heads of one layer",
+    )
+    for size, megabytes in (("b", "6 MB"), ("s", "3 MB"))
+)
 DINO_HEADS = {
     "DINOv2-B linear head": (DINO[0], _HEADS[0]),
     "DINOv2-S linear head": (DINO[1], _HEADS[1]),
@@ -162,8 +257,10 @@ def imagenet_networks():
 def load_imagenet(name, device=AUTO, file=AUTO, head=AUTO):
     """The network of that name, with `logits` and `image_features`. file and head: names of models/verifiers in place of the published ones."""
     wanted = _imagenet_files(one_of(imagenet_networks(), name, "ImageNet network"), file, head)
-    if any(given != AUTO for given in (file, head)[len(wanted):]):
-        raise ValueError(f"{name} takes {'one file and no head; set head' if wanted else 'no file; set file and head'} to auto, or choose another network.")
+    if any(given != AUTO for given in (file, head)[len(wanted) :]):
+        raise ValueError(
+            f"{name} takes {'one file and no head; set head' if wanted else 'no file; set file and head'} to auto, or choose another network."
+        )
     paths = [resolve(name, *one) for one in wanted]
     if not paths:
         return EfficientNetLite0(device)

@@ -3,6 +3,7 @@
 open_clip falls back to OpenAI's preprocessing and plain GELU for any file on disk, silently. So a file must be one of those below
 (its name contains the model's name), or come as a folder with its own open_clip_config.json.
 """
+
 from dataclasses import dataclass
 
 from .preprocess import CLIP_MEAN, CLIP_STD, HALF
@@ -25,10 +26,30 @@ class ClipModel:
 _ZERO, _ONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 MODELS = (
-    ClipModel("ViT-B-32-openai", "ViT-B-32", ("clip-vit-base-patch32", "vit_base_patch32_clip_224.openai"), quick_gelu=True),
-    ClipModel("ViT-B-16-openai", "ViT-B-16", ("clip-vit-base-patch16", "vit_base_patch16_clip_224.openai"), quick_gelu=True),
-    ClipModel("ViT-L-14-openai", "ViT-L-14", ("clip-vit-large-patch14", "vit_large_patch14_clip_224.openai"), quick_gelu=True),
-    ClipModel("ViT-L-14-336-openai", "ViT-L-14-336", ("clip-vit-large-patch14-336", "vit_large_patch14_clip_336.openai"), quick_gelu=True),
+    ClipModel(
+        "ViT-B-32-openai",
+        "ViT-B-32",
+        ("clip-vit-base-patch32", "vit_base_patch32_clip_224.openai"),
+        quick_gelu=True,
+    ),
+    ClipModel(
+        "ViT-B-16-openai",
+        "ViT-B-16",
+        ("clip-vit-base-patch16", "vit_base_patch16_clip_224.openai"),
+        quick_gelu=True,
+    ),
+    ClipModel(
+        "ViT-L-14-openai",
+        "ViT-L-14",
+        ("clip-vit-large-patch14", "vit_large_patch14_clip_224.openai"),
+        quick_gelu=True,
+    ),
+    ClipModel(
+        "ViT-L-14-336-openai",
+        "ViT-L-14-336",
+        ("clip-vit-large-patch14-336", "vit_large_patch14_clip_336.openai"),
+        quick_gelu=True,
+    ),
     ClipModel("CLIP-ViT-B-32-laion2B-s34B-b79K", "ViT-B-32"),
     ClipModel("CLIP-ViT-B-16-laion2B-s34B-b88K", "ViT-B-16"),
     ClipModel("CLIP-ViT-L-14-laion2B-s32B-b82K", "ViT-L-14", mean=HALF, std=HALF),
@@ -49,11 +70,24 @@ MODELS = (
     ClipModel("MobileCLIP2-S4", "MobileCLIP2-S4", interpolation="bilinear"),
     ClipModel("MobileCLIP2-B", "MobileCLIP2-B", mean=_ZERO, std=_ONE, interpolation="bilinear"),
     ClipModel("MobileCLIP2-L-14", "MobileCLIP2-L-14"),
-    ClipModel("PE-Core-T-16-384", "PE-Core-T-16-384", mean=HALF, std=HALF, interpolation="bilinear", fit="squash"),
-    ClipModel("PE-Core-S-16-384", "PE-Core-S-16-384", mean=HALF, std=HALF, interpolation="bilinear", fit="squash"),
+    ClipModel(
+        "PE-Core-T-16-384", "PE-Core-T-16-384", mean=HALF, std=HALF, interpolation="bilinear", fit="squash"
+    ),
+    ClipModel(
+        "PE-Core-S-16-384", "PE-Core-S-16-384", mean=HALF, std=HALF, interpolation="bilinear", fit="squash"
+    ),
     ClipModel("PE-Core-B-16", "PE-Core-B-16", mean=HALF, std=HALF, interpolation="bilinear", fit="squash"),
-    ClipModel("PE-Core-L-14-336", "PE-Core-L-14-336", mean=HALF, std=HALF, interpolation="bilinear", fit="squash"),
-    ClipModel("PE-Core-bigG-14-448", "PE-Core-bigG-14-448", mean=HALF, std=HALF, interpolation="bilinear", fit="squash"),
+    ClipModel(
+        "PE-Core-L-14-336", "PE-Core-L-14-336", mean=HALF, std=HALF, interpolation="bilinear", fit="squash"
+    ),
+    ClipModel(
+        "PE-Core-bigG-14-448",
+        "PE-Core-bigG-14-448",
+        mean=HALF,
+        std=HALF,
+        interpolation="bilinear",
+        fit="squash",
+    ),
 )
 
 
@@ -70,7 +104,12 @@ def by_file(file_name):
 
     ValueError: no known model, with the list of known ones and what to do.
     """
-    found = {name: model for model in MODELS for name in (model.name, *model.also) if _plain(name) in _plain(file_name)}
+    found = {
+        name: model
+        for model in MODELS
+        for name in (model.name, *model.also)
+        if _plain(name) in _plain(file_name)
+    }
     if not found:
         raise ValueError(
             f"The name of {file_name} says nothing about its architecture. Either choose it under `architecture`, or name the file after one of "

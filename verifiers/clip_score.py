@@ -1,4 +1,5 @@
 """CLIPScore: how well an image fits its prompt (Hessel et al. 2021, arXiv 2104.08718; Ma et al. 2025, section 3)."""
+
 from .base import ImageVerifier
 
 
@@ -16,7 +17,10 @@ class PromptVerifier(ImageVerifier):
         return self.tower.preprocess
 
     def judge(self, batch):
-        return self.tower.image_features(batch.images, self.look()) @ self.tower.text_features((batch.prompt,))[0]
+        return (
+            self.tower.image_features(batch.images, self.look())
+            @ self.tower.text_features((batch.prompt,))[0]
+        )
 
     def notes(self, prompt):
         cut = self.tower.truncation(prompt)

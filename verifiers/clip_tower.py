@@ -1,4 +1,5 @@
 """CLIP models as image and text features: loaded once, shared by every verifier that uses the same file."""
+
 import json
 import weakref
 from pathlib import Path
@@ -32,7 +33,9 @@ class ClipTower(ImageFeatures):
         return super().image_features(images, look or self.preprocess)
 
     def features(self, images, look):
-        return unit(self.model.run(lambda network, rows: network.encode_image(rows), images, look))  # made of length 1 in single precision
+        return unit(
+            self.model.run(lambda network, rows: network.encode_image(rows), images, look)
+        )  # made of length 1 in single precision
 
     def text_features(self, texts):
         """A tuple of texts -> float32 [len(texts), D] of length 1."""
@@ -50,10 +53,19 @@ class ClipTower(ImageFeatures):
 
     def truncation(self, text):
         """What is cut off a text, in words, or None when the network reads all of it."""
-        room = max(2 * self.context, len(text.encode("utf-8", "replace")) + 2)  # no tokenizer makes more tokens than bytes and two marks
-        tokens, padding = self.tokenizer([text], context_length=room)[0], self.tokenizer([""], context_length=room)[0, -1]
+        room = max(
+            2 * self.context, len(text.encode("utf-8", "replace")) + 2
+        )  # no tokenizer makes more tokens than bytes and two marks
+        tokens, padding = (
+            self.tokenizer([text], context_length=room)[0],
+            self.tokenizer([""], context_length=room)[0, -1],
+        )
         used = int((tokens != padding).sum())
-        return f"reads {self.context} of the prompt's {used} tokens; the end is ignored" if used > self.context else None
+        return (
+            f"reads {self.context} of the prompt's {used} tokens; the end is ignored"
+            if used > self.context
+            else None
+        )
 
 
 def load_tower(path, architecture="auto", device="auto"):
@@ -63,11 +75,19 @@ def load_tower(path, architecture="auto", device="auto"):
     ImportError without open_clip; ValueError when the weights do not fit or the folder wants code or downloads.
     """
     path = Path(path)
-    known = None if path.is_dir() else clip_models.by_file(path.name) if architecture == "auto" else clip_models.by_name(architecture)
+    known = (
+        None
+        if path.is_dir()
+        else clip_models.by_file(path.name)
+        if architecture == "auto"
+        else clip_models.by_name(architecture)
+    )
     key = (str(path), written(path), known, device)
     tower = _LOADED.get(key)
     if tower is None:
-        tower = _LOADED[key] = _from_folder(path, device) if known is None else _from_file(path, known, device)
+        tower = _LOADED[key] = (
+            _from_folder(path, device) if known is None else _from_file(path, known, device)
+        )
     return tower
 
 
@@ -90,7 +110,9 @@ def _from_file(path, known, device):
         config["quick_gelu"] = True
     network = _filled(config, path, known.name)
     preprocess = Preprocess(_image_size(network), known.fit, known.interpolation, known.mean, known.std)
-    return ClipTower(network, open_clip.get_tokenizer(known.architecture), preprocess, _context(config), device)
+    return ClipTower(
+        network, open_clip.get_tokenizer(known.architecture), preprocess, _context(config), device
+    )
 
 
 def _from_folder(path, device):
@@ -107,13 +129,18 @@ def _from_folder(path, device):
             tuple(look.get("std") or defaults.std),
         )
     # Tokenizer files come from strangers too: no code from the folder, nothing from the network.
-    safe = {"trust_remote_code": False, "local_files_only": True} if config["text_cfg"].get("hf_tokenizer_name") else {}
+    safe = (
+        {"trust_remote_code": False, "local_files_only": True}
+        if config["text_cfg"].get("hf_tokenizer_name")
+        else {}
+    )
     try:
         tokenizer = open_clip.get_tokenizer(f"local-dir:{path}", **safe)
     except Exception as error:
         raise WrongFile(
             f"The tokenizer files of the folder {path.name} are missing, broken, or of a kind that would have to run code ({type(error).__name__}). "
-            "Take the model's whole folder; only tokenizers that transformers itself knows can be used.") from error
+            "Take the model's whole folder; only tokenizers that transformers itself knows can be used."
+        ) from error
     return ClipTower(network, tokenizer, preprocess, _context(config), device)
 
 
@@ -122,8 +149,14 @@ def _build(config):
     from open_clip import CLIP, CustomTextCLIP
 
     config = {**config, "vision_cfg": {**config["vision_cfg"], "timm_model_pretrained": False}}
-    if "hf_model_name" in config["text_cfg"] or "multimodal_cfg" in config or ":" in config["vision_cfg"].get("timm_model_name", ""):
-        raise ValueError("This open_clip model builds on another model that would have to be downloaded; choose one that is complete in itself.")
+    if (
+        "hf_model_name" in config["text_cfg"]
+        or "multimodal_cfg" in config
+        or ":" in config["vision_cfg"].get("timm_model_name", "")
+    ):
+        raise ValueError(
+            "This open_clip model builds on another model that would have to be downloaded; choose one that is complete in itself."
+        )
     return (CustomTextCLIP if config.pop("custom_text", False) else CLIP)(**config)
 
 
@@ -132,14 +165,20 @@ def _filled(config, path, what):
     from open_clip.convert import convert_state_dict
 
     with taken_for(f"the weights of {what}", path):
-        state = {name.removeprefix("module."): value for name, value in load_weights(path).items()}  # as open_clip's training saves them
+        state = {
+            name.removeprefix("module."): value for name, value in load_weights(path).items()
+        }  # as open_clip's training saves them
         if "vision_model.embeddings.class_embedding" in state and "text_projection.weight" not in state:
             raise WrongFile(
                 f"{path.name} is the image half of a CLIP only, as ComfyUI's CLIP Vision models are. A verifier reads the prompt, too: take the whole CLIP, "
-                "or connect Load CLIP Vision to a node that has a socket for it.")
+                "or connect Load CLIP Vision to a node that has a socket for it."
+            )
         if "text_model.embeddings.token_embedding.weight" in state:
             state = from_transformers(state)
-    if any(isinstance(layers := part.get("layers"), int) and layers > len(state) for part in (config["vision_cfg"], config["text_cfg"])):
+    if any(
+        isinstance(layers := part.get("layers"), int) and layers > len(state)
+        for part in (config["vision_cfg"], config["text_cfg"])
+    ):
         raise WrongFile(f"{path.name} has fewer tensors than {what} is said to have layers.")
     plan = _plan(config) or _build(config)
     with taken_for(f"the weights of {what}", path):
@@ -173,8 +212,18 @@ def from_transformers(state):
         "visual.class_embedding": state["vision_model.embeddings.class_embedding"],
         "visual.positional_embedding": state["vision_model.embeddings.position_embedding.weight"],
     }
-    norms = {"ln_final": "text_model.final_layer_norm", "visual.ln_pre": "vision_model.pre_layrnorm", "visual.ln_post": "vision_model.post_layernorm"}
-    parts = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2", "attn.out_proj": "self_attn.out_proj"}
+    norms = {
+        "ln_final": "text_model.final_layer_norm",
+        "visual.ln_pre": "vision_model.pre_layrnorm",
+        "visual.ln_post": "vision_model.post_layernorm",
+    }
+    parts = {
+        "ln_1": "layer_norm1",
+        "ln_2": "layer_norm2",
+        "mlp.c_fc": "mlp.fc1",
+        "mlp.c_proj": "mlp.fc2",
+        "attn.out_proj": "self_attn.out_proj",
+    }
     renamed = dict(norms)
     for ours, theirs in (("", "text_model."), ("visual.", "vision_model.")):
         layer = 0
@@ -182,9 +231,17 @@ def from_transformers(state):
             block, source = f"{ours}transformer.resblocks.{layer}", f"{theirs}encoder.layers.{layer}"
             renamed.update({f"{block}.{part}": f"{source}.{name}" for part, name in parts.items()})
             for kind in ("weight", "bias"):
-                out[f"{block}.attn.in_proj_{kind}"] = torch.cat([state[f"{source}.self_attn.{qkv}_proj.{kind}"] for qkv in "qkv"])
+                out[f"{block}.attn.in_proj_{kind}"] = torch.cat(
+                    [state[f"{source}.self_attn.{qkv}_proj.{kind}"] for qkv in "qkv"]
+                )
             layer += 1
-    out.update({f"{new}.{kind}": state[f"{old}.{kind}"] for new, old in renamed.items() for kind in ("weight", "bias")})
+    out.update(
+        {
+            f"{new}.{kind}": state[f"{old}.{kind}"]
+            for new, old in renamed.items()
+            for kind in ("weight", "bias")
+        }
+    )
     return out
 
 
@@ -194,7 +251,9 @@ def _weights_in(folder):
     files = [folder / f"{stem}{ending}" for ending in (".safetensors", ".bin", ".pt") for stem in stems]
     found = [file for file in files if file.is_file()]
     if not found:
-        raise ValueError(f"The folder {folder.name} has a {CLIP_CONFIG} but no open_clip_model.safetensors beside it.")
+        raise ValueError(
+            f"The folder {folder.name} has a {CLIP_CONFIG} but no open_clip_model.safetensors beside it."
+        )
     return found[0]
 
 

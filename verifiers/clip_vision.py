@@ -1,4 +1,5 @@
 """A stock CLIP_VISION model as a source of image features."""
+
 from .features import ImageFeatures, unit
 from .managed import Chunked
 
@@ -18,5 +19,7 @@ class ClipVisionFeatures(ImageFeatures):
     def _embeddings(self, images):
         found = self.clip_vision.encode_image(images)["image_embeds"]
         if found is None:
-            raise ValueError("This CLIP Vision model gives no image embeddings, so no image can be compared with another. Choose one with a projection, such as clip-vit-large-patch14.")
+            raise ValueError(
+                "This CLIP Vision model gives no image embeddings, so no image can be compared with another. Choose one with a projection, such as clip-vit-large-patch14."
+            )
         return found.float().cpu()

@@ -1,4 +1,5 @@
 """Does the picture show the digit that the prompt names? The miniature of the paper's class-conditional setting (section 4.1)."""
+
 import re
 
 from .base import ImageVerifier
@@ -13,7 +14,9 @@ def read_digit(prompt):
     """The digit 0..9 that a prompt names ("digit seven", "seven", "7"). ValueError unless it names exactly one."""
     found = {_NAMES[word] for word in re.findall(r"[a-z]+|\d+", prompt.lower()) if word in _NAMES}
     if len(found) != 1:
-        raise ValueError(f"The digit classifier needs a prompt that names one digit, such as 'digit seven' or '7'; {excerpt(prompt)} names {len(found) or 'none'}.")
+        raise ValueError(
+            f"The digit classifier needs a prompt that names one digit, such as 'digit seven' or '7'; {excerpt(prompt)} names {len(found) or 'none'}."
+        )
     return found.pop()
 
 

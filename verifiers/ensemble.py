@@ -1,4 +1,5 @@
 """Several verifiers as one (Ma et al. 2025, section 3: the verifier ensemble). Only declared here: the search combines their scores."""
+
 from dataclasses import dataclass
 
 METHODS = ("average rank", "z-score", "weighted sum")
@@ -25,17 +26,30 @@ class Ensemble:
     def __post_init__(self):
         if not self.members:
             raise ValueError("A verifier ensemble needs at least one verifier.")
-        if len(self.weights) != len(self.members) or not all(0 <= weight < float("inf") for weight in self.weights) or not any(self.weights):
+        if (
+            len(self.weights) != len(self.members)
+            or not all(0 <= weight < float("inf") for weight in self.weights)
+            or not any(self.weights)
+        ):
             given = f"{len(self.members)} verifiers, weights {self.weights}"
-            raise ValueError(f"A verifier ensemble needs one finite weight per verifier, none negative and not all 0; it was given {given}.")
+            raise ValueError(
+                f"A verifier ensemble needs one finite weight per verifier, none negative and not all 0; it was given {given}."
+            )
         if self.method not in METHODS:
-            raise ValueError(f"Unknown way to combine verifiers {self.method!r}: choose {', '.join(METHODS)}.")
+            raise ValueError(
+                f"Unknown way to combine verifiers {self.method!r}: choose {', '.join(METHODS)}."
+            )
         nested = [member for member in (*self.members, self.held_out) if isinstance(member, Ensemble)]
         if nested:
             raise ValueError("An ensemble cannot hold another ensemble: connect its verifiers one by one.")
         for verifier in self.everyone:
-            if not (isinstance(getattr(verifier, "name", None), str) and callable(getattr(verifier, "score", None))):
-                raise ValueError(f"A verifier is an object with a name and a method score(batch), which this {type(verifier).__name__} is not. See docs/own_verifier.md of NoiseSearch.")
+            if not (
+                isinstance(getattr(verifier, "name", None), str)
+                and callable(getattr(verifier, "score", None))
+            ):
+                raise ValueError(
+                    f"A verifier is an object with a name and a method score(batch), which this {type(verifier).__name__} is not. See docs/own_verifier.md of NoiseSearch."
+                )
         object.__setattr__(self, "members", tuple(numbered(self.members)))
 
     @property
@@ -58,7 +72,11 @@ def numbered(verifiers):
     seen = {}
     for verifier in verifiers:
         seen[verifier.name] = seen.get(verifier.name, 0) + 1
-        yield verifier if seen[verifier.name] == 1 else Renamed(verifier, f"{verifier.name} {seen[verifier.name]}")
+        yield (
+            verifier
+            if seen[verifier.name] == 1
+            else Renamed(verifier, f"{verifier.name} {seen[verifier.name]}")
+        )
 
 
 class Renamed:

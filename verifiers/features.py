@@ -1,4 +1,5 @@
 """Networks that turn an image into a vector. Each has `image_features(images [B, H, W, 3]) -> float32 [B, D]`, as `ClipTower` and `ClipVisionFeatures` have."""
+
 import weakref
 from pathlib import Path
 
@@ -8,7 +9,11 @@ from .preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 from .tiny_nets import load_classifier
 
 DINOS = (
-    *(f"vit_{size}_patch14_{reg}dinov2" for size in ("small", "base", "large", "giant") for reg in ("", "reg4_")),
+    *(
+        f"vit_{size}_patch14_{reg}dinov2"
+        for size in ("small", "base", "large", "giant")
+        for reg in ("", "reg4_")
+    ),
     *(f"vit_{size}_patch16_dinov3" for size in ("small", "small_plus", "base", "large", "huge_plus")),
 )
 
@@ -26,7 +31,7 @@ class ImageFeatures:
             if known() is images and used == look:
                 return found
         found = self.features(images) if look is None else self.features(images, look)
-        self._last = [(weakref.ref(images), look, found), *last[:REMEMBERED - 1]]
+        self._last = [(weakref.ref(images), look, found), *last[: REMEMBERED - 1]]
         return found
 
 
@@ -40,7 +45,9 @@ class DinoFeatures(ImageFeatures):
         timm = require_timm()
         known = [name for name in DINOS if name in Path(path).name.lower()]
         if not known:
-            raise ValueError(f"The name of {Path(path).name} says nothing about its architecture. Name it after one of {', '.join(DINOS)}.")
+            raise ValueError(
+                f"The name of {Path(path).name} says nothing about its architecture. Name it after one of {', '.join(DINOS)}."
+            )
         name = max(known, key=len)
         network = timm.create_model(name, num_classes=0, dynamic_img_size=True, global_pool="token")
         self.model = ManagedModel(load_strict(network, load_weights(path), path, name), device, half=True)

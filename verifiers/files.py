@@ -1,4 +1,5 @@
 """Where verifier files live, and how they are opened: names come from folder lists, and nothing in a file may run."""
+
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,9 +59,15 @@ def load_weights(path):
     if path.suffix.lower() not in EXTENSIONS:
         raise WrongFile(f"{path.name} is not a weights file: allowed are {', '.join(sorted(EXTENSIONS))}.")
     try:
-        state = load_file(path) if path.suffix.lower() in (".safetensors", ".sft") else torch.load(path, map_location="cpu", weights_only=True)
+        state = (
+            load_file(path)
+            if path.suffix.lower() in (".safetensors", ".sft")
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except SafetensorError as error:
-        raise WrongFile(f"{path.name} is not a whole safetensors file ({error}). Copy or download it again.") from error
+        raise WrongFile(
+            f"{path.name} is not a whole safetensors file ({error}). Copy or download it again."
+        ) from error
     except (MemoryError, OSError):  # not the file's fault
         raise
     except Exception as error:
@@ -70,8 +77,14 @@ def load_weights(path):
         ) from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
-    if not isinstance(state, dict) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise WrongFile(f"{path.name} holds no table of named tensors, so it cannot be the weights of a verifier.")
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(value, torch.Tensor) for value in state.values())
+    ):
+        raise WrongFile(
+            f"{path.name} holds no table of named tensors, so it cannot be the weights of a verifier."
+        )
     return state
 
 
@@ -93,7 +106,9 @@ def taken_for(what, path):
         raise
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise WrongFile(f"{Path(path).name} does not hold {what}: {type(error).__name__}, {reason}") from error
+        raise WrongFile(
+            f"{Path(path).name} does not hold {what}: {type(error).__name__}, {reason}"
+        ) from error
 
 
 def load_strict(network, state, path, what):

@@ -3,6 +3,7 @@
 Not a judge of single images: a candidate's score is minus the Frechet distance between the reference and the images accepted so far
 with the candidate added. An upper bound for what a search can do to FID, which needs the very statistics it is measured by.
 """
+
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,17 +24,23 @@ class Statistics:
     def __post_init__(self):
         size = self.mean.shape
         if len(size) != 1 or 0 in size or self.covariance.shape != (*size, *size):
-            raise ValueError(f"Feature statistics need a mean [D] and a covariance [D, D]; these are {list(size)} and {list(self.covariance.shape)}.")
+            raise ValueError(
+                f"Feature statistics need a mean [D] and a covariance [D, D]; these are {list(size)} and {list(self.covariance.shape)}."
+            )
         if not (torch.isfinite(self.mean).all() and torch.isfinite(self.covariance).all()):
             raise ValueError("Feature statistics hold NaN or infinity.")
-        if not torch.allclose(self.covariance, self.covariance.T, rtol=1e-3, atol=1e-6 * float(self.covariance.abs().max())):
+        if not torch.allclose(
+            self.covariance, self.covariance.T, rtol=1e-3, atol=1e-6 * float(self.covariance.abs().max())
+        ):
             raise ValueError("The covariance of feature statistics must be symmetric.")
 
 
 def statistics_of(features):
     """Statistics of features [N, D], N >= 2, with the unbiased covariance."""
     if len(features) < 2:
-        raise ValueError(f"Feature statistics need at least 2 images, better several times as many as features; there is {len(features)}.")
+        raise ValueError(
+            f"Feature statistics need at least 2 images, better several times as many as features; there is {len(features)}."
+        )
     features = features.double()
     return Statistics(features.mean(0), torch.cov(features.T))
 
@@ -45,7 +52,9 @@ def load_statistics(path):
         if path.suffix.lower() == ".npz":
             return Statistics(*_arrays(path))
         state = load_named(path, ("mean", "covariance"), "feature statistics")
-        return Statistics(state["mean"].double().clone(), state["covariance"].double().clone())  # not the file's own memory
+        return Statistics(
+            state["mean"].double().clone(), state["covariance"].double().clone()
+        )  # not the file's own memory
 
 
 def _arrays(path):
@@ -54,7 +63,11 @@ def _arrays(path):
 
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = {name: torch.from_numpy(np.asarray(arrays[name], dtype=np.float64)) for name in ("mu", "sigma") if name in arrays}
+            found = {
+                name: torch.from_numpy(np.asarray(arrays[name], dtype=np.float64))
+                for name in ("mu", "sigma")
+                if name in arrays
+            }
     except Exception as error:
         raise WrongFile(f"{path.name} was refused: it is not a plain .npz of arrays ({error}).") from error
     if len(found) < 2:
@@ -74,7 +87,9 @@ class FrechetOracle(ImageVerifier):
         self.features, self.reference = features, reference
         values, vectors = torch.linalg.eigh(reference.covariance)
         if values[0] < -1e-3 * values[-1].abs():
-            raise ValueError(f"The covariance of the reference statistics has a negative variance ({values[0]:.3g}), so it is none. Make the statistics anew.")
+            raise ValueError(
+                f"The covariance of the reference statistics has a negative variance ({values[0]:.3g}), so it is none. Make the statistics anew."
+            )
         self._root = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
         self.accepted = torch.zeros(0, len(reference.mean), dtype=torch.float64)
         if accepted is not None:
@@ -97,10 +112,17 @@ class FrechetOracle(ImageVerifier):
         scattered = (features - mean) / max(len(features) - 1, 1) ** 0.5
         # The trace of the root of the product of both covariances: a sum of singular values, without a matrix root.
         shared = torch.linalg.svdvals(scattered @ self._root).sum()
-        return (mean - self.reference.mean).square().sum() + scattered.square().sum() + self.reference.covariance.trace() - 2 * shared
+        return (
+            (mean - self.reference.mean).square().sum()
+            + scattered.square().sum()
+            + self.reference.covariance.trace()
+            - 2 * shared
+        )
 
     def _features(self, images):
         features = self.features.image_features(images).double()
         if features.shape[1] != len(self.reference.mean):
-            raise ValueError(f"The reference statistics have {len(self.reference.mean)} features and this network gives {features.shape[1]}: use the same network.")
+            raise ValueError(
+                f"The reference statistics have {len(self.reference.mean)} features and this network gives {features.shape[1]}: use the same network."
+            )
         return features

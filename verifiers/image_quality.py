@@ -3,6 +3,7 @@
 Every pixel is normalised by the mean and deviation of its neighbourhood; in clean photos these values and the products of neighbours
 follow generalised Gaussians, and blur, noise and compression change the shapes. 18 shape numbers at two scales go into a regression.
 """
+
 import comfy.model_management as mm
 import torch
 import torch.nn.functional as F
@@ -27,16 +28,22 @@ class ImageQuality(ImageVerifier):
 
     def __init__(self, path):
         names = ("vectors", "coefficients", "gamma", "rho", "min", "max")
-        self.model = {name: value.double().clone() for name, value in load_named(path, names, "a BRISQUE model").items()}
+        self.model = {
+            name: value.double().clone() for name, value in load_named(path, names, "a BRISQUE model").items()
+        }
         vectors = self.model["coefficients"].numel()
         for name, shape in zip(names, ((vectors, _NUMBERS), (vectors,), (), (), (_NUMBERS,), (_NUMBERS,))):
             if self.model[name].shape != shape:
-                raise WrongFile(f"{path.name} does not hold a BRISQUE model: its {name} have shape {list(self.model[name].shape)} instead of {list(shape)}.")
+                raise WrongFile(
+                    f"{path.name} does not hold a BRISQUE model: its {name} have shape {list(self.model[name].shape)} instead of {list(shape)}."
+                )
 
     def judge(self, batch):
         if min(batch.images.shape[1:3]) < _SMALLEST:
             height, width = batch.images.shape[1:3]
-            raise ValueError(f"{self.name} was given images of {width} x {height} pixels; it needs at least {_SMALLEST} x {_SMALLEST}.")
+            raise ValueError(
+                f"{self.name} was given images of {width} x {height} pixels; it needs at least {_SMALLEST} x {_SMALLEST}."
+            )
         return torch.cat([-self._brisque(image) for image in batch.images.split(1)])
 
     def _brisque(self, images):
@@ -46,8 +53,12 @@ class ImageQuality(ImageVerifier):
         low, high = self.model["min"], self.model["max"]
         scaled = -1 + 2 * (values - low) / (high - low)
         distances = (scaled[:, None] - self.model["vectors"]).square().sum(-1)
-        scores = (self.model["coefficients"] * torch.exp(-self.model["gamma"] * distances)).sum(1) - self.model["rho"]
-        varied = grey.flatten(1).amax(1) > grey.flatten(1).amin(1)  # the black surroundings give even a flat image some statistics
+        scores = (self.model["coefficients"] * torch.exp(-self.model["gamma"] * distances)).sum(
+            1
+        ) - self.model["rho"]
+        varied = grey.flatten(1).amax(1) > grey.flatten(1).amin(
+            1
+        )  # the black surroundings give even a flat image some statistics
         return scores.where(varied, torch.nan)
 
 
@@ -65,7 +76,11 @@ def features(grey):
     for one, other in neighbours:
         alpha, left, right = fit(one * other)
         spread = torch.exp((torch.lgamma(1 / alpha) - torch.lgamma(3 / alpha)) / 2)
-        mean = (right.sqrt() - left.sqrt()) * spread * torch.exp(torch.lgamma(2 / alpha) - torch.lgamma(1 / alpha))
+        mean = (
+            (right.sqrt() - left.sqrt())
+            * spread
+            * torch.exp(torch.lgamma(2 / alpha) - torch.lgamma(1 / alpha))
+        )
         columns += [alpha, mean, left, right]
     return torch.stack(columns, dim=1)
 
@@ -82,7 +97,9 @@ def halved(grey):
     taps = torch.tensor(_HALVING, dtype=grey.dtype)
     height, width = (round(side / 2) for side in grey.shape[-2:])
     grey = F.pad(grey, (1, 3, 1, 3), mode="replicate")
-    return F.conv2d(F.conv2d(grey, taps.view(1, 1, 1, 4), stride=(1, 2)), taps.view(1, 1, 4, 1), stride=(2, 1))[..., :height, :width]
+    return F.conv2d(
+        F.conv2d(grey, taps.view(1, 1, 1, 4), stride=(1, 2)), taps.view(1, 1, 4, 1), stride=(2, 1)
+    )[..., :height, :width]
 
 
 def fit(values):
@@ -92,11 +109,20 @@ def fit(values):
     left = values.square().where(below, 0).sum(1) / below.sum(1)
     right = values.square().where(~below, 0).sum(1) / (~below).sum(1)
     gamma = (left / right).sqrt()
-    ratio = values.abs().mean(1).square() / values.square().mean(1) * (gamma**3 + 1) * (gamma + 1) / (gamma**2 + 1).square()
+    ratio = (
+        values.abs().mean(1).square()
+        / values.square().mean(1)
+        * (gamma**3 + 1)
+        * (gamma + 1)
+        / (gamma**2 + 1).square()
+    )
     low, high = torch.full_like(ratio, 0.2), torch.full_like(ratio, 10.0)
     for _ in range(50):  # the moment ratio grows with the shape
         middle = (low + high) / 2
-        too_low = torch.exp(2 * torch.lgamma(2 / middle) - torch.lgamma(1 / middle) - torch.lgamma(3 / middle)) < ratio
+        too_low = (
+            torch.exp(2 * torch.lgamma(2 / middle) - torch.lgamma(1 / middle) - torch.lgamma(3 / middle))
+            < ratio
+        )
         low, high = middle.where(too_low, low), high.where(too_low, middle)
     return low.where(ratio.isfinite(), torch.nan), left, right
 
@@ -105,4 +131,6 @@ def _smooth(grey):
     offsets = torch.arange(-3, 4, dtype=grey.dtype)
     kernel = torch.exp(-offsets.square() / (2 * (7 / 6) ** 2))
     kernel = kernel / kernel.sum()
-    return F.conv2d(F.conv2d(grey, kernel.view(1, 1, 1, 7), padding=(0, 3)), kernel.view(1, 1, 7, 1), padding=(3, 0))
+    return F.conv2d(
+        F.conv2d(grey, kernel.view(1, 1, 1, 7), padding=(0, 3)), kernel.view(1, 1, 7, 1), padding=(3, 0)
+    )

@@ -3,6 +3,7 @@
 The published weights run in transformers' own BLIP modules, which compute the same thing; the package `image-reward`, whose
 pinned dependencies break other packages, is not needed.
 """
+
 from pathlib import Path
 
 import torch
@@ -15,9 +16,18 @@ from .preprocess import Preprocess
 MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of the reward over the authors' data
 TOKENS = 35
 WHAT = "ImageReward as published (ImageReward.pt)"
-PUBLISHED = ("blip.visual_encoder.pos_embed", "blip.text_encoder.embeddings.word_embeddings.weight", "mlp.layers.0.weight")  # of the names in its file
+PUBLISHED = (
+    "blip.visual_encoder.pos_embed",
+    "blip.text_encoder.embeddings.word_embeddings.weight",
+    "mlp.layers.0.weight",
+)  # of the names in its file
 _VOCABULARY = Path(__file__).resolve().parent.parent / "models" / "verifiers" / "bert_vocab.txt"
-_VISION_PARTS = {"norm1": "layer_norm1", "norm2": "layer_norm2", "attn.qkv": "self_attn.qkv", "attn.proj": "self_attn.projection"}
+_VISION_PARTS = {
+    "norm1": "layer_norm1",
+    "norm2": "layer_norm2",
+    "attn.qkv": "self_attn.qkv",
+    "attn.proj": "self_attn.projection",
+}
 _VISION_PARTS |= {"mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}
 
 
@@ -33,7 +43,11 @@ class ImageReward(ImageVerifier):
 
     def judge(self, batch):
         ids, mask = self.tokens(batch.prompt)
-        return self.model.run(lambda network, rows: network(rows, ids.to(rows.device), mask.to(rows.device)), batch.images, self.preprocess)
+        return self.model.run(
+            lambda network, rows: network(rows, ids.to(rows.device), mask.to(rows.device)),
+            batch.images,
+            self.preprocess,
+        )
 
     def tokens(self, prompt):
         """(ids, attention mask), each int64 [TOKENS]."""
@@ -105,7 +119,9 @@ def empty_network(state):
         layer_norm_eps=1e-12,
         is_decoder=True,  # else transformers builds no cross-attention
     )
-    return RewardNetwork(BlipVisionModel(vision), BlipTextModel(text, add_pooling_layer=False), _head(text_width))
+    return RewardNetwork(
+        BlipVisionModel(vision), BlipTextModel(text, add_pooling_layer=False), _head(text_width)
+    )
 
 
 def renamed(state):
@@ -126,7 +142,9 @@ def load_tokenizer():
     from tokenizers import BertWordPieceTokenizer
 
     tokenizer = BertWordPieceTokenizer(str(_VOCABULARY), lowercase=True)
-    tokenizer.add_special_tokens(["[DEC]", "[ENC]"])  # as the package has; they count as one token where a prompt holds them
+    tokenizer.add_special_tokens(
+        ["[DEC]", "[ENC]"]
+    )  # as the package has; they count as one token where a prompt holds them
     return tokenizer
 
 
@@ -144,7 +162,16 @@ def _vision_name(name):
 def _head(width):
     """The published positions in a Sequential with dropouts, which do nothing when scoring."""
     linear, nothing = torch.nn.Linear, torch.nn.Identity
-    return torch.nn.Sequential(linear(width, 1024), nothing(), linear(1024, 128), nothing(), linear(128, 64), nothing(), linear(64, 16), linear(16, 1))
+    return torch.nn.Sequential(
+        linear(width, 1024),
+        nothing(),
+        linear(1024, 128),
+        nothing(),
+        linear(128, 64),
+        nothing(),
+        linear(64, 16),
+        linear(16, 1),
+    )
 
 
 def _layers(state, prefix):

@@ -1,4 +1,5 @@
 """ImageReward as the package `image-reward` runs it, for those who have a working one and want its very numbers. `image_reward.py` needs no package."""
+
 import warnings
 from pathlib import Path
 
@@ -22,7 +23,10 @@ class PackagedImageReward(ImageReward):
     name = "ImageReward (package)"
 
     def __init__(self, path, device="auto"):
-        self.model, self.tokenizer = ManagedModel(load_packaged(path), device, row_bytes=128 * 2**20), load_tokenizer()
+        self.model, self.tokenizer = (
+            ManagedModel(load_packaged(path), device, row_bytes=128 * 2**20),
+            load_tokenizer(),
+        )
 
     def judge(self, batch):
         def rewards(network, rows):
@@ -43,7 +47,9 @@ def load_packaged(path):
     load_named(path, PUBLISHED, WHAT)
     config = Path(path).with_name(CONFIG)
     if not config.is_file():
-        raise FileNotFoundError(f"The package image-reward needs {CONFIG} beside {Path(path).name}, else it would download it. Take it from the same page (zai-org/ImageReward).")
+        raise FileNotFoundError(
+            f"The package image-reward needs {CONFIG} beside {Path(path).name}, else it would download it. Take it from the same page (zai-org/ImageReward)."
+        )
     return package.load(str(path), device="cpu", med_config=str(config))
 
 
@@ -54,7 +60,7 @@ def require_image_reward():
             import ImageReward
     except Exception as error:  # with newer transformers it fails in other ways than by ImportError, too
         raise ImportError(
-            "The scorer \"ImageReward (package)\" needs a working package image-reward, and importing it failed. The scorer \"ImageReward\" reads the same file, gives the same "
+            'The scorer "ImageReward (package)" needs a working package image-reward, and importing it failed. The scorer "ImageReward" reads the same file, gives the same '
             f"scores and needs no package. ({type(error).__name__}: {error})"
         ) from error
     return ImageReward

@@ -1,4 +1,5 @@
 """A real classifier of the 1000 ImageNet classes (Ma et al. 2025, section 4.1: the class probability is their Inception Score oracle)."""
+
 import re
 from functools import cache
 
@@ -10,9 +11,22 @@ from .managed import ManagedModel
 from .named import named_in
 from .preprocess import Preprocess
 
-_OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_OUTSIDE = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
 _FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-_BLOCK = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3"}
+_BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
 
 
 class TimmClassifier(ImageFeatures):
@@ -26,7 +40,9 @@ class TimmClassifier(ImageFeatures):
 
     def logits(self, images):
         """[B, classes]."""
-        return self.model.run(lambda network, rows: network.get_classifier()(rows), self.image_features(images))
+        return self.model.run(
+            lambda network, rows: network.get_classifier()(rows), self.image_features(images)
+        )
 
 
 class EfficientNetLite0(TimmClassifier):
@@ -39,7 +55,9 @@ class EfficientNetLite0(TimmClassifier):
         timm, path = require_timm(), packaged_weights()
         network = timm.create_model("tf_efficientnet_lite0")
         load_strict(network, renamed(load_weights(path), network), path, "EfficientNet-Lite0")
-        super().__init__(network, Preprocess(224, resize=256, mean=(127 / 255,) * 3, std=(128 / 255,) * 3), device)
+        super().__init__(
+            network, Preprocess(224, resize=256, mean=(127 / 255,) * 3, std=(128 / 255,) * 3), device
+        )
 
 
 class ImageNetClassifier(ImageVerifier):
@@ -69,8 +87,14 @@ def find_class(target):
         return int(target)
     indices = class_names().get(target, ())
     if len(indices) != 1:
-        several = f"names the classes {', '.join(map(str, indices))}: give the index" if indices else "is none of the 1000 ImageNet classes"
-        raise ValueError(f"{target!r} {several}. Allowed are a name such as 'tabby cat' or an index from 0 to 999.")
+        several = (
+            f"names the classes {', '.join(map(str, indices))}: give the index"
+            if indices
+            else "is none of the 1000 ImageNet classes"
+        )
+        raise ValueError(
+            f"{target!r} {several}. Allowed are a name such as 'tabby cat' or an index from 0 to 999."
+        )
     return indices[0]
 
 
@@ -79,7 +103,9 @@ def read_class(prompt):
     named = named_in(prompt, class_names())
     indices = {index for name in named for index in class_names()[name]}
     if len(indices) != 1:
-        raise ValueError(f"The prompt must name one ImageNet class; {excerpt(prompt)} names {', '.join(named) or 'none'}. Or set a target.")
+        raise ValueError(
+            f"The prompt must name one ImageNet class; {excerpt(prompt)} names {', '.join(named) or 'none'}. Or set a target."
+        )
     return indices.pop()
 
 

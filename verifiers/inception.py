@@ -1,4 +1,5 @@
 """Two Inceptions: the network of 2015 whose features FID is defined by, and a classifier of the 1000 ImageNet classes (Szegedy et al. 2015, arXiv 1512.00567)."""
+
 import torch
 import torch.nn.functional as F
 
@@ -29,7 +30,9 @@ def load_fid_inception(path):
     from torchvision.models import inception_v3
 
     with taken_for("the weights of FID's Inception", path):
-        network = inception_v3(weights=None, num_classes=1008, aux_logits=False, transform_input=False, init_weights=False)
+        network = inception_v3(
+            weights=None, num_classes=1008, aux_logits=False, transform_input=False, init_weights=False
+        )
         load_strict(network, load_weights(path), path, "FID's Inception")
     mean, most = torch.nn.AvgPool2d(3, 1, 1, count_include_pad=False), torch.nn.MaxPool2d(3, 1, 1)
     for name in ("5b", "5c", "5d", "6b", "6c", "6d", "6e", "7b"):
@@ -47,7 +50,10 @@ def _repool(block, pool):
 
 def resized(images):
     """[B, H, W, 3] in [0, 1] -> [B, 3, SIDE, SIDE] in [-1, 1]; bilinear and without antialiasing, as FID is defined."""
-    parts = [F.interpolate((to_bytes(part) / 255).float(), (SIDE, SIDE), mode="bilinear", align_corners=False) for part in images.split(1)]
+    parts = [
+        F.interpolate((to_bytes(part) / 255).float(), (SIDE, SIDE), mode="bilinear", align_corners=False)
+        for part in images.split(1)
+    ]
     return torch.cat(parts) * 2 - 1
 
 
@@ -56,6 +62,8 @@ class InceptionClassifier(TimmClassifier):
 
     def __init__(self, path, device="auto"):
         with taken_for("the weights of Inception v3", path):
-            state = {name: value for name, value in load_weights(path).items() if not name.startswith("AuxLogits.")}
+            state = {
+                name: value for name, value in load_weights(path).items() if not name.startswith("AuxLogits.")
+            }
             network = load_strict(require_timm().create_model("inception_v3"), state, path, "Inception v3")
         super().__init__(network, Preprocess(SIDE, resize=int(SIDE / 0.875), mean=HALF, std=HALF), device)

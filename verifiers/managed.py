@@ -1,4 +1,5 @@
 """A network under ComfyUI's memory management, run in chunks that fit."""
+
 import logging
 
 import comfy.model_management as mm
@@ -52,7 +53,9 @@ class ManagedModel:
         # Plain layers cannot run half offloaded, hence force_full_load.
         mm.load_models_gpu([self.patcher], memory_required=len(chunk) * self.row_bytes, force_full_load=True)
         with torch.no_grad():
-            moved = chunk.to(self.patcher.load_device, self.dtype if chunk.is_floating_point() else chunk.dtype)
+            moved = chunk.to(
+                self.patcher.load_device, self.dtype if chunk.is_floating_point() else chunk.dtype
+            )
             result = function(self.network, moved).to("cpu", torch.float32)
         if self.dtype == torch.float16 and not result.isfinite().all():
             self._widen()
@@ -60,12 +63,17 @@ class ManagedModel:
         return result
 
     def _widen(self):
-        logging.warning("NoiseSearch: %s overflows in float16; it runs in float32 from now on.", type(self.network).__name__)
+        logging.warning(
+            "NoiseSearch: %s overflows in float16; it runs in float32 from now on.",
+            type(self.network).__name__,
+        )
         others = [loaded for loaded in mm.current_loaded_models if loaded.model is not self.patcher]
         mm.free_memory(1e30, self.patcher.load_device, keep_loaded=others)
         self.dtype = torch.float32
         network = self.network.to(self.patcher.offload_device, self.dtype)
-        self.patcher = ModelPatcher(ScorerNetwork(network), self.patcher.load_device, self.patcher.offload_device)
+        self.patcher = ModelPatcher(
+            ScorerNetwork(network), self.patcher.load_device, self.patcher.offload_device
+        )
 
 
 class Chunked:
@@ -79,7 +87,7 @@ class Chunked:
         start, results = 0, []
         while start < len(rows):
             mm.throw_exception_if_processing_interrupted()
-            chunk = rows[start:start + self.most]
+            chunk = rows[start : start + self.most]
             result = self._attempt(function, chunk)
             if result is None:
                 mm.soft_empty_cache()

@@ -1,4 +1,5 @@
 """CLIPs trained further on what people preferred: PickScore and HPSv2."""
+
 from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
@@ -42,5 +43,10 @@ class WholeImage:
         height, width = pixels.shape[-2:]
         scale = self.size / max(height, width)
         if scale != 1:
-            pixels = F.interpolate(pixels, (max(1, round(height * scale)), max(1, round(width * scale))), mode="bicubic", antialias=True)
+            pixels = F.interpolate(
+                pixels,
+                (max(1, round(height * scale)), max(1, round(width * scale))),
+                mode="bicubic",
+                antialias=True,
+            )
         return normalise(pad_to_square(pixels, self.size), CLIP_MEAN, CLIP_STD)

@@ -1,4 +1,5 @@
 """Image tensors [B, H, W, 3] as a network wants them, equal to what Pillow and torchvision make of the saved PNG, without either."""
+
 from dataclasses import dataclass
 
 import torch
@@ -31,16 +32,27 @@ class Preprocess:
     resize: int = 0
 
     def __post_init__(self):
-        numbers = all(isinstance(number, (int, float)) and abs(number) < 1e3 for number in (*self.mean, *self.std))
-        if self.fit not in FITS or self.interpolation not in INTERPOLATIONS or not len(self.mean) == len(self.std) == 3 or not numbers or min(self.std) <= 0:
+        numbers = all(
+            isinstance(number, (int, float)) and abs(number) < 1e3 for number in (*self.mean, *self.std)
+        )
+        if (
+            self.fit not in FITS
+            or self.interpolation not in INTERPOLATIONS
+            or not len(self.mean) == len(self.std) == 3
+            or not numbers
+            or min(self.std) <= 0
+        ):
             raise ValueError(
                 f"Preprocessing is one of {', '.join(FITS)}, by one of {', '.join(INTERPOLATIONS)} interpolation, with a mean and a deviation above 0 for each of 3 channels; "
-                f"it was given {self.fit!r}, {self.interpolation!r}, {self.mean} and {self.std}.")
+                f"it was given {self.fit!r}, {self.interpolation!r}, {self.mean} and {self.std}."
+            )
 
     def __call__(self, images):
         """[B, H, W, 3] in [0, 1] -> [B, 3, size, size], normalised; rows are independent of each other."""
         parts = images.split(1)  # one full-size float64 copy at a time
-        return torch.cat([normalise(FITS[self.fit](to_bytes(part), self) / 255, self.mean, self.std) for part in parts])
+        return torch.cat(
+            [normalise(FITS[self.fit](to_bytes(part), self) / 255, self.mean, self.std) for part in parts]
+        )
 
 
 def to_bytes(images):
@@ -58,8 +70,13 @@ def _crop(pixels, spec):
     short = spec.resize or spec.size
     long = int(short * max(height, width) / min(height, width))
     height, width = (long, short) if height >= width else (short, long)
-    top, left = ((side - spec.size) // 2 if spec.fit == "crop low" else round((side - spec.size) / 2) for side in (height, width))
-    return resize_bytes(pixels, height, width, spec.interpolation, (top, top + spec.size), (left, left + spec.size))
+    top, left = (
+        (side - spec.size) // 2 if spec.fit == "crop low" else round((side - spec.size) / 2)
+        for side in (height, width)
+    )
+    return resize_bytes(
+        pixels, height, width, spec.interpolation, (top, top + spec.size), (left, left + spec.size)
+    )
 
 
 def _squash(pixels, spec):

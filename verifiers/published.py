@@ -1,4 +1,5 @@
 """Files as their authors published them: found by name, named when they are missing."""
+
 from dataclasses import dataclass
 
 from .files import CLIPS, VERIFIERS, file_names, find, written
@@ -24,9 +25,22 @@ def resolve(who, folder, file, published):
     path = _find(folder, file, published)
     if path is None:
         asked = "finds none of its usual files" if file == AUTO else f"cannot find {file}"
-        elsewhere = next((f" (it is in models/{other}, whose files are for other verifiers)" for other in (VERIFIERS, CLIPS) if other != folder and find(other, file)), "")
-        put = f"Put one of these there, under this name: {'; '.join(map(str, published))}. " if published else ""
-        raise FileNotFoundError(f"{who} {asked} in ComfyUI/models/{folder}{elsewhere}. {put}There now: {', '.join(file_names(folder)) or 'nothing'}.")
+        elsewhere = next(
+            (
+                f" (it is in models/{other}, whose files are for other verifiers)"
+                for other in (VERIFIERS, CLIPS)
+                if other != folder and find(other, file)
+            ),
+            "",
+        )
+        put = (
+            f"Put one of these there, under this name: {'; '.join(map(str, published))}. "
+            if published
+            else ""
+        )
+        raise FileNotFoundError(
+            f"{who} {asked} in ComfyUI/models/{folder}{elsewhere}. {put}There now: {', '.join(file_names(folder)) or 'nothing'}."
+        )
     return path
 
 

@@ -4,6 +4,7 @@ Pillow works in two passes, one per axis, with weights in 22-bit fixed point, an
 `interpolate(antialias=True)` is up to 12 of 255 levels away from that. Here the weights are whole numbers in a float64 matrix, so
 that a pass is one exact matrix product: no pixel differs from Pillow 13, and a batch equals its images one by one.
 """
+
 from functools import lru_cache
 
 import torch
@@ -18,12 +19,22 @@ def resize_bytes(pixels, height, width, interpolation="bicubic", rows=None, colu
     """
     old_height, old_width = pixels.shape[-2:]
     rows, columns = rows or (0, height), columns or (0, width)
-    tall = old_height > height and old_height - height > 2 * (old_width - width)  # Pillow 13 then starts with the columns
+    tall = old_height > height and old_height - height > 2 * (
+        old_width - width
+    )  # Pillow 13 then starts with the columns
     for axis in ("columns", "rows") if tall else ("rows", "columns"):
         if axis == "rows":
-            pixels = pixels[..., slice(*columns)] if old_width == width else _rounded(pixels @ _weights(old_width, width, *columns, interpolation).T)
+            pixels = (
+                pixels[..., slice(*columns)]
+                if old_width == width
+                else _rounded(pixels @ _weights(old_width, width, *columns, interpolation).T)
+            )
         else:
-            pixels = pixels[..., slice(*rows), :] if old_height == height else _rounded(_weights(old_height, height, *rows, interpolation) @ pixels)
+            pixels = (
+                pixels[..., slice(*rows), :]
+                if old_height == height
+                else _rounded(_weights(old_height, height, *rows, interpolation) @ pixels)
+            )
     return pixels
 
 
@@ -41,7 +52,9 @@ def _weights(old, new, first, beyond, interpolation):
     left = (centre - radius * stretch + 0.5).floor().clamp(min=0)[:, None]
     right = (centre + radius * stretch + 0.5).floor().clamp(max=old)[:, None]
     position = torch.arange(old, dtype=torch.float64)
-    weights = kernel((position - centre[:, None] + 0.5) / stretch).where((position >= left) & (position < right), 0.0)
+    weights = kernel((position - centre[:, None] + 0.5) / stretch).where(
+        (position >= left) & (position < right), 0.0
+    )
     fixed = weights / weights.sum(1, keepdim=True) * 2**_BITS
     return (fixed.abs() + 0.5).floor() * fixed.sign()
 

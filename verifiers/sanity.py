@@ -1,4 +1,5 @@
 """The sanity gate: images no verifier should be asked about. CLIP-like scores can prefer a black frame to a plain picture."""
+
 import torch
 import torch.nn.functional as F
 
@@ -6,7 +7,10 @@ CELL = 4  # pixels wide and high; the mean of a cell knows no grain
 VISIBLE = 0.02  # difference from an image's main colour that counts as seen, [0, 1] units: 5 of 255 levels
 SOMETHING = 2e-4  # share of the cells that must be seen, or the image is empty: 13 of those of 1024 x 1024
 CLIPPED = 0.99  # share of channel values at exactly 0 or 1, in an image that burnt out ...
-BURNT = 4, 0.01  # ... into at least so many pure colours (black and white included), each on such a share of it
+BURNT = (
+    4,
+    0.01,
+)  # ... into at least so many pure colours (black and white included), each on such a share of it
 
 
 def healthy(images):
@@ -25,7 +29,9 @@ def _is_picture(image):
         return False
     pixels = image.flatten(0, 1).clamp(0, 1)
     height, width = (max(1, side // CELL) for side in image.shape[:2])
-    cells = F.interpolate(image.clamp(0, 1).movedim(-1, 0)[None], (height, width), mode="area")[0].flatten(1).T
+    cells = (
+        F.interpolate(image.clamp(0, 1).movedim(-1, 0)[None], (height, width), mode="area")[0].flatten(1).T
+    )
     if ((cells - cells.median(0).values).abs().amax(1) > VISIBLE).float().mean() < SOMETHING:
         return False
     if ((pixels == 0) | (pixels == 1)).float().mean() < CLIPPED:

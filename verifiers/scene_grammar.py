@@ -1,8 +1,9 @@
 """The language of the demo's scenes: one or two coloured shapes, where they stand, and the background.
 
-    a red circle on a grey background
-    a red circle left of a blue star on a grey background      (left of, right of, above, below)
+a red circle on a grey background
+a red circle left of a blue star on a grey background      (left of, right of, above, below)
 """
+
 import re
 from dataclasses import dataclass
 
@@ -15,7 +16,9 @@ RELATIONS = ("left of", "right of", "above", "below")
 
 _OBJECT = rf"an?\s+({'|'.join(COLOURS)})\s+({'|'.join(SHAPES)})"
 _RELATION = "|".join(relation.replace(" ", r"\s+") for relation in RELATIONS)
-_PROMPT = re.compile(rf"{_OBJECT}(?:\s+({_RELATION})\s+{_OBJECT})?\s+on\s+an?\s+({'|'.join(BACKGROUNDS)})\s+background\.?")
+_PROMPT = re.compile(
+    rf"{_OBJECT}(?:\s+({_RELATION})\s+{_OBJECT})?\s+on\s+an?\s+({'|'.join(BACKGROUNDS)})\s+background\.?"
+)
 
 GRAMMAR = (
     '"a COLOUR SHAPE on a BACKGROUND background" or "a COLOUR SHAPE RELATION a COLOUR SHAPE on a BACKGROUND background", with '
@@ -43,7 +46,9 @@ def parse_scene(prompt):
     """The Scene of a prompt; case and spacing do not matter. ValueError with the grammar when it cannot be read."""
     match = _PROMPT.fullmatch(prompt.strip().lower())
     if match is None:
-        raise ValueError(f"Cannot read a scene from the prompt {excerpt(prompt)}. The demo's scenes are written {GRAMMAR}.")
+        raise ValueError(
+            f"Cannot read a scene from the prompt {excerpt(prompt)}. The demo's scenes are written {GRAMMAR}."
+        )
     colour, shape, relation, other_colour, other_shape, background = match.groups()
     named = Thing(colour, shape)
     if relation is None:

@@ -1,4 +1,5 @@
 """The self-supervised verifier: did the sample become what it promised to be? (Ma et al. 2025, section 3, the third kind)."""
+
 from .base import ImageVerifier
 from .features import unit
 
@@ -16,5 +17,7 @@ class SelfSupervised(ImageVerifier):
         self.features = features
 
     def judge(self, batch):
-        late, early = (unit(self.features.image_features(images)) for images in (batch.images, batch.previews))
+        late, early = (
+            unit(self.features.image_features(images)) for images in (batch.images, batch.previews)
+        )
         return (late * early).sum(1)

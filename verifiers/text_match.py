@@ -1,4 +1,5 @@
 """Does the image show the text that the prompt asks for? Optical character recognition, then edit distance."""
+
 import re
 
 import comfy.model_management as mm
@@ -11,7 +12,8 @@ from .excerpt import excerpt
 _ELONGATED = 4  # sides; the reader enlarges the shorter one to hundreds of pixels, and a strip would become an enormous picture
 _QUOTED = re.compile(  # a mark behind a digit means inches or feet, one within a word is an apostrophe
     r'(?<!\d)"([^"]+)"|“([^”]+)”|„([^“”]+)[“”]|«([^»]+)»|「([^」]+)」|『([^』]+)』'
-    r"|‘((?:[^’]|(?<=\w)’(?=\w))+)’|(?<!\w)'((?:[^']|(?<=\w)'(?=\w))+)'(?!\w)")
+    r"|‘((?:[^’]|(?<=\w)’(?=\w))+)’|(?<!\w)'((?:[^']|(?<=\w)'(?=\w))+)'(?!\w)"
+)
 
 
 class TextMatch(ImageVerifier):
@@ -50,7 +52,9 @@ class TextMatch(ImageVerifier):
                 for letter in " " * (self.exact and length > 0) + self._plain(word):
                     length, row = length + 1, _with(letter, row, text)
                 best = max(best, 1 - row[-1] / max(length, len(text)))
-                if length > len(text) and len(text) <= best * length:  # its length alone makes any longer run less like
+                if (
+                    length > len(text) and len(text) <= best * length
+                ):  # its length alone makes any longer run less like
                     break
         return best
 
@@ -64,7 +68,9 @@ def quoted(prompt):
     found = ["".join(match).strip() for match in _QUOTED.findall(prompt)]
     found = [text for text in found if text]
     if not found:
-        raise ValueError(f'The text match needs to know which text: put it in quotes in the prompt, as in: a sign that says "OPEN". There is none in {excerpt(prompt)}.')
+        raise ValueError(
+            f'The text match needs to know which text: put it in quotes in the prompt, as in: a sign that says "OPEN". There is none in {excerpt(prompt)}.'
+        )
     return found
 
 
@@ -99,7 +105,9 @@ def reader():
     def read(image):
         height, width = image.shape[:2]
         rows, columns = max(0, width // _ELONGATED - height), max(0, height // _ELONGATED - width)
-        pixels = F.pad(image.float().movedim(-1, 0)[None], (0, columns, 0, rows), mode="replicate")[0].movedim(0, -1)
+        pixels = F.pad(image.float().movedim(-1, 0)[None], (0, columns, 0, rows), mode="replicate")[
+            0
+        ].movedim(0, -1)
         blue_first = (pixels.clamp(0, 1) * 255).byte().flip(-1).contiguous().cpu().numpy()
         return list(engine(blue_first).txts or ())
 

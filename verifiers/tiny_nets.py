@@ -1,4 +1,5 @@
 """Small image classifiers with one or several heads. Two unlike architectures, so that a judge does not share a verifier's blind spots."""
+
 import json
 from pathlib import Path
 
@@ -58,7 +59,13 @@ class TinyClassifier(nn.Module):
 
     def __init__(self, architecture, width, heads, size=32, grey=False):
         super().__init__()
-        self.settings = {"architecture": architecture, "width": width, "heads": list(heads), "size": size, "grey": grey}
+        self.settings = {
+            "architecture": architecture,
+            "width": width,
+            "heads": list(heads),
+            "size": size,
+            "grey": grey,
+        }
         self.heads, self.size, self.grey = tuple(heads), size, grey
         self.net = NETS[architecture]((1 if grey else 3) * (size // 32) ** 2, sum(heads), width)
 
@@ -80,8 +87,12 @@ def load_classifier(path, heads=None):
     with taken_for("a classifier of the demo models", path):
         state, settings = load_weights(path), _settings(path)
         if heads is not None and settings.get("heads") != list(heads):
-            raise WrongFile(f"{Path(path).name} is a classifier for something else: its heads have {settings.get('heads')} classes, {list(heads)} are needed.")
-        return load_strict(TinyClassifier(**settings), state, path, "the classifier that its settings describe").train(False)
+            raise WrongFile(
+                f"{Path(path).name} is a classifier for something else: its heads have {settings.get('heads')} classes, {list(heads)} are needed."
+            )
+        return load_strict(
+            TinyClassifier(**settings), state, path, "the classifier that its settings describe"
+        ).train(False)
 
 
 def _settings(path):
@@ -90,7 +101,9 @@ def _settings(path):
             metadata = file.metadata() or {}
         if "classifier" in metadata:
             return json.loads(metadata["classifier"])
-    raise WrongFile(f"{Path(path).name} is not a classifier of the demo models: it has no 'classifier' entry in its metadata.")
+    raise WrongFile(
+        f"{Path(path).name} is not a classifier of the demo models: it has no 'classifier' entry in its metadata."
+    )
 
 
 class ManagedClassifier:
@@ -102,4 +115,6 @@ class ManagedClassifier:
 
     def __call__(self, images):
         """One float32 tensor of log-probabilities [B, classes] per head, on the CPU."""
-        return self.managed.run(lambda network, rows: torch.cat(network(rows), dim=-1), images.float()).split(self.heads, dim=-1)
+        return self.managed.run(lambda network, rows: torch.cat(network(rows), dim=-1), images.float()).split(
+            self.heads, dim=-1
+        )

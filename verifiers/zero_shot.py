@@ -1,11 +1,19 @@
 """A classifier made of a CLIP and class names (Radford et al. 2021, section 3.1; Ma et al. 2025, section 4.1: CLIP-ZeroShot)."""
+
 import torch
 
 from .base import ImageVerifier
 from .excerpt import excerpt
 from .named import named_in
 
-TEMPLATES = ("a photo of a {}.", "a blurry photo of a {}.", "a close-up photo of a {}.", "a drawing of a {}.", "a rendering of a {}.", "art of a {}.")
+TEMPLATES = (
+    "a photo of a {}.",
+    "a blurry photo of a {}.",
+    "a close-up photo of a {}.",
+    "a drawing of a {}.",
+    "a rendering of a {}.",
+    "art of a {}.",
+)
 
 
 class ZeroShotClassifier(ImageVerifier):
@@ -22,18 +30,30 @@ class ZeroShotClassifier(ImageVerifier):
         self.templates = tuple(line.strip() for line in templates if line.strip()) or ("{}",)
         self.target = target.strip()
         if not self.classes or len(set(map(str.lower, self.classes))) < len(self.classes):
-            raise ValueError(f"The zero-shot classifier needs a list of different class names, one a line; it was given {list(self.classes)}.")
-        self.target = next((name for name in self.classes if name.lower() == self.target.lower()), self.target)
+            raise ValueError(
+                f"The zero-shot classifier needs a list of different class names, one a line; it was given {list(self.classes)}."
+            )
+        self.target = next(
+            (name for name in self.classes if name.lower() == self.target.lower()), self.target
+        )
         if self.target and self.target not in self.classes:
-            raise ValueError(f"The target {self.target!r} is not among the classes {', '.join(self.classes)}.")
+            raise ValueError(
+                f"The target {self.target!r} is not among the classes {', '.join(self.classes)}."
+            )
         if not all("{}" in template for template in self.templates):
-            raise ValueError(f"Every template needs a {{}} where the class name goes: {list(self.templates)}.")
+            raise ValueError(
+                f"Every template needs a {{}} where the class name goes: {list(self.templates)}."
+            )
         self.name, self.needs_prompt = "zero-shot class", not self.target
         self._features = None
 
     def judge(self, batch):
         logits = self.logits(batch.images)
-        wanted = self.classes.index(self.target or read_class(batch.prompt, self.classes)) if batch.label is None else batch.label
+        wanted = (
+            self.classes.index(self.target or read_class(batch.prompt, self.classes))
+            if batch.label is None
+            else batch.label
+        )
         return logits[:, wanted] if self.logit else logits.log_softmax(1)[:, wanted]
 
     def logits(self, images):
@@ -43,7 +63,9 @@ class ZeroShotClassifier(ImageVerifier):
         return self.tower.scale * (self.tower.image_features(images) @ self._features.T)
 
     def _class_features(self, name):
-        features = self.tower.text_features(tuple(template.replace("{}", name) for template in self.templates)).mean(0)
+        features = self.tower.text_features(
+            tuple(template.replace("{}", name) for template in self.templates)
+        ).mean(0)
         return features / features.norm()
 
 
@@ -51,5 +73,7 @@ def read_class(prompt, classes):
     """The class that the prompt names (`named_in`). ValueError unless it is one."""
     named = named_in(prompt, classes)
     if len(named) != 1:
-        raise ValueError(f"The prompt must name one of the classes {', '.join(classes)}; {excerpt(prompt)} names {', '.join(named) or 'none'}. Or set a target.")
+        raise ValueError(
+            f"The prompt must name one of the classes {', '.join(classes)}; {excerpt(prompt)} names {', '.join(named) or 'none'}. Or set a target."
+        )
     return named[0]

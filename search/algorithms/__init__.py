@@ -1,4 +1,5 @@
 """One file per algorithm, each a generator that reads like the paper's pseudocode."""
+
 from .paths import SearchOverPaths
 from .random_search import RandomSearch
 from .replay import Replay

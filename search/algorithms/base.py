@@ -1,4 +1,5 @@
 """What a search algorithm is: settings that begin a generator which asks for rollouts and is told their outcomes."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence

@@ -1,4 +1,5 @@
 """Search over paths: put noise back in along the sampling path and keep the best continuations (Ma et al. 2025, section 3, "Paths-N")."""
+
 from __future__ import annotations
 
 from bisect import bisect_right
@@ -37,23 +38,32 @@ class Pass:
     reinjects = True
 
     def begin(self, seed: int, best: Best) -> Search:
-        survivors = yield [Rollout(NoiseRecipe((seed + i) & MASK), stop=self.start, score=False) for i in range(self.paths)]
+        survivors = yield [
+            Rollout(NoiseRecipe((seed + i) & MASK), stop=self.start, score=False) for i in range(self.paths)
+        ]
         for number, round in enumerate(self.rounds):
             children = yield [
                 Rollout(NoiseRecipe(mix(seed, number, i, j)), path.id, round.up, round.down, round.steps)
-                for i, path in enumerate(survivors) for j in range(round.width)
+                for i, path in enumerate(survivors)
+                for j in range(round.width)
             ]
             survivors = best(children, self.paths)
 
     def spread(self, noises: int) -> Pass:
         """With so many noises per path over all rounds, as evenly as can be, the first rounds wider by one."""
         width, more = divmod(noises, len(self.rounds))
-        return replace(self, rounds=tuple(replace(round, width=width + (i < more)) for i, round in enumerate(self.rounds)))
+        return replace(
+            self,
+            rounds=tuple(replace(round, width=width + (i < more)) for i, round in enumerate(self.rounds)),
+        )
 
     def prices(self, terms: Terms) -> tuple[int, int]:
         """(NFE of the pass, NFE that must be there so that it can end at any moment with a complete sample)."""
         stages = [(self.paths, Rollout(NoiseRecipe(0), stop=self.start, score=False))]
-        stages += [(self.paths * round.width, Rollout(NoiseRecipe(0), 0, round.up, round.down, round.steps)) for round in self.rounds]
+        stages += [
+            (self.paths * round.width, Rollout(NoiseRecipe(0), 0, round.up, round.down, round.steps))
+            for round in self.rounds
+        ]
         return prices(stages, terms)
 
     def announcement(self, terms: Terms) -> str:
@@ -86,11 +96,17 @@ class SearchOverPaths:
 
     def __post_init__(self):
         if self.paths < 1 or self.width < 0 or self.steps < HALF:
-            raise ValueError(f"Search over paths needs at least 1 path, no negative width and -1 step or more, but got paths = {self.paths}, width = {self.width}, steps = {self.steps}.")
+            raise ValueError(
+                f"Search over paths needs at least 1 path, no negative width and -1 step or more, but got paths = {self.paths}, width = {self.width}, steps = {self.steps}."
+            )
         if not (0.0 < self.start < 1.0 and 0.0 < self.forward < 1.0 and 0.0 < self.backward <= 1.0):
-            raise ValueError(f"Start, forward and backward are flow times between 0 and 1, but got {self.start}, {self.forward}, {self.backward}.")
+            raise ValueError(
+                f"Start, forward and backward are flow times between 0 and 1, but got {self.start}, {self.forward}, {self.backward}."
+            )
         if not self.backward > self.forward + END:
-            raise ValueError(f"A round must go further down than up, or the search never ends: backward ({self.backward}) must be larger than forward ({self.forward}).")
+            raise ValueError(
+                f"A round must go further down than up, or the search never ends: backward ({self.backward}) must be larger than forward ({self.forward})."
+            )
         if self.preview not in PREVIEWS:
             raise ValueError(f"The preview is one of {', '.join(PREVIEWS)}, not {self.preview!r}.")
 
@@ -102,23 +118,33 @@ class SearchOverPaths:
             held = f" and {need} to be sure of a complete image at any moment" if need > spent else ""
             raise BudgetTooSmall(
                 f"One pass of search over paths costs {spent} NFE here{held} (paths = {self.paths}, width = {planned.rounds[0].width}, {len(planned.rounds)} rounds), "
-                f"more than the {terms.budget} NFE of the budget. Raise candidates or budget_nfe, or take fewer paths or steps per round.")
+                f"more than the {terms.budget} NFE of the budget. Raise candidates or budget_nfe, or take fewer paths or steps per round."
+            )
         if self.width:
             return planned
         least = len(planned.rounds)
-        affordable = bisect_right(range(least, terms.budget + 1), terms.budget, key=lambda noises: planned.spread(noises).prices(terms)[1])  # the price never falls
+        affordable = bisect_right(
+            range(least, terms.budget + 1),
+            terms.budget,
+            key=lambda noises: planned.spread(noises).prices(terms)[1],
+        )  # the price never falls
         return planned.spread(least - 1 + affordable)
 
     def lineage_price(self, terms: Terms) -> int:
         """NFE of sampling one winner again, alone and without looking at it on the way."""
         pieces = [Rollout(NoiseRecipe(0), stop=self._start(terms.top), score=False)]
-        pieces += [Rollout(NoiseRecipe(0), 0, round.up, round.down, round.steps, score=False) for round in self._pass(terms).rounds]
+        pieces += [
+            Rollout(NoiseRecipe(0), 0, round.up, round.down, round.steps, score=False)
+            for round in self._pass(terms).rounds
+        ]
         return prices([(1, piece) for piece in pieces], terms)[0]
 
     def _pass(self, terms):
         """With the given width, or 1."""
         start = self._start(terms.top)
-        rounds = tuple(Round(up, down, self._steps(terms, up, down), self.width or 1) for up, down in self._levels(start))
+        rounds = tuple(
+            Round(up, down, self._steps(terms, up, down), self.width or 1) for up, down in self._levels(start)
+        )
         return Pass(self.paths, start, rounds)
 
     def _start(self, top):

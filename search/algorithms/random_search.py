@@ -1,4 +1,5 @@
 """Random search: best of n independent noises (Ma et al. 2025, section 3)."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

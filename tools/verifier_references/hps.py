@@ -2,6 +2,7 @@
 
 The package's __init__ lacks a file it wants, so the one module is loaded by itself.
 """
+
 import importlib
 import importlib.util
 import json
@@ -15,5 +16,16 @@ from PIL import Image
 package = types.ModuleType("hps_open_clip")
 package.__path__ = [str(Path(importlib.util.find_spec("hpsv2").origin).parent / "src" / "open_clip")]
 sys.modules[package.__name__] = package
-transform = importlib.import_module("hps_open_clip.transform").image_transform(224, is_train=False, mean=None, std=None, resize_longest_max=True)
-print(json.dumps({"pixels": [[round(value, 6) for value in transform(Image.fromarray(picture)).flatten()[KEPT].tolist()] for picture in pictures()]}))
+transform = importlib.import_module("hps_open_clip.transform").image_transform(
+    224, is_train=False, mean=None, std=None, resize_longest_max=True
+)
+print(
+    json.dumps(
+        {
+            "pixels": [
+                [round(value, 6) for value in transform(Image.fromarray(picture)).flatten()[KEPT].tolist()]
+                for picture in pictures()
+            ]
+        }
+    )
+)

@@ -6,6 +6,7 @@
 Nothing of this is installed where the pack runs: packages go to .cache/references/<name>, in front of this Python's own. ImageReward's numbers
 are computed anew by its test, too: the same bits are to be had on one machine only.
 """
+
 import argparse
 import json
 import os
@@ -16,7 +17,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 TRANSFORMERS4 = ["transformers==4.57.6", "tokenizers==0.22.2", "huggingface-hub==0.36.2"]
 PACKAGES = {
-    "brisque": ["brisque==0.2.0", "opencv-python-headless==5.0.0.93", "scikit-image==0.26.0", "libsvm-official==3.37.0", "lazy-loader", "imageio", "tifffile"],
+    "brisque": [
+        "brisque==0.2.0",
+        "opencv-python-headless==5.0.0.93",
+        "scikit-image==0.26.0",
+        "libsvm-official==3.37.0",
+        "lazy-loader",
+        "imageio",
+        "tifffile",
+    ],
     "fid_inception": ["pytorch-fid==0.3.0"],
     "hps": ["hpsv2==1.2.0"],
     "image_reward": ["image-reward==1.5", *TRANSFORMERS4],
@@ -29,7 +38,21 @@ def environment(name):
     folder = ROOT / ".cache" / "references" / name
     if not folder.exists():
         unfinished = folder.with_suffix(".part")
-        subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--upgrade", "--target", unfinished, *PACKAGES[name]], check=True)
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--no-deps",
+                "--upgrade",
+                "--target",
+                unfinished,
+                *PACKAGES[name],
+            ],
+            check=True,
+        )
         unfinished.replace(folder)
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT / "tests")])}
 
@@ -37,22 +60,44 @@ def environment(name):
 def values(name):
     """What the original package computes on this machine."""
     program = Path(__file__).with_name(f"{name}.py")
-    done = subprocess.run([sys.executable, program], cwd=ROOT, env=environment(name), check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [sys.executable, program],
+        cwd=ROOT,
+        env=environment(name),
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     return json.loads(done.stdout)
 
 
 def make(name):
-    result = {"made by": f"tools/verifier_references/make.py {name}", "with": PACKAGES[name], "values": values(name)}
+    result = {
+        "made by": f"tools/verifier_references/make.py {name}",
+        "with": PACKAGES[name],
+        "values": values(name),
+    }
     (ROOT / "tests" / "fixtures" / f"{name}.json").write_text(json.dumps(result) + "\n", encoding="utf-8")
 
 
 def run_tests_on_transformers4():
-    command = [sys.executable, "-m", "pytest", "-c", "tests/pytest.ini", "tests/test_verifiers_image_reward.py", "-m", "not slow"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-c",
+        "tests/pytest.ini",
+        "tests/test_verifiers_image_reward.py",
+        "-m",
+        "not slow",
+    ]
     return subprocess.run(command, cwd=ROOT, env=environment("transformers4")).returncode
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", help="brisque, fid_inception, hps, image_reward")
     parser.add_argument("--test-transformers4", action="store_true")
     wanted = parser.parse_args()
