@@ -11,7 +11,7 @@ import comfy.samplers  # noqa: E402
 import torch  # noqa: E402
 from closed_form import PixelVAE, make_model, uncond  # noqa: E402
 
-from noisesearch.nodes.run import Wishes, search_images  # noqa: E402
+from noisesearch.session.run import Wishes, search_images  # noqa: E402
 from noisesearch.verifiers.base import Verifier  # noqa: E402
 
 STEPS = 12

@@ -8,8 +8,8 @@ import torch
 from _trials import ROOT
 
 from noisesearch.demo.load import FOLDER
-from noisesearch.verifiers.features import ClassifierFeatures
-from noisesearch.verifiers.frechet import FrechetOracle, statistics_of
+from noisesearch.demo.classifiers import ClassifierFeatures
+from noisesearch.verifiers.judges.frechet import FrechetOracle, statistics_of
 
 AXES = 16  # so that a few hundred winners still have a covariance
 NEIGHBOURS = 3

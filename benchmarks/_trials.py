@@ -19,10 +19,10 @@ import torch  # noqa: E402
 
 from noisesearch.demo.load import FOLDER, load_world  # noqa: E402
 from noisesearch.demo.worlds import WORLDS  # noqa: E402
-from noisesearch.nodes.run import Wishes, search_images  # noqa: E402
-from noisesearch.verifiers.attributes import SceneAttributes  # noqa: E402
+from noisesearch.session.run import Wishes, search_images  # noqa: E402
+from noisesearch.demo.attributes import SceneAttributes  # noqa: E402
 from noisesearch.verifiers.base import Verifier  # noqa: E402
-from noisesearch.verifiers.digits import DigitClassifier  # noqa: E402
+from noisesearch.demo.digits import DigitClassifier  # noqa: E402
 from noisesearch.verifiers.ensemble import as_ensemble  # noqa: E402
 
 torch.set_num_threads(1)

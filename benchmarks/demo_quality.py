@@ -22,9 +22,9 @@ from PIL import Image  # noqa: E402
 
 from noisesearch.demo.load import FOLDER, load_world  # noqa: E402
 from noisesearch.demo.worlds import WORLDS, held_out_prompts  # noqa: E402
-from noisesearch.verifiers.attributes import SceneAttributes  # noqa: E402
+from noisesearch.demo.attributes import SceneAttributes  # noqa: E402
 from noisesearch.verifiers.base import Batch  # noqa: E402
-from noisesearch.verifiers.digits import DigitClassifier  # noqa: E402
+from noisesearch.demo.digits import DigitClassifier  # noqa: E402
 
 VERIFIERS = {
     "digits": (DigitClassifier, "digits_classifier", "digits_judge"),

@@ -20,7 +20,7 @@ from _trials import World, interval, jackknife, mean
 from noisesearch.demo.worlds import held_out_prompts
 from noisesearch.search.algorithms import RandomSearch
 from noisesearch.verifiers.ensemble import Ensemble
-from noisesearch.verifiers.frechet import FrechetOracle
+from noisesearch.verifiers.judges.frechet import FrechetOracle
 
 COUNTS = (1, 2, 4, 8, 16, 32)
 GREEDY_COUNTS = COUNTS[:-1]  # the FID oracle's choices depend on each other: every count is a run of its own

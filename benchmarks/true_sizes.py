@@ -14,17 +14,17 @@ import torch
 from _trials import ROOT
 from verifiers import IMAGES, milliseconds, shown
 
-from noisesearch.verifiers.aesthetic import Aesthetic
+from noisesearch.verifiers.judges.aesthetic import Aesthetic
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import FID_INCEPTION, IMAGE_REWARD
-from noisesearch.verifiers.clip_models import by_file
-from noisesearch.verifiers.clip_score import ClipScore
-from noisesearch.verifiers.clip_tower import load_tower
-from noisesearch.verifiers.features import DinoFeatures
-from noisesearch.verifiers.image_reward import ImageReward
-from noisesearch.verifiers.inception import FidInception
-from noisesearch.verifiers.preference import HumanPreference, PickScore
-from noisesearch.verifiers.reference import ReferenceSimilarity
+from noisesearch.verifiers.networks.clip_models import by_file
+from noisesearch.verifiers.judges.clip_score import ClipScore
+from noisesearch.verifiers.networks.clip_tower import load_tower
+from noisesearch.verifiers.networks.features import DinoFeatures
+from noisesearch.verifiers.judges.image_reward import ImageReward
+from noisesearch.verifiers.networks.inception import FidInception
+from noisesearch.verifiers.judges.preference import HumanPreference, PickScore
+from noisesearch.verifiers.judges.reference import ReferenceSimilarity
 
 sys.path.insert(0, str(ROOT / "tests"))
 from reward_weights import published_shapes  # noqa: E402

@@ -2,9 +2,9 @@
 
 import torch
 
-from .base import ImageVerifier
-from .scene_grammar import BACKGROUNDS, COLOURS, SHAPES, parse_scene
-from .tiny_nets import ManagedClassifier
+from ..verifiers.base import ImageVerifier
+from .grammar import BACKGROUNDS, COLOURS, SHAPES, parse_scene
+from .classifiers import ManagedClassifier
 
 HEADS = (
     2,

@@ -8,8 +8,9 @@ from safetensors import safe_open
 from torch import nn
 from torch.nn import functional as F
 
-from .files import WrongFile, load_strict, load_weights, taken_for
-from .managed import ManagedModel
+from ..verifiers.files import WrongFile, load_strict, load_weights, taken_for
+from ..verifiers.networks.features import ImageFeatures
+from ..verifiers.networks.managed import ManagedModel
 
 
 class PlainNet(nn.Module):
@@ -118,3 +119,23 @@ class ManagedClassifier:
         return self.managed.run(lambda network, rows: torch.cat(network(rows), dim=-1), images.float()).split(
             self.heads, dim=-1
         )
+
+
+class ClassifierFeatures(ImageFeatures):
+    """What the last layer of one of the demo's classifiers reads."""
+
+    def __init__(self, path, device="auto"):
+        self.model = ManagedModel(load_classifier(path), device, row_bytes=2 * 2**20)
+
+    def features(self, images):
+        return self.model.run(_before_the_head, images.float())
+
+
+def _before_the_head(classifier, images):
+    read = []
+    watch = classifier.net.head.register_forward_pre_hook(lambda module, arguments: read.append(arguments[0]))
+    try:
+        classifier(images)
+    finally:
+        watch.remove()
+    return read[0]

@@ -2,9 +2,9 @@
 
 import re
 
-from .base import ImageVerifier
-from .excerpt import excerpt
-from .tiny_nets import ManagedClassifier
+from ..verifiers.base import ImageVerifier
+from ..untrusted import excerpt
+from .classifiers import ManagedClassifier
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _NAMES = {word: value for value, name in enumerate(DIGITS) for word in (name, str(value))}

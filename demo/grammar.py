@@ -7,7 +7,7 @@ a red circle left of a blue star on a grey background      (left of, right of, a
 import re
 from dataclasses import dataclass
 
-from .excerpt import excerpt
+from ..untrusted import excerpt
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond", "heart", "ring", "moon", "arrow")
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown", "olive")

@@ -4,7 +4,7 @@ import comfy.latent_formats
 import comfy.model_management as mm
 import torch
 
-from ..verifiers.managed import ManagedModel
+from ..verifiers.networks.managed import ManagedModel
 from .codecs import CHANNELS, RATIO, codec_for
 
 

@@ -4,7 +4,7 @@ import random
 import zlib
 from dataclasses import dataclass
 
-from ..verifiers.scene_grammar import BACKGROUNDS, COLOURS, SHAPES, Scene, Thing, describe
+from .grammar import BACKGROUNDS, COLOURS, SHAPES, Scene, Thing, describe
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 

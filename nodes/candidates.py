@@ -12,9 +12,9 @@ from ..compat import schema
 from ..search.noise import NoiseRecipe
 from ..search.rollout import Outcome, Recipe, Rollout, recipes_from_json, recipes_to_json
 from ..search.seeds import mix
-from .judging import Judge
-from .noises import RecipeNoise, plain_samples, recipe_of
-from .report import clean
+from ..session.judging import Judge
+from ..session.noises import RecipeNoise, plain_samples, recipe_of
+from ..session.report import clean
 from .sockets import ALIASES, CATEGORY, MAX_SEED, ReportType, VerifierType
 
 NO_MINIMUM = -1e6

@@ -17,8 +17,8 @@ from ..verifiers.catalogue import (
     stamp,
 )
 from ..verifiers.files import CLIPS
-from ..verifiers.imagenet import ImageNetClassifier
-from ..verifiers.zero_shot import TEMPLATES, ZeroShotClassifier
+from ..verifiers.judges.imagenet import ImageNetClassifier
+from ..verifiers.judges.zero_shot import TEMPLATES, ZeroShotClassifier
 from .sockets import VerifierType
 from .verifier_inputs import FeaturesType, architecture_input, device_input, frames_inputs
 

@@ -15,11 +15,11 @@ from ..verifiers.catalogue import (
     stamp,
     stamp_of,
 )
-from ..verifiers.clip_vision import ClipVisionFeatures
+from ..verifiers.networks.clip_vision import ClipVisionFeatures
 from ..verifiers.files import VERIFIERS
-from ..verifiers.frechet import FrechetOracle, load_statistics, statistics_of
-from ..verifiers.reference import ReferenceSimilarity
-from ..verifiers.self_supervised import SelfSupervised
+from ..verifiers.judges.frechet import FrechetOracle, load_statistics, statistics_of
+from ..verifiers.judges.reference import ReferenceSimilarity
+from ..verifiers.judges.self_supervised import SelfSupervised
 from .sockets import VerifierType
 from .verifier_inputs import FeaturesType, StatisticsType, architecture_input, device_input, frames_inputs
 

@@ -12,9 +12,9 @@ from ..search.algorithms.paths import HALF, PRESETS
 from ..search.algorithms.zero_order import PIVOTS
 from ..search.rollout import PREVIEWS, recipes_from_json, recipes_to_json
 from ..verifiers.ensemble import as_ensemble
-from .noises import seed_of
+from ..session.noises import seed_of
 from .prompt_text import find_prompt
-from .run import Found, Wishes, search_images
+from ..session.run import Found, Wishes, search_images
 from .sockets import ALIASES, CATEGORY, SearchType, VerifierType, ksampler_inputs, result_outputs, wish_inputs
 
 CUSTOM = "custom"

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 from ..compat import advanced
 from ..verifiers.base import OVER_FRAMES, ImageVerifier
 from ..verifiers.catalogue import AUTO, architectures
-from ..verifiers.managed import DEVICES
+from ..verifiers.networks.managed import DEVICES
 
 FeaturesType = io.Custom("NOISE_SEARCH_FEATURES")
 StatisticsType = io.Custom("NOISE_SEARCH_STATISTICS")

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..compat import schema
-from ..verifiers.aesthetic import Aesthetic
+from ..verifiers.judges.aesthetic import Aesthetic
 from ..verifiers.base import ImageVerifier
 from ..verifiers.catalogue import (
     AESTHETIC_HEAD,
@@ -17,9 +17,9 @@ from ..verifiers.catalogue import (
     stamp,
     stamp_of,
 )
-from ..verifiers.clip_vision import ClipVisionFeatures
+from ..verifiers.networks.clip_vision import ClipVisionFeatures
 from ..verifiers.files import VERIFIERS
-from ..verifiers.text_match import TextMatch
+from ..verifiers.judges.text_match import TextMatch
 from .sockets import VerifierType
 from .verifier_inputs import architecture_input, device_input, frames_inputs
 

@@ -18,7 +18,7 @@ from ..search.seeds import mix
 from .batches import BatchSize
 from .ledger import Ledger
 from .renoise import renoise
-from .samples import Sample
+from .slicing import Sample
 from .schedule import Schedule
 from .shelf import Kept, Shelf
 from .solvers import Solver, Trace, count_evaluations

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..untrusted import real, whole
 from .seeds import MASK
 
 Draw = Callable[[int], torch.Tensor]  # seed -> the standard normal noise that stock RandomNoise gives for it
@@ -81,17 +82,3 @@ def step_on_sphere(x: torch.Tensor, direction: torch.Tensor, cosine: float) -> t
         )
     w = w / w.norm()
     return (norm * (cosine * u + (1.0 - cosine * cosine) ** 0.5 * w)).to(x.dtype).view_as(x)
-
-
-def whole(number) -> int:
-    """A whole number out of JSON; TypeError for anything else (text, fractions, true)."""
-    if isinstance(number, bool) or not isinstance(number, int):
-        raise TypeError(f"{number!r} is not a whole number")
-    return number
-
-
-def real(number) -> float:
-    """A number out of JSON; TypeError for anything else."""
-    if isinstance(number, bool) or not isinstance(number, (int, float)):
-        raise TypeError(f"{number!r} is not a number")
-    return float(number)

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from .noise import NoiseRecipe, real, whole
+from ..untrusted import real, whole
+from .noise import NoiseRecipe
 
 RECIPE_VERSION = 1
 EXTRA, FREE = "extra evaluation", "free"

@@ -13,7 +13,7 @@ from ..sampling.batches import rows_that_fit
 from ..sampling.evaluator import Evaluator, replay
 from ..sampling.ledger import Ledger
 from ..sampling.levels import Levels
-from ..sampling.samples import draws_noise, guider_of, samples_of
+from ..sampling.slicing import draws_noise, guider_of, samples_of
 from ..sampling.schedule import Schedule
 from ..sampling.solvers import Solver
 from ..search.algorithms import RandomSearch, Replay

@@ -6,11 +6,11 @@ import comfy.sample
 import comfy.samplers
 import torch
 from closed_form import PixelVAE, TargetVerifier, cond, make_model, one_hot, uncond
-from noisesearch.nodes.run import Wishes, search_images
+from noisesearch.session.run import Wishes, search_images
 from noisesearch.sampling.evaluator import Evaluator
 from noisesearch.sampling.ledger import Ledger
 from noisesearch.sampling.levels import Levels
-from noisesearch.sampling.samples import guider_of, samples_of
+from noisesearch.sampling.slicing import guider_of, samples_of
 from noisesearch.sampling.schedule import Schedule
 from noisesearch.sampling.solvers import Solver
 

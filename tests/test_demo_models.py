@@ -17,18 +17,10 @@ import nodes as stock
 from noisesearch.demo.load import FOLDER, load_world
 from noisesearch.demo.text_encoder import PAD, UNKNOWN
 from noisesearch.demo.worlds import WORLDS, held_out_prompts, is_held_out
-from noisesearch.verifiers.attributes import SceneAttributes
+from noisesearch.demo.attributes import SceneAttributes
 from noisesearch.verifiers.base import Batch
-from noisesearch.verifiers.digits import DigitClassifier, read_digit
-from noisesearch.verifiers.scene_grammar import (
-    BACKGROUNDS,
-    COLOURS,
-    SHAPES,
-    Scene,
-    Thing,
-    describe,
-    parse_scene,
-)
+from noisesearch.demo.digits import DigitClassifier, read_digit
+from noisesearch.demo.grammar import BACKGROUNDS, COLOURS, SHAPES, Scene, Thing, describe, parse_scene
 
 ROOT = Path(__file__).resolve().parent.parent
 THINGS = st.builds(Thing, st.sampled_from(COLOURS), st.sampled_from(SHAPES))

@@ -11,12 +11,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
-    "nodes": {"nodes", "search", "sampling", "verifiers", "demo", "compat"},
-    "sampling": {"sampling", "search", "compat"},
-    "verifiers": {"verifiers", "compat"},
-    "demo": {"demo", "verifiers", "compat"},
-    "search": {"search"},
+    "nodes": {"nodes", "session", "search", "sampling", "verifiers", "demo", "compat", "untrusted"},
+    "session": {"session", "search", "sampling", "verifiers", "compat", "untrusted"},
+    "sampling": {"sampling", "search", "compat", "untrusted"},
+    "verifiers": {"verifiers", "compat", "untrusted"},
+    "demo": {"demo", "verifiers", "compat", "untrusted"},
+    "search": {"search", "untrusted"},
     "compat": set(),
+    "untrusted": set(),
     "__init__": {"nodes"},
 }
 COMFYUI = {
@@ -54,7 +56,7 @@ OURS = set(ROOMS) - {"__init__"} | {"noisesearch"}
 
 
 def _files():
-    files = [ROOT / "__init__.py", ROOT / "compat.py"]
+    files = [ROOT / f"{name}.py" for name in ("__init__", "compat", "untrusted")]
     files += [file for room in sorted(ROOMS) for file in sorted((ROOT / room).rglob("*.py"))]
     return [file.relative_to(ROOT) for file in files]
 

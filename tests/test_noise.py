@@ -9,7 +9,7 @@ import torch
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from noisesearch.nodes.noises import RecipeNoise
+from noisesearch.session.noises import RecipeNoise
 from noisesearch.search.noise import NoiseRecipe, step_on_sphere
 from noisesearch.search.rollout import Recipe, Rollout
 from noisesearch.search.seeds import BROWSER_SEED, MASK, mix

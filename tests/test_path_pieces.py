@@ -5,7 +5,7 @@ import comfy.samplers
 import pytest
 import torch
 from graphs import Graph, evaluated, half_mask, some_latent
-from noisesearch.nodes.progress import LiveProgress
+from noisesearch.session.progress import LiveProgress
 from noisesearch.search.algorithms import SearchOverPaths
 from noisesearch.search.noise import NoiseRecipe
 from noisesearch.search.rollout import Rollout

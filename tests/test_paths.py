@@ -359,7 +359,7 @@ def test_recipes_replay_without_a_verifier(search, sampler):
 
 
 def _without_a_verifier(graph, replay, seed):
-    from noisesearch.nodes.run import Wishes, search_images
+    from noisesearch.session.run import Wishes, search_images
 
     return search_images(
         graph.guider, graph.sampler, graph.sigmas, graph.latent, seed, replay, None, PixelVAE(), "", Wishes()

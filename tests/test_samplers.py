@@ -8,7 +8,7 @@ import pytest
 import torch
 from closed_form import FAMILIES, cond, make_model, one_hot, uncond
 from graphs import Graph, evaluated, half_mask, some_latent
-from noisesearch.nodes.sampling import (
+from noisesearch.nodes.samplers import (
     ANGLES,
     NoiseSearchConsistency,
     NoiseSearchReinjectKSampler,

@@ -7,7 +7,7 @@ import torch
 from closed_form import PixelVAE, TargetVerifier, cond, one_hot
 from graphs import Graph, half_mask, some_latent
 from noisesearch.nodes.candidates import NoiseSearchCandidates, NoiseSearchFromRecipe, NoiseSearchScoreImages
-from noisesearch.nodes.noises import RecipeNoise, seed_of
+from noisesearch.session.noises import RecipeNoise, seed_of
 from noisesearch.nodes.search import NoiseSearchKSampler
 from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
 from noisesearch.search.rollout import recipes_from_json, recipes_to_json
@@ -328,7 +328,7 @@ def test_score_images_sorts_filters_and_keeps_mixed_sizes_apart():
 
 @torch.inference_mode()
 def test_counting_ksampler_equals_stock_and_counts():
-    from noisesearch.nodes.sampling import NoiseSearchCountNFE
+    from noisesearch.nodes.samplers import NoiseSearchCountNFE
 
     graph = Graph.mixture(
         "CONST",

@@ -22,16 +22,18 @@ from test_verifiers_preference import write_head
 from verifier_helpers import tiny_clip, write_clip_folder
 
 from noisesearch.verifiers import files
-from noisesearch.verifiers.aesthetic import Aesthetic
-from noisesearch.verifiers.attributes import SceneAttributes
-from noisesearch.verifiers.catalogue import BRISQUE, DIGITS, SCENES, resolve
-from noisesearch.verifiers.clip_tower import load_tower
-from noisesearch.verifiers.digits import DigitClassifier
-from noisesearch.verifiers.dino_head import DinoLinearHead
-from noisesearch.verifiers.features import ClassifierFeatures, DinoFeatures
-from noisesearch.verifiers.frechet import load_statistics
-from noisesearch.verifiers.image_quality import ImageQuality
-from noisesearch.verifiers.image_reward import load_network
+from noisesearch.verifiers.judges.aesthetic import Aesthetic
+from noisesearch.demo.attributes import SceneAttributes
+from noisesearch.demo.judges import DIGITS, SCENES
+from noisesearch.verifiers.catalogue import BRISQUE, resolve
+from noisesearch.verifiers.networks.clip_tower import load_tower
+from noisesearch.demo.digits import DigitClassifier
+from noisesearch.verifiers.networks.dino_head import DinoLinearHead
+from noisesearch.demo.classifiers import ClassifierFeatures
+from noisesearch.verifiers.networks.features import DinoFeatures
+from noisesearch.verifiers.judges.frechet import load_statistics
+from noisesearch.verifiers.judges.image_quality import ImageQuality
+from noisesearch.verifiers.judges.image_reward import load_network
 
 DINO = "vit_small_patch14_dinov2"
 
@@ -403,7 +405,7 @@ def test_a_file_that_cannot_be_opened_is_not_called_hostile(tmp_path):
 
 
 def test_a_covariance_that_is_none_is_refused():
-    from noisesearch.verifiers.frechet import FrechetOracle, Statistics
+    from noisesearch.verifiers.judges.frechet import FrechetOracle, Statistics
 
     with pytest.raises(ValueError, match="symmetric"):
         Statistics(torch.zeros(2).double(), torch.tensor([[1.0, 5.0], [0.0, 1.0]]).double())

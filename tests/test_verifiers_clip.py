@@ -13,11 +13,11 @@ from open_clip.pretrained import _PRETRAINED
 from safetensors.torch import save_file
 from verifier_helpers import TINY_CLIP, images, pil, tiny_clip, write_clip_folder
 
-from noisesearch.verifiers import clip_models, clip_tower, managed
+from noisesearch.verifiers.networks import clip_models, clip_tower, managed
 from noisesearch.verifiers.base import Batch
-from noisesearch.verifiers.clip_score import ClipScore
-from noisesearch.verifiers.clip_tower import from_transformers, load_tower
-from noisesearch.verifiers.preference import HumanPreference
+from noisesearch.verifiers.judges.clip_score import ClipScore
+from noisesearch.verifiers.networks.clip_tower import from_transformers, load_tower
+from noisesearch.verifiers.judges.preference import HumanPreference
 
 ROOT = Path(__file__).resolve().parent.parent
 PROMPT = "a red circle left of a blue star"

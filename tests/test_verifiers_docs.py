@@ -9,7 +9,7 @@ from verifier_helpers import images
 
 from noisesearch.nodes import VERIFIERS
 from noisesearch.nodes.ensemble import NoiseSearchVerifierEnsemble
-from noisesearch.nodes.judging import Judge
+from noisesearch.session.judging import Judge
 from noisesearch.nodes.search import prompt_for
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import SCORERS

@@ -6,7 +6,7 @@ import torch
 from verifier_helpers import images
 
 from noisesearch.nodes.ensemble import NoiseSearchVerifierEnsemble
-from noisesearch.nodes.judging import Judge
+from noisesearch.session.judging import Judge
 from noisesearch.verifiers.base import Batch, Verifier
 from noisesearch.verifiers.ensemble import Ensemble
 from noisesearch.verifiers.sanity import healthy

@@ -9,15 +9,22 @@ import pytest
 import timm
 import torch
 from noisesearch.nodes import class_verifiers, feature_verifiers
-from noisesearch.verifiers import files, imagenet
+from noisesearch.verifiers import files
+from noisesearch.verifiers.judges import imagenet
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import resolve
-from noisesearch.verifiers.clip_tower import load_tower
-from noisesearch.verifiers.features import ClassifierFeatures, DinoFeatures, ImageFeatures
+from noisesearch.verifiers.networks.clip_tower import load_tower
+from noisesearch.demo.classifiers import ClassifierFeatures
+from noisesearch.verifiers.networks.features import DinoFeatures, ImageFeatures
 from noisesearch.verifiers.files import VERIFIERS
-from noisesearch.verifiers.imagenet import EfficientNetLite0, ImageNetClassifier, find_class, read_class
-from noisesearch.verifiers.reference import ReferenceSimilarity
-from noisesearch.verifiers.tiny_nets import load_classifier
+from noisesearch.verifiers.judges.imagenet import (
+    EfficientNetLite0,
+    ImageNetClassifier,
+    find_class,
+    read_class,
+)
+from noisesearch.verifiers.judges.reference import ReferenceSimilarity
+from noisesearch.demo.classifiers import load_classifier
 from photos import NAMES, blurred, noisy, photo
 from safetensors.torch import save_file
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor

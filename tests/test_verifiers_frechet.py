@@ -12,7 +12,7 @@ from verifier_helpers import add_root, images
 from noisesearch.nodes import feature_verifiers as nodes
 from noisesearch.verifiers import files
 from noisesearch.verifiers.base import Batch
-from noisesearch.verifiers.frechet import FrechetOracle, Statistics, load_statistics, statistics_of
+from noisesearch.verifiers.judges.frechet import FrechetOracle, Statistics, load_statistics, statistics_of
 
 
 class Corner:

@@ -9,19 +9,19 @@ from test_verifiers_image_reward import write
 from test_verifiers_preference import write_head
 from verifier_helpers import images, write_clip_folder
 
-from noisesearch.verifiers.aesthetic import Aesthetic
+from noisesearch.verifiers.judges.aesthetic import Aesthetic
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import load_features, load_verifier
-from noisesearch.verifiers.clip_score import ClipScore
-from noisesearch.verifiers.clip_tower import load_tower
-from noisesearch.verifiers.frechet import FrechetOracle, statistics_of
-from noisesearch.verifiers.image_reward import ImageReward
-from noisesearch.verifiers.imagenet import ImageNetClassifier
-from noisesearch.verifiers.preference import HumanPreference, PickScore
-from noisesearch.verifiers.reference import ReferenceSimilarity
-from noisesearch.verifiers.self_supervised import SelfSupervised
-from noisesearch.verifiers.text_match import TextMatch
-from noisesearch.verifiers.zero_shot import ZeroShotClassifier
+from noisesearch.verifiers.judges.clip_score import ClipScore
+from noisesearch.verifiers.networks.clip_tower import load_tower
+from noisesearch.verifiers.judges.frechet import FrechetOracle, statistics_of
+from noisesearch.verifiers.judges.image_reward import ImageReward
+from noisesearch.verifiers.judges.imagenet import ImageNetClassifier
+from noisesearch.verifiers.judges.preference import HumanPreference, PickScore
+from noisesearch.verifiers.judges.reference import ReferenceSimilarity
+from noisesearch.verifiers.judges.self_supervised import SelfSupervised
+from noisesearch.verifiers.judges.text_match import TextMatch
+from noisesearch.verifiers.judges.zero_shot import ZeroShotClassifier
 
 SCENE = "a red circle left of a blue star on a grey background"
 PROMPTS = {

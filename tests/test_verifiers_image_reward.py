@@ -14,7 +14,7 @@ from verifier_helpers import images
 from verifier_references import make
 
 from noisesearch.verifiers.base import Batch
-from noisesearch.verifiers.image_reward import TOKENS, ImageReward, load_network, load_tokenizer
+from noisesearch.verifiers.judges.image_reward import TOKENS, ImageReward, load_network, load_tokenizer
 
 REFERENCE = json.loads(
     (Path(__file__).parent / "fixtures" / "image_reward.json").read_text(encoding="utf-8")

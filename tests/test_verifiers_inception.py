@@ -16,7 +16,7 @@ from noisesearch.nodes import class_verifiers, feature_verifiers
 from noisesearch.verifiers import files
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import FID_INCEPTION, INCEPTION
-from noisesearch.verifiers.inception import FidInception, InceptionClassifier, load_fid_inception
+from noisesearch.verifiers.networks.inception import FidInception, InceptionClassifier, load_fid_inception
 
 REFERENCE = json.loads(
     (Path(__file__).parent / "fixtures" / "fid_inception.json").read_text(encoding="utf-8")

@@ -10,14 +10,14 @@ from reward_weights import weights
 from safetensors.torch import save_file
 from verifier_helpers import images, lively, write_clip_folder
 
-from noisesearch.verifiers import clip_tower, managed
+from noisesearch.verifiers.networks import clip_tower, managed
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import load_verifier
-from noisesearch.verifiers.clip_score import ClipScore
-from noisesearch.verifiers.clip_tower import load_tower
-from noisesearch.verifiers.features import DinoFeatures
-from noisesearch.verifiers.image_reward import ImageReward
-from noisesearch.verifiers.managed import ManagedModel
+from noisesearch.verifiers.judges.clip_score import ClipScore
+from noisesearch.verifiers.networks.clip_tower import load_tower
+from noisesearch.verifiers.networks.features import DinoFeatures
+from noisesearch.verifiers.judges.image_reward import ImageReward
+from noisesearch.verifiers.networks.managed import ManagedModel
 
 REWARD = json.loads((Path(__file__).parent / "fixtures" / "image_reward.json").read_text(encoding="utf-8"))[
     "values"

@@ -12,16 +12,17 @@ from torchvision.transforms import functional as TF
 from verifier_helpers import add_root, images, pil, write_clip_folder
 
 from noisesearch.nodes import class_verifiers, verifiers
-from noisesearch.verifiers import files, managed
-from noisesearch.verifiers.aesthetic import Aesthetic
+from noisesearch.verifiers import files
+from noisesearch.verifiers.networks import managed
+from noisesearch.verifiers.judges.aesthetic import Aesthetic
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import load_verifier
-from noisesearch.verifiers.clip_models import by_file
-from noisesearch.verifiers.clip_vision import ClipVisionFeatures
-from noisesearch.verifiers.clip_tower import load_tower
-from noisesearch.verifiers.preference import HumanPreference, PickScore, WholeImage
-from noisesearch.verifiers.preprocess import CLIP_MEAN, CLIP_STD
-from noisesearch.verifiers.zero_shot import ZeroShotClassifier, read_class
+from noisesearch.verifiers.networks.clip_models import by_file
+from noisesearch.verifiers.networks.clip_vision import ClipVisionFeatures
+from noisesearch.verifiers.networks.clip_tower import load_tower
+from noisesearch.verifiers.judges.preference import HumanPreference, PickScore, WholeImage
+from noisesearch.verifiers.networks.preprocess import CLIP_MEAN, CLIP_STD
+from noisesearch.verifiers.judges.zero_shot import ZeroShotClassifier, read_class
 
 PROMPT = "a cat on a mat"
 CLASSES = ("cat", "house cat", "dog")

@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from noisesearch.verifiers import resize
-from noisesearch.verifiers.preprocess import Preprocess, to_bytes
-from noisesearch.verifiers.resize import resize_bytes
+from noisesearch.verifiers.networks import resize
+from noisesearch.verifiers.networks.preprocess import Preprocess, to_bytes
+from noisesearch.verifiers.networks.resize import resize_bytes
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from verifier_helpers import images, pil

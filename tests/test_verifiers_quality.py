@@ -12,7 +12,7 @@ from verifier_helpers import images
 
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import load_verifier
-from noisesearch.verifiers.image_quality import ImageQuality
+from noisesearch.verifiers.judges.image_quality import ImageQuality
 
 REFERENCE = json.loads((Path(__file__).parent / "fixtures" / "brisque.json").read_text(encoding="utf-8"))[
     "values"

@@ -12,10 +12,10 @@ from noisesearch.nodes.ensemble import NoiseSearchVerifierEnsemble
 from noisesearch.nodes.feature_verifiers import NoiseSearchSelfSupervised
 from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
 from noisesearch.verifiers.base import Batch
-from noisesearch.verifiers.clip_score import ClipScore
-from noisesearch.verifiers.clip_tower import load_tower
-from noisesearch.verifiers.reference import ReferenceSimilarity
-from noisesearch.verifiers.self_supervised import SelfSupervised
+from noisesearch.verifiers.judges.clip_score import ClipScore
+from noisesearch.verifiers.networks.clip_tower import load_tower
+from noisesearch.verifiers.judges.reference import ReferenceSimilarity
+from noisesearch.verifiers.judges.self_supervised import SelfSupervised
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from verifier_helpers import images
 
 from noisesearch.nodes import verifiers as nodes
 from noisesearch.verifiers.base import Batch
-from noisesearch.verifiers.text_match import TextMatch, edit_distance, quoted
+from noisesearch.verifiers.judges.text_match import TextMatch, edit_distance, quoted
 
 letters = st.text("abc", max_size=7)
 

@@ -17,7 +17,7 @@ from noisesearch.verifiers.ensemble import Ensemble
 @pytest.fixture
 def pretend_gpu(monkeypatch):
     """What happens on a GPU, as far as the budget goes: the search takes the model's device for one."""
-    import noisesearch.nodes.run as run_module
+    import noisesearch.session.run as run_module
 
     class Gpu:
         type = "cuda"

@@ -130,9 +130,9 @@ def node_of(graph: dict, name: str) -> dict:
 def judge(run: Run) -> bool:
     """Whether the independent judge finds everything in the winner that the prompt asked for."""
     kind = (
-        importlib.import_module("noisesearch.verifiers.attributes").SceneAttributes
+        importlib.import_module("noisesearch.demo.attributes").SceneAttributes
         if run.world == "scenes"
-        else importlib.import_module("noisesearch.verifiers.digits").DigitClassifier
+        else importlib.import_module("noisesearch.demo.digits").DigitClassifier
     )
     batch = importlib.import_module("noisesearch.verifiers.base").Batch
     weights = ROOT / "models" / "demo" / "verifiers" / f"{run.world}_judge.safetensors"

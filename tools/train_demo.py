@@ -34,9 +34,9 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from noisesearch.demo.codecs import PixelCodec, codec_for  # noqa: E402
 from noisesearch.demo.text_encoder import padded, tokens_of  # noqa: E402
 from noisesearch.demo.worlds import DIGITS  # noqa: E402
-from noisesearch.verifiers.attributes import HEADS  # noqa: E402
-from noisesearch.verifiers.scene_grammar import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, describe, parse_scene  # noqa: E402
-from noisesearch.verifiers.tiny_nets import TinyClassifier  # noqa: E402
+from noisesearch.demo.attributes import HEADS  # noqa: E402
+from noisesearch.demo.grammar import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, describe, parse_scene  # noqa: E402
+from noisesearch.demo.classifiers import TinyClassifier  # noqa: E402
 
 CACHE = ROOT / ".cache" / "demo"
 MODELS = ROOT / "models" / "demo"

@@ -1,5 +1,6 @@
 """What a verifier is: images (and a prompt) in, one score per image out (Ma et al. 2025, section 3)."""
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
 
@@ -148,3 +149,16 @@ def per_video(scores, videos, rule):
     judged = ~frames.isnan()
     found = frames.nanmean(1) if rule == "mean" else frames.where(judged, torch.inf).min(1).values
     return found.where(2 * judged.sum(1) >= frames.shape[1], torch.nan)
+
+
+def named_in(prompt, names):
+    """Those of `names` that the prompt contains as whole words, whatever their case; of names within names, the longest."""
+    prompt = prompt.lower()
+    found = [
+        name
+        for name in names
+        if name.lower() in prompt and re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", prompt)
+    ]
+    return [
+        name for name in found if not any(name != other and name.lower() in other.lower() for other in found)
+    ]

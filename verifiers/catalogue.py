@@ -3,22 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import clip_models
-from .aesthetic import Aesthetic
-from .attributes import SceneAttributes
+from .networks import clip_models
+from .judges.aesthetic import Aesthetic
 from .base import OVER_FRAMES, ImageVerifier
-from .clip_score import ClipScore
-from .clip_tower import load_tower
-from .digits import DigitClassifier
-from .dino_head import DinoLinearHead
-from .features import ClassifierFeatures, DinoFeatures
+from .judges.clip_score import ClipScore
+from .networks.clip_tower import load_tower
+from .networks.dino_head import DinoLinearHead
+from .networks.features import DinoFeatures
 from .files import CLIPS, VERIFIERS, file_names
-from .image_quality import ImageQuality
-from .image_reward import ImageReward
-from .image_reward_package import PackagedImageReward
-from .imagenet import EfficientNetLite0
-from .inception import FidInception, InceptionClassifier
-from .preference import HumanPreference, PickScore
+from .judges.image_quality import ImageQuality
+from .judges.image_reward import ImageReward
+from .judges.image_reward_package import PackagedImageReward
+from .judges.imagenet import EfficientNetLite0
+from .networks.inception import FidInception, InceptionClassifier
+from .judges.preference import HumanPreference, PickScore
 from .published import AUTO, Published, resolve, stamp
 
 
@@ -169,8 +167,6 @@ INCEPTION = Published(
     "Apache-2.0",
     "Hugging Face: model.safetensors of timm/inception_v3.tf_in1k",
 )
-DIGITS = Published("digits_classifier.safetensors", "0.3 MB", "GPL-3.0-or-later", "comes with this pack")
-SCENES = Published("scenes_attributes.safetensors", "0.7 MB", "GPL-3.0-or-later", "comes with this pack")
 
 SCORERS = {
     "ImageReward": Scorer(
@@ -210,12 +206,6 @@ SCORERS = {
     "ImageReward (package)": Scorer(
         VERIFIERS, (IMAGE_REWARD,), lambda path, device, architecture: PackagedImageReward(path, device)
     ),
-    "digit classifier (demo)": Scorer(
-        VERIFIERS, (DIGITS,), lambda path, device, architecture: DigitClassifier(path, device)
-    ),
-    "scene attributes (demo)": Scorer(
-        VERIFIERS, (SCENES,), lambda path, device, architecture: SceneAttributes(path, device)
-    ),
 }
 
 FEATURES = {
@@ -227,9 +217,6 @@ FEATURES = {
         VERIFIERS, (FID_INCEPTION,), lambda path, device, architecture: FidInception(path, device)
     ),
     "EfficientNet-Lite0": Scorer(VERIFIERS, (), lambda path, device, architecture: EfficientNetLite0(device)),
-    "digit classifier (demo)": Scorer(
-        VERIFIERS, (DIGITS,), lambda path, device, architecture: ClassifierFeatures(path, device)
-    ),
 }
 
 _HEADS = tuple(

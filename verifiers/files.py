@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 VERIFIERS, CLIPS = "verifiers", "clip_verifiers"  # folders under ComfyUI's models/
 EXTENSIONS = {".safetensors", ".sft", ".pt", ".pth", ".bin"}
-STATISTICS = {".npz"}  # listed too; read by verifiers/frechet.py
+STATISTICS = {".npz"}  # listed too; read by verifiers/judges/frechet.py
 CLIP_CONFIG = "open_clip_config.json"  # what makes a folder an open_clip model
 
 _PACK_MODELS = Path(__file__).resolve().parent.parent / "models"

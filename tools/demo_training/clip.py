@@ -10,15 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .solver import Solver
 
-from noisesearch.verifiers.scene_grammar import (
-    BACKGROUNDS,
-    COLOURS,
-    RELATIONS,
-    SHAPES,
-    Scene,
-    Thing,
-    describe,
-)
+from noisesearch.demo.grammar import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, Scene, Thing, describe
 
 PAD, UNKNOWN, START, END = "<pad>", "<unk>", "<start>", "<end>"
 CONTEXT = 14  # the longest prompt's 12 words, and both ends

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from noisesearch.demo.worlds import is_held_out, random_scene
-from noisesearch.verifiers.attributes import labels_of
-from noisesearch.verifiers.scene_grammar import BACKGROUNDS, COLOURS, SHAPES, Scene, Thing, describe
+from noisesearch.demo.attributes import labels_of
+from noisesearch.demo.grammar import BACKGROUNDS, COLOURS, SHAPES, Scene, Thing, describe
 
 SIZE = 64
 SUPERSAMPLING = 3

@@ -2,8 +2,8 @@
 
 import torch
 
-from .base import ImageVerifier
-from .files import WrongFile, load_weights, taken_for
+from ..base import ImageVerifier
+from ..files import WrongFile, load_weights, taken_for
 
 LAYERS = (
     0,

@@ -1,6 +1,6 @@
 """CLIPScore: how well an image fits its prompt (Hessel et al. 2021, arXiv 2104.08718; Ma et al. 2025, section 3)."""
 
-from .base import ImageVerifier
+from ..base import ImageVerifier
 
 
 class PromptVerifier(ImageVerifier):

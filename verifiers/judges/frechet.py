@@ -10,8 +10,8 @@ from pathlib import Path
 import comfy.model_management as mm
 import torch
 
-from .base import ImageVerifier, reference_images
-from .files import WrongFile, load_named, taken_for
+from ..base import ImageVerifier, reference_images
+from ..files import WrongFile, load_named, taken_for
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import comfy.model_management as mm
 import torch
 import torch.nn.functional as F
 
-from .base import ImageVerifier
-from .files import WrongFile, load_named
-from .preprocess import to_bytes
+from ..base import ImageVerifier
+from ..files import WrongFile, load_named
+from ..networks.preprocess import to_bytes
 
 _GREY = (0.2125, 0.7154, 0.0721)
 _HALVING = (-0.09375, 0.59375, 0.59375, -0.09375)  # cubic convolution with a = -0.75, sampled between pixels

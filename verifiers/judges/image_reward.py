@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from .base import ImageVerifier
-from .files import load_named, load_strict, taken_for
-from .managed import ManagedModel
-from .preprocess import Preprocess
+from ..base import ImageVerifier
+from ..files import load_named, load_strict, taken_for
+from ..networks.managed import ManagedModel
+from ..networks.preprocess import Preprocess
 
 MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of the reward over the authors' data
 TOKENS = 35
@@ -21,7 +21,7 @@ PUBLISHED = (
     "blip.text_encoder.embeddings.word_embeddings.weight",
     "mlp.layers.0.weight",
 )  # of the names in its file
-_VOCABULARY = Path(__file__).resolve().parent.parent / "models" / "verifiers" / "bert_vocab.txt"
+_VOCABULARY = Path(__file__).resolve().parents[2] / "models" / "verifiers" / "bert_vocab.txt"
 _VISION_PARTS = {
     "norm1": "layer_norm1",
     "norm2": "layer_norm2",

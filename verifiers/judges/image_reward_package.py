@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from .files import load_named
+from ..files import load_named
 from .image_reward import PUBLISHED, WHAT, ImageReward, load_tokenizer
-from .managed import ManagedModel
-from .preprocess import to_bytes
+from ..networks.managed import ManagedModel
+from ..networks.preprocess import to_bytes
 
 CONFIG = "med_config.json"
 

@@ -3,13 +3,12 @@
 import re
 from functools import cache
 
-from .base import ImageVerifier
-from .excerpt import excerpt
-from .features import ImageFeatures, require_timm
-from .files import load_strict, load_weights
-from .managed import ManagedModel
-from .named import named_in
-from .preprocess import Preprocess
+from ..base import ImageVerifier, named_in
+from ...untrusted import excerpt
+from ..networks.features import ImageFeatures, require_timm
+from ..files import load_strict, load_weights
+from ..networks.managed import ManagedModel
+from ..networks.preprocess import Preprocess
 
 _OUTSIDE = {
     "_conv_stem": "conv_stem",

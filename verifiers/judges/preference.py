@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch.nn.functional as F
 
 from .clip_score import PromptVerifier
-from .preprocess import CLIP_MEAN, CLIP_STD, normalise, pad_to_square
+from ..networks.preprocess import CLIP_MEAN, CLIP_STD, normalise, pad_to_square
 
 
 class PickScore(PromptVerifier):

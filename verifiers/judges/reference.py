@@ -1,7 +1,7 @@
 """How alike an image is to reference images: the direction of its features (likeness, style, subject, as the network sees them)."""
 
-from .base import ImageVerifier, reference_images
-from .features import unit
+from ..base import ImageVerifier, reference_images
+from ..networks.features import unit
 
 
 class ReferenceSimilarity(ImageVerifier):

@@ -1,7 +1,7 @@
 """The self-supervised verifier: did the sample become what it promised to be? (Ma et al. 2025, section 3, the third kind)."""
 
-from .base import ImageVerifier
-from .features import unit
+from ..base import ImageVerifier
+from ..networks.features import unit
 
 
 class SelfSupervised(ImageVerifier):

@@ -6,8 +6,8 @@ import comfy.model_management as mm
 import torch
 import torch.nn.functional as F
 
-from .base import ImageVerifier
-from .excerpt import excerpt
+from ..base import ImageVerifier
+from ...untrusted import excerpt
 
 _ELONGATED = 4  # sides; the reader enlarges the shorter one to hundreds of pixels, and a strip would become an enormous picture
 _QUOTED = re.compile(  # a mark behind a digit means inches or feet, one within a word is an apostrophe

@@ -2,9 +2,8 @@
 
 import torch
 
-from .base import ImageVerifier
-from .excerpt import excerpt
-from .named import named_in
+from ..base import ImageVerifier, named_in
+from ...untrusted import excerpt
 
 TEMPLATES = (
     "a photo of a {}.",

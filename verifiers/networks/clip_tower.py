@@ -8,7 +8,7 @@ import torch
 
 from . import clip_models
 from .features import ImageFeatures, unit
-from .files import CLIP_CONFIG, WrongFile, load_strict, load_weights, taken_for, written
+from ..files import CLIP_CONFIG, WrongFile, load_strict, load_weights, taken_for, written
 from .managed import ManagedModel
 from .preprocess import Preprocess
 

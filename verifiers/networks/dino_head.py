@@ -3,7 +3,7 @@
 import torch
 
 from .features import DinoFeatures
-from .files import WrongFile, load_named
+from ..files import WrongFile, load_named
 
 
 class DinoLinearHead(DinoFeatures):

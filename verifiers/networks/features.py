@@ -3,10 +3,9 @@
 import weakref
 from pathlib import Path
 
-from .files import load_strict, load_weights
+from ..files import load_strict, load_weights
 from .managed import ManagedModel
 from .preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from .tiny_nets import load_classifier
 
 DINOS = (
     *(
@@ -55,26 +54,6 @@ class DinoFeatures(ImageFeatures):
 
     def features(self, images):
         return self.model.run(lambda network, rows: network(rows), images, self.preprocess)
-
-
-class ClassifierFeatures(ImageFeatures):
-    """What the last layer of one of the demo's classifiers reads."""
-
-    def __init__(self, path, device="auto"):
-        self.model = ManagedModel(load_classifier(path), device, row_bytes=2 * 2**20)
-
-    def features(self, images):
-        return self.model.run(_before_the_head, images.float())
-
-
-def _before_the_head(classifier, images):
-    read = []
-    watch = classifier.net.head.register_forward_pre_hook(lambda module, arguments: read.append(arguments[0]))
-    try:
-        classifier(images)
-    finally:
-        watch.remove()
-    return read[0]
 
 
 def unit(features):

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 
 from .features import ImageFeatures, require_timm
-from .files import load_strict, load_weights, taken_for
-from .imagenet import TimmClassifier
+from ..files import load_strict, load_weights, taken_for
+from ..judges.imagenet import TimmClassifier
 from .managed import ManagedModel
 from .preprocess import HALF, Preprocess, to_bytes
 

@@ -6,7 +6,7 @@ import comfy.model_management as mm
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..compat import is_out_of_memory
+from ...compat import is_out_of_memory
 
 DEVICES = ("auto", "cpu")
 CHUNK = 16  # rows that run at once when memory allows
