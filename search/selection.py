@@ -168,11 +168,14 @@ class Standing:
 def _standard(scores: torch.Tensor) -> torch.Tensor:
     """Standard scores of each row [verifiers, n], over its finite ones; 0 where all are equal, infinities stay."""
     finite = scores.isfinite()
-    some = scores.gather(
-        1, finite.byte().argmax(1, keepdim=True)
-    )  # taken off first: equal scores then spread by exactly 0
-    shifted = (scores - some).masked_fill_(~finite, 0.0)
+    first = scores.gather(1, finite.byte().argmax(1, keepdim=True))
+    shifted = scores - first  # equal scores then spread by exactly 0
+    whole = bool(finite.all())
+    if not whole:
+        shifted.masked_fill_(~finite, 0.0)
     count = finite.sum(1, keepdim=True).clamp(min=1)
     mean = shifted.sum(1, keepdim=True) / count
-    spread = ((shifted.square().sum(1, keepdim=True) / count - mean.square()).clamp(min=0)).sqrt()
-    return ((shifted - mean) / torch.where(spread > 0, spread, 1.0)).where(finite, scores)
+    square = torch.linalg.vector_norm(shifted, dim=1, keepdim=True).square() / count
+    spread = (square - mean.square()).clamp(min=0).sqrt()
+    standard = shifted.sub_(mean).div_(torch.where(spread > 0, spread, 1.0))
+    return standard if whole else standard.where(finite, scores)
