@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -109,10 +109,18 @@ class Evaluator:
             )
         return self._costs[sigmas, known] + self._pays_preview(rollout)
 
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The schedule's own flow times, falling to 0; () where they are unknown."""
+        times = self.schedule.times
+        return () if times is None else (*times[:-1].tolist(), 0.0)
+
     def own_steps(self, start: float, stop: float) -> int:
         return len(self.schedule.piece(start, stop)) - 1
 
-    def evaluate(self, asked: Sequence[tuple[int, Rollout]]) -> Iterator[list[Outcome]]:
+    def evaluate(
+        self, asked: Sequence[tuple[int, Rollout]], enough: Callable[[], bool] = lambda: False
+    ) -> Iterator[list[Outcome]]:
         pending = [self._job(id, rollout) for id, rollout in asked]
         self.shelf.make_room({rollout.parent for _, rollout in asked})
         while pending:
@@ -121,7 +129,7 @@ class Evaluator:
                 _, alike = next(groupby(pending, key=lambda job: job.kind))
                 nfe, done = self.batch.run(list(alike), self._sample)
                 wave += [(job, nfe) for job in pending[:done]]
-                pending = pending[done:]
+                pending = [] if enough() else pending[done:]
             scores = {}
             for i in range(0, len(wave), JUDGED):
                 scores |= self._score([job for job, _ in wave[i : i + JUDGED]])

@@ -2,48 +2,65 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from .algorithms.base import FINISH, BudgetTooSmall, Settings, Terms
+from .algorithms.base import FINISH, BudgetTooSmall, Search, Terms, as_search, fresh
+from .noise import NoiseRecipe
 from .rollout import Outcome, Rollout
-from .selection import Comparison
+from .seeds import mix
+from .selection import Comparison, Standing
 
 
 class Evaluator(Protocol):
-    """Runs rollouts and scores what comes out. `sampling/evaluator.py` does it with a diffusion model. top: flow time where the schedule begins."""
+    """Runs rollouts and scores what comes out. `sampling/evaluator.py` does it with a diffusion model.
 
-    top: float
+    top: flow time where the schedule begins. levels: the schedule's own flow times, falling to 0; () where they are unknown.
+    """
+
+    @property
+    def top(self) -> float: ...
+
+    @property
+    def levels(self) -> tuple[float, ...]: ...
 
     def cost(self, rollout: Rollout, parent: Rollout | None) -> int:
-        """NFE that the rollout will take, known before it runs."""
+        """NFE that the rollout will take, known before it runs; the most it takes where a cache may skip evaluations."""
         ...
 
     def own_steps(self, start: float, stop: float) -> int:
         """How many of the schedule's own steps lie between two flow times."""
         ...
 
-    def evaluate(self, asked: Sequence[tuple[int, Rollout]]) -> Iterator[list[Outcome]]:
-        """The outcomes of (id, rollout) pairs, wave after wave, in the order asked."""
+    def evaluate(
+        self, asked: Sequence[tuple[int, Rollout]], enough: Callable[[], bool]
+    ) -> Iterator[list[Outcome]]:
+        """The outcomes of (id, rollout) pairs, wave after wave, in the order asked.
+
+        enough: looked at between batches; once it says so, what is sampled already makes the last wave.
+        """
         ...
 
     def keep(self, best: Sequence[int]) -> None:
-        """These outcomes are the best so far, best first; what the others hold in memory may go."""
+        """Of the finished outcomes these must stay in memory, best first; the others may go, but for parents last asked for."""
         ...
 
 
 @dataclass(frozen=True)
 class Limits:
-    """nfe: hard cap per image. reserve: the part of it that the caller spends on the final rendering. seconds: no new wave after
-    that long. score: no new wave once the best reaches it (one verifier, or a weighted sum)."""
+    """nfe: hard cap per image. reserve: the part of it that the caller spends on the final rendering. seconds: no new batch after
+    that long. score: no new wave once the best reaches it (one verifier, or a weighted sum). keep: how many of the best the caller
+    will ask the evaluator for."""
 
     nfe: int
     reserve: int = 0
     seconds: float | None = None
     score: float | None = None
+    keep: int = 1
 
 
 @dataclass(frozen=True)
@@ -58,10 +75,11 @@ class Progress:
 
 @dataclass
 class Result:
-    """settings: what the search ran with, after planning. ranking: the finished outcomes, best first. curve: (NFE spent, best outcome) whenever the best changed.
-    rounds: the ids evaluated for each request of the search. stopped: why it ended."""
+    """settings: what the search ran with, after planning. ranking: the finished outcomes, best first. curve: (NFE spent, best
+    outcome) whenever the best changed. rounds: the ids evaluated for each request of the search. stopped: why it ended. faults: what
+    went wrong in the algorithm itself once something was paid; the result is what was found until then."""
 
-    settings: Settings
+    settings: Search
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     ranking: list[Outcome] = field(default_factory=list)
     curve: list[tuple[int, Outcome]] = field(default_factory=list)
@@ -69,14 +87,22 @@ class Result:
     nfe: int = 0
     seconds: float = 0.0
     stopped: str = ""
+    faults: list[str] = field(default_factory=list)
 
     @property
     def winner(self) -> Outcome:
         return self.ranking[0]
 
 
+def terms(evaluator: Evaluator, limits: Limits) -> Terms:
+    """What a search has to work with here."""
+    return Terms(
+        limits.nfe - limits.reserve, evaluator.cost, evaluator.top, evaluator.own_steps, evaluator.levels
+    )
+
+
 def run(
-    settings: Settings,
+    settings: Search,
     seed: int,
     evaluator: Evaluator,
     comparison: Comparison,
@@ -84,66 +110,109 @@ def run(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """Search for one image. Raises BudgetTooSmall before anything runs; what the evaluator raises passes through."""
-    if hasattr(settings, "plan"):
-        settings = settings.plan(
-            Terms(limits.nfe - limits.reserve, evaluator.cost, evaluator.top, evaluator.own_steps)
-        )
-    return _Run(settings, evaluator, comparison, limits, on_progress, should_stop).drive(seed)
+    """Search for one image, planned or not yet. Raises BudgetTooSmall before anything runs; what the evaluator raises passes through."""
+    planned = as_search(settings).plan(terms(evaluator, limits))
+    return _Run(planned, evaluator, comparison, limits, on_progress, should_stop).drive(seed)
+
+
+class View:
+    """`Best` for one run: the pool grows as the driver is told."""
+
+    Rollout, NoiseRecipe, mix = Rollout, NoiseRecipe, staticmethod(mix)
+
+    def __init__(self, comparison: Comparison) -> None:
+        self.comparison = comparison
+        self.finished = Standing(comparison)
+        self.round: list[Outcome] = []
+
+    def __call__(self, outcomes: Sequence[Outcome], k: int) -> list[Outcome]:
+        return self._pool(outcomes).best(outcomes, k)
+
+    def utility(self, outcomes: Sequence[Outcome]) -> list[float]:
+        return self._pool(outcomes).utility(outcomes)
+
+    def _pool(self, outcomes: Sequence[Outcome]) -> Standing:
+        if all(outcome.finished for outcome in outcomes):
+            return self.finished
+        stops = {outcome.rollout.stop for outcome in outcomes}
+        alike = [outcome for outcome in self.round if outcome.rollout.stop in stops]
+        pool = Standing(self.comparison)
+        pool.add({outcome.id: outcome for outcome in (*alike, *outcomes)}.values())
+        return pool
 
 
 class _Run:
     def __init__(self, settings, evaluator, comparison, limits, on_progress, should_stop):
-        self.evaluator, self.comparison, self.limits = evaluator, comparison, limits
+        self.evaluator, self.limits = evaluator, limits
         self.on_progress, self.should_stop = on_progress, should_stop
+        self.view = View(comparison)
         self.result = Result(settings)
         self.began = time.monotonic()
 
     def drive(self, seed: int) -> Result:
         result, told = self.result, None
-        with closing(result.settings.begin(seed, self.best)) as search:
+        with closing(result.settings.begin(seed, self.view)) as search:
             ask = search.send
             while not result.stopped:
                 try:
                     asked = ask(told)
+                    if not asked:
+                        raise RuntimeError("it asked for no rollouts; it must ask for some, or return")
+                    costs = [
+                        self.cost(rollout) for rollout in asked
+                    ]  # what cannot run shows before it is paid
+                    count = self.affordable(asked, costs)
                 except StopIteration:
                     result.stopped = "the search came to its end"
-                    break
-                if not asked:
-                    raise RuntimeError(
-                        f"The algorithm {result.settings.name} asked for no rollouts. It must ask for some, or return."
-                    )
-                affordable = self.affordable(asked)
-                if affordable:
-                    told = self.evaluate(affordable)
-                if len(affordable) < len(asked):
-                    result.stopped = result.stopped or "the budget is spent"
-        if not self.pool:
-            self.finish()
-        result.ranking = self.best(self.pool, len(self.pool))
+                except Exception as error:
+                    self.blame(error)
+                else:
+                    told = self.answer(asked, costs, count)
+        if not len(self.view.finished):
+            self.finish(seed)
+        result.ranking = [result.outcomes[id] for id in self.view.finished.top(len(self.view.finished))]
         result.seconds = time.monotonic() - self.began
         return result
 
-    @property
-    def pool(self) -> list[Outcome]:
-        """All finished outcomes of this image: what an outcome is compared within."""
-        return [outcome for outcome in self.result.outcomes.values() if outcome.finished]
+    def blame(self, error: Exception) -> None:
+        """An algorithm that fails ends its search; once something is paid, with what it found."""
+        name = self.result.settings.name
+        if not self.result.outcomes:
+            if isinstance(error, BudgetTooSmall):
+                raise error
+            raise RuntimeError(f"The search algorithm {name} failed: {error}") from error
+        logging.exception("NoiseSearch: the search algorithm %s failed.", ascii(name))
+        self.result.faults.append(
+            f"The search algorithm {name} failed ({type(error).__name__}: {error}). This is what it had found."
+        )
+        self.result.stopped = "the search algorithm failed"
+
+    def answer(self, asked: list[Rollout], costs: list[int], count: int) -> list[Outcome]:
+        """The outcomes of what was asked for, or of the part of it that the limits allow. count: of the first rollouts that can be paid."""
+        told: list[Outcome] = []
+        while count and not self.result.stopped:
+            told += self.evaluate(asked[len(told) : len(told) + count])
+            count = self.affordable(
+                asked[len(told) :], costs[len(told) :]
+            )  # a cache may have spared some of the price
+        if len(told) < len(asked) and not self.result.stopped:
+            self.result.stopped = "the budget is spent"
+        if told:
+            self.result.rounds.append([outcome.id for outcome in told])
+        self.view.round = told
+        return told
 
     @property
     def left(self) -> int:
         """NFE that the search may still spend."""
         return self.limits.nfe - self.limits.reserve - self.result.nfe
 
-    def best(self, candidates: Sequence[Outcome], k: int) -> list[Outcome]:
-        pool = self.pool if all(outcome.finished for outcome in candidates) else None
-        return self.comparison.best(candidates, k, pool)
-
-    def affordable(self, asked: list[Rollout]) -> list[Rollout]:
-        """The longest prefix that, broken off after any wave, leaves enough to complete one sample."""
+    def affordable(self, asked: list[Rollout], costs: list[int]) -> int:
+        """How many of them, from the first on, can be paid so that, broken off after any wave, enough is left to complete one sample."""
         spent, finishing, count = 0, 0, 0
-        done = bool(self.pool)
-        for rollout in asked:
-            spent += self.cost(rollout)
+        done = len(self.view.finished) > 0
+        for rollout, cost in zip(asked, costs):
+            spent += cost
             done = done or rollout.finished
             if not rollout.finished:
                 finishing = max(finishing, self.evaluator.cost(FINISH, rollout))
@@ -151,65 +220,74 @@ class _Run:
                 break
             count += 1
         if count == 0 and not self.result.outcomes:
-            need = self.cost(asked[0]) + (0 if asked[0].finished else finishing) + self.limits.reserve
+            need = costs[0] + (0 if asked[0].finished else finishing) + self.limits.reserve
             raise BudgetTooSmall(
                 f"A budget of {self.limits.nfe} NFE does not pay for one complete image, which takes {need} here. Raise the budget or take fewer steps."
             )
-        return asked[:count]
+        return count
 
     def cost(self, rollout: Rollout) -> int:
+        if rollout.parent is not None and rollout.parent not in self.result.outcomes:
+            raise ValueError(f"it asked for a rollout from outcome {rollout.parent}, which there is not")
         return self.evaluator.cost(
             rollout, None if rollout.parent is None else self.result.outcomes[rollout.parent].rollout
         )
 
     def evaluate(self, rollouts: list[Rollout]) -> list[Outcome]:
         result, first, told = self.result, len(self.result.outcomes), []
-        with closing(self.evaluator.evaluate(list(enumerate(rollouts, first)))) as waves:
+        with closing(self.evaluator.evaluate(list(enumerate(rollouts, first)), self.enough)) as waves:
             for wave in waves:
                 for outcome in wave:
                     result.outcomes[outcome.id] = outcome
                     result.nfe += outcome.nfe
                 told += wave
+                self.view.finished.add(outcome for outcome in wave if outcome.finished)
                 self.report(wave)
-                result.stopped = self.reason_to_stop()
+                result.stopped = result.stopped or self.reason_to_stop()
                 if result.stopped:
                     break
-        result.rounds.append([outcome.id for outcome in told])
         return told
 
+    def enough(self) -> bool:
+        """Whether no further batch may begin. What is sampled by then is judged and kept."""
+        self.result.stopped = self.result.stopped or self.out_of_time()
+        return bool(self.result.stopped)
+
     def report(self, wave: list[Outcome]) -> None:
-        ranking = self.best(self.pool, len(self.pool))
-        best = ranking[0] if ranking else None
-        self.evaluator.keep([outcome.id for outcome in ranking])
+        top = self.view.finished.top(max(self.limits.keep, self.result.settings.keeps, 1))
+        self.evaluator.keep(top)
+        best = self.result.outcomes[top[0]] if top else None
         if best is not None and (not self.result.curve or self.result.curve[-1][1] is not best):
             self.result.curve.append((self.result.nfe, best))
         previews = [outcome for outcome in wave if outcome.scores]
         if best is None and previews:
-            best = self.best(previews, 1)[0]
-        self.on_progress(Progress(len(ranking), self.result.nfe, self.limits.nfe, best))
+            best = self.view(previews, 1)[0]
+        self.on_progress(Progress(len(self.view.finished), self.result.nfe, self.limits.nfe, best))
 
     def reason_to_stop(self) -> str:
+        if self.limits.score is not None and len(self.view.finished):
+            if float(self.view.finished.utilities().max()) >= self.limits.score:
+                return "the score to stop at is reached"
+        return self.out_of_time()
+
+    def out_of_time(self) -> str:
         if self.should_stop():
             return "stopped by hand"
         if self.limits.seconds is not None and time.monotonic() - self.began >= self.limits.seconds:
             return "the time limit is reached"
-        if self.limits.score is not None and self.pool:
-            best = self.best(self.pool, 1)[0]
-            if self.comparison.utilities(self.pool)[best.id] >= self.limits.score:
-                return "the score to stop at is reached"
         return ""
 
-    def finish(self) -> None:
-        """Complete the best unfinished sample, from the reserve kept for it."""
-        within = [
-            outcome
-            for outcome in self.result.outcomes.values()
-            if self.cost(Rollout(parent=outcome.id)) <= self.left
-        ]
-        unfinished = [outcome for outcome in within if outcome.scores] or within
-        last = min(outcome.rollout.stop for outcome in unfinished)
-        level = [outcome for outcome in unfinished if outcome.rollout.stop == last]
-        parent = self.best(level, 1)[0] if level[0].scores else level[0]
-        stopped = self.result.stopped
-        self.evaluate([Rollout(parent=parent.id)])
+    def finish(self, seed: int) -> None:
+        """Complete the best unfinished sample, from the reserve kept for it; the first candidate when nothing was sampled at all."""
+        outcomes = self.result.outcomes.values()
+        within = [outcome for outcome in outcomes if self.cost(Rollout(parent=outcome.id)) <= self.left]
+        stopped, self.result.stopped = self.result.stopped, ""
+        if not within:
+            last = fresh(seed)
+        else:
+            unfinished = [outcome for outcome in within if outcome.scores] or within
+            lowest = min(outcome.rollout.stop for outcome in unfinished)
+            level = [outcome for outcome in unfinished if outcome.rollout.stop == lowest]
+            last = Rollout(parent=(self.view(level, 1)[0] if level[0].scores else level[0]).id)
+        self.result.rounds.append([outcome.id for outcome in self.evaluate([last])])
         self.result.stopped = stopped

@@ -34,7 +34,10 @@ class LiveProgress:
         running = sys.modules.get("server")  # absent where nodes run without ComfyUI's server
         server = getattr(running.PromptServer, "instance", None) if running else None
         if server is not None and self.node_id is not None:
-            server.send_progress_text(text, self.node_id)
+            readable = text.encode("utf-8", "replace").decode()  # lone surrogates
+            server.send_progress_text(
+                readable, self.node_id, server.client_id
+            )  # to whoever queued it, not to every tab
 
 
 def _picture(image):

@@ -1,79 +1,107 @@
-"""The honest account of a search, as a JSON-able dictionary."""
+"""The honest account of a search, as a JSON-able dictionary. It asks the search and the judges for their own words."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..sampling.ledger import Ledger
+from ..search.algorithms.base import Search
+from ..search.rollout import Outcome
+from ..untrusted import excerpt
+from .faults import Faults
+from .found import FoundOne
+from .judging import Judge
 
 VERSION = 1
+DEEPEST = 40  # of what a search says of itself
 
 
-def report_of(settings, seed, judges, ledger, found) -> dict:
-    """judges: one for each sample of the batch, none after a replay without a verifier."""
+def report_of(
+    wished: Search,
+    seed: int,
+    judges: Sequence[Judge],
+    ledger: Ledger,
+    found: Sequence[FoundOne],
+    faults: Faults,
+) -> dict:
+    """wished: the settings before planning. judges: one for each sample of the batch, none after a replay without a verifier.
+
+    A part that fails is left out and noted in `faults`, whose notes are part of the account.
+    """
     judge = judges[0] if judges else None
     names = judge.names if judge else []
-    return clean(
-        {
-            "noise_search": VERSION,
-            "search": _described(settings),
-            "seed": seed,
-            "verifiers": names,
-            "weights": judge.comparison.weights if judge else [],
-            "method": judge.comparison.method if len(names) > 1 else "score",
-            "held_out": judge.held_out.name if judge and judge.held_out else None,
-            "prompt": judge.prompt if judge else "",
-            "totals": {
-                **ledger.to_dict(),
-                "search_nfe": sum(one.search_nfe for one in found),
-                "final_nfe": sum(one.final_nfe for one in found),
-            },
-            "notes": _notes(settings, judges, ledger, found),
-            "images": [_image(one) for one in found],
-        }
-    )
+    report = {
+        "noise_search": VERSION,
+        "search": _described(wished, faults),
+        "seed": seed,
+        "verifiers": names,
+        "weights": judge.comparison.weights if judge else [],
+        "method": judge.comparison.method if judge and len(names) > 1 else "score",
+        "held_out": judge.held_out.name if judge and judge.held_out else None,
+        "prompt": judge.prompt if judge else "",
+        "totals": {
+            **ledger.to_dict(),
+            "search_nfe": sum(one.search_nfe for one in found),
+            "final_nfe": sum(one.final_nfe for one in found),
+        },
+        "images": [_image(one, faults) for one in found],
+        "notes": _notes(judges, ledger, found, faults),
+    }
+    return clean({**report, "notes": report["notes"] + faults.notes})
 
 
-def _described(settings) -> dict:
-    values = dataclasses.asdict(settings)
-    return {"name": settings.name, **{name: value for name, value in values.items() if name != "recipes"}}
+def _described(search: Search, faults: Faults) -> dict:
+    with faults.spared(f"The search's description of itself ({search.name})"):
+        return {"name": search.name, **search.describe()}
+    return {"name": search.name}
 
 
-def _notes(settings, judges, ledger, found) -> list[str]:
-    notes = list(dict.fromkeys(note for judge in judges for note in judge.notes()))
-    outcomes = [outcome for one in found for outcome in one.result.outcomes.values()]
-    weights = judges[0].comparison.weights if judges else ()
-    if nans := sum(
-        any(weight > 0 and math.isnan(score) for score, weight in zip(outcome.scores, weights))
-        for outcome in outcomes
-    ):
-        notes.append(f"{nans} of {len(outcomes)} candidates could not be judged (NaN) and rank last.")
+def _notes(judges: Sequence[Judge], ledger: Ledger, found: Sequence[FoundOne], faults: Faults) -> list[str]:
+    notes = []
+    for judge in judges:
+        with faults.spared("The verifiers' notes"):
+            notes += judge.notes()
+    for one in found:
+        notes += _unjudged(one.result.outcomes.values(), judges)
+        with faults.spared(f"The search's notes ({one.wished.name})"):
+            notes += one.result.settings.notes(one.wished)
+        notes += one.notes
     if ledger.lost_nfe:
         notes.append(f"{ledger.lost_nfe} NFE were lost to batches that ran out of memory.")
-    for start in {one.result.settings.start for one in found if hasattr(settings, "start")} - {
-        getattr(settings, "start", None)
-    }:
-        notes.append(
-            f"The search over paths starts at flow time {start:.3f} instead of {settings.start:.3f}, to have room for noise under the top of the schedule."
-        )
-    if any(one.skipped for one in found):
-        notes.append(
-            "A winner was not rendered once more alone: what was left of the budget does not pay for it. A stock sampler gives it but for the last digits."
-        )
-    return notes
+    return list(dict.fromkeys(map(str, notes)))
 
 
-def _image(one) -> dict:
+def _unjudged(outcomes: Sequence[Outcome], judges: Sequence[Judge]) -> list[str]:
+    weights = judges[0].comparison.weights if judges else ()
+    scored = [outcome for outcome in outcomes if outcome.scores]
+    nans = sum(
+        any(weight > 0 and math.isnan(score) for score, weight in zip(outcome.scores, weights))
+        for outcome in scored
+    )
+    if not nans:
+        return []
+    if nans == len(scored):
+        return [
+            f"None of the {nans} candidates could be judged (NaN), so nothing was chosen: the first one is handed on. "
+            "Look at it, and at the verifier."
+        ]
+    return [f"{nans} of {len(scored)} candidates could not be judged (NaN) and rank last."]
+
+
+def _image(one: FoundOne, faults: Faults) -> dict:
     result = one.result
-    winner = result.winner.id
     return {
         "winner": {
-            "id": winner,
+            "id": result.winner.id,
             "seed": one.recipe.pieces[0].noise.seed,
             "scores": one.scores,
             "held_out": one.held_out,
             "recipe": one.recipe.to_dict(),
         },
-        "settings": _described(result.settings),
+        "settings": _described(result.settings, faults),
         "plan": one.announcement,
         "rows_at_once": one.rows,
         "budget_nfe": one.limits.nfe,
@@ -90,27 +118,32 @@ def _image(one) -> dict:
     }
 
 
-def _candidate(outcome, held_out) -> dict:
+def _candidate(outcome: Outcome, held_out: float | None) -> dict:
     rollout = outcome.rollout
-    piece = {
-        name: value for name in ("parent", "start", "steps") if (value := getattr(rollout, name)) is not None
-    }
-    noise = rollout.noise.to_dict() if rollout.noise else None
+    piece = {"parent": rollout.parent, "start": rollout.start, "steps": rollout.steps}
     return {
         "id": outcome.id,
-        "noise": noise,
+        "noise": rollout.noise.to_dict() if rollout.noise else None,
         "scores": outcome.scores,
         "held_out": held_out,
         "nfe": outcome.nfe,
         "stop": rollout.stop,
-        **piece,
+        **{name: value for name, value in piece.items() if value is not None},
     }
 
 
-def clean(value):
-    """Numbers a browser's JSON can read: NaN and infinities become null."""
+def clean(value: Any, deeper: int = DEEPEST) -> Any:
+    """The value as a browser's JSON can read it: NaN and infinities become null, dataclasses dictionaries, unknown objects short text."""
+    if deeper == 0:
+        return excerpt(type(value).__name__)
     if isinstance(value, dict):
-        return {key: clean(v) for key, v in value.items()}
+        return {str(key): clean(v, deeper - 1) for key, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [clean(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [clean(v, deeper - 1) for v in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: clean(getattr(value, field.name), deeper - 1) for field in dataclasses.fields(value)
+        }
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if value is None or isinstance(value, (bool, int, float, str)) else excerpt(value)

@@ -1,78 +1,30 @@
-"""One search from end to end: what KSampler (Search) and Search Sampler share."""
+"""One search from end to end: plan, run, account. What KSampler (Search) and Search Sampler share."""
 
 from __future__ import annotations
 
-import logging
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 
 import torch
 
 from .. import compat
-from ..sampling.batches import rows_that_fit
-from ..sampling.evaluator import Evaluator, replay
+from ..sampling.evaluator import replay
 from ..sampling.ledger import Ledger
-from ..sampling.levels import Levels
-from ..sampling.slicing import draws_noise, guider_of, samples_of
-from ..sampling.schedule import Schedule
-from ..sampling.solvers import Solver
-from ..search.algorithms import RandomSearch, Replay
-from ..search.algorithms.base import Terms, fresh, prices
-from ..search.driver import Limits, Result, run
+from ..sampling.shelf import Kept
+from ..search.algorithms import RandomSearch
+from ..search.algorithms.base import as_search, prices
+from ..search.driver import Limits, Progress, Result, run, terms
 from ..search.noise import NoiseRecipe
-from ..search.rollout import EXTRA, Recipe, lineage
-from ..search.selection import Comparison
-from .decoding import decoder, flat
+from ..search.rollout import Recipe, lineage
+from .faults import Faults
+from .found import Found, FoundOne, assembled
 from .judging import FINAL, Judge
-from .noises import RecipeNoise
+from .plan import Plan, plans_of, task_of
 from .progress import LiveProgress
 from .report import report_of
+from .wishes import Wishes
 
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the user asked of a search besides the sampling itself; the widgets of both nodes."""
-
-    candidates: int = 8
-    keep_top: int = 4
-    budget_nfe: int = 0
-    stop_at_score: float = 0.0
-    time_limit: float = 0.0
-    batch_size: int = 0
-    exact: bool = True
-
-    def __post_init__(self):
-        for name, least in (
-            ("candidates", 1),
-            ("keep_top", 1),
-            ("budget_nfe", 0),
-            ("time_limit", 0),
-            ("batch_size", 0),
-        ):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, but is {getattr(self, name)}.")
-
-
-@dataclass(frozen=True)
-class Found:
-    """The winners of all samples of the batch, in order; `top_*`: the best few of each."""
-
-    latent: dict
-    denoised: dict
-    images: torch.Tensor
-    top_images: torch.Tensor
-    top_latents: dict
-    recipes: list[Recipe]
-    scores: list[float]
-    report: dict
-
-    @property
-    def seed(self) -> int:
-        return self.recipes[0].pieces[0].noise.seed
-
-    def noise(self):
-        """The winning noise as a stock NOISE; for lineages of several pieces an object that says why there is none."""
-        return RecipeNoise(self.recipes)
+__all__ = ["Found", "Wishes", "search_images"]
 
 
 def search_images(
@@ -91,235 +43,132 @@ def search_images(
 ) -> Found:
     """Search once for every sample of the latent batch. Bad input raises ValueError before anything runs."""
     NoiseRecipe(seed)  # refuses what is no seed
-    settings = settings or RandomSearch()
-    if vae is None or (verifier is None and not isinstance(settings, Replay)):
-        raise ValueError(
-            f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Verifier'}."
-        )
-    model = guider.model_patcher
-    samples = samples_of(latent, model)
-    solver, levels = Solver(sampler), _levels(model)
-    schedule = Schedule(sigmas, *levels)
-    final = None if final_sigmas is None else Schedule(final_sigmas, *levels)
-    if final is not None and getattr(settings, "reinjects", False):
-        raise ValueError(
-            f"final_sigmas renders a winner anew from its initial noise, which does not go with {settings.name}. Leave final_sigmas unconnected."
-        )
-    if hasattr(settings, "plan") and float(schedule.sigmas[-1]) > 0:
-        raise ValueError(
-            f"{settings.name.capitalize()} needs a schedule that ends in a clean image, but the last sigma is {float(schedule.sigmas[-1]):.4g}. Give it the whole schedule."
-        )
-
-    ledger, searches = Ledger(), []
-    rows = wishes.batch_size or rows_that_fit(guider, samples[0].latent.shape)
-    live = LiveProgress(node_id, 1)
-    for i, sample in enumerate(samples):
-        one, own = guider_of(guider, i), settings
-        if isinstance(settings, Replay):
-            own = settings.of_sample(i, len(samples))
-            sample = replace(sample, index=own.recipes[0].index)
-        judge = None if verifier is None else Judge(verifier, prompt, ledger)
-        searches.append(
-            _Search(
-                one,
-                solver,
-                schedule,
-                final,
-                sample,
-                ledger,
-                judge,
-                decoder(vae),
-                1 if draws_noise(one) else rows,
-                own,
-                wishes,
-                live,
-            )
-        )
-    live.total = sum(search.limits.nfe for search in searches)
-    judges, found = [search.judge for search in searches if search.judge], []
-    while searches:  # one after the other, so that each one's latents can go
-        found.append(searches.pop(0).run(seed))
-    report = report_of(settings, seed, judges, ledger, found)
-    return _assemble(compat.fix_empty_latent(model, latent), found, report)
+    wished = RandomSearch() if settings is None else as_search(settings)
+    task = task_of(guider, sampler, sigmas, wished, verifier, vae, prompt, wishes, final_sigmas)
+    ledger, live, faults = Ledger(), LiveProgress(node_id, 1), Faults()
+    plans = plans_of(task, latent, ledger, live)
+    judges = [plan.judge for plan in plans if plan.judge]
+    live.total = sum(plan.limits.nfe for plan in plans)
+    found = []
+    while plans:  # one after the other, so that each one's latents can go
+        found.append(_Running(plans.pop(0), wishes, ledger, live, faults).run(seed))
+    report = report_of(wished, seed, judges, ledger, found, faults)
+    with faults.spared("The progress line"):
+        live.say(_last_words(found, judges))
+    return assembled(compat.fix_empty_latent(guider.model_patcher, latent), found, report)
 
 
-def _levels(model):
-    """(the model's Levels, ""); or (None, why it has none): whole images can be searched all the same."""
-    try:
-        return Levels(model.get_model_object("model_sampling")), ""
-    except ValueError as error:
-        logging.info("NoiseSearch: %s", error)
-        return None, str(error)
-
-
-class _Search:
-    """The search for one sample of the batch."""
+class _Running:
+    """A plan that is being carried out."""
 
     def __init__(
-        self, guider, solver, schedule, final, sample, ledger, judge, decode, rows, settings, wishes, live
-    ):
-        self.wishes, self.live, self.ledger, self.judge, self.sample = wishes, live, ledger, judge, sample
-        replays = isinstance(settings, Replay)
-        self.comparison = judge.comparison if judge else Comparison()
-        if (
-            wishes.stop_at_score
-            and judge
-            and not replays
-            and len(judge.members) > 1
-            and self.comparison.method != "weighted sum"
-        ):
-            raise ValueError(
-                f"stop_at_score needs one verifier or a weighted sum; by {self.comparison.method} a score only says how candidates compare. Set it to 0."
-            )
-        if judge and judge.needs_previews and getattr(settings, "reinjects", False) and not replays:
-            raise ValueError(
-                f"A self-supervised verifier follows one sample from flow time 0.4 to its end, but {settings.name} judges unfinished ones. Use random or zero-order search."
-            )
-        parts = dict(ledger=ledger, decode=decode, on_evaluation=lambda: live.advance(ledger.nfe))
-        self.evaluator = Evaluator(
-            guider,
-            solver,
-            schedule,
-            sample,
-            rows=rows,
-            judge=judge,
-            keep_images=wishes.keep_top,
-            preview=getattr(settings, "preview", EXTRA),
-            early=bool(judge and judge.needs_previews and not replays),
-            **parts,
-        )
-        whole = self.evaluator.cost(fresh(0), None)
-        budget = wishes.budget_nfe or wishes.candidates * whole
-        # batched arithmetic differs visibly from a lone run's on GPUs; what does not pay for two samples and one more is no batch
-        batched = (
-            rows > 1
-            and solver.batches
-            and budget >= (3 if wishes.budget_nfe else 2) * whole
-            and guider.model_patcher.load_device.type != "cpu"
-        )
-        again = wishes.exact and batched and not replays
-        self.renderer = (
-            Evaluator(guider, solver, final or schedule, sample, rows=1, **parts) if final or again else None
-        )
-        if replays:  # to its end, whatever was wished of a search
-            self.limits = Limits(settings.price(_terms(self.evaluator)))
-        else:
-            reserve = self._final_cost(settings) if self.renderer else 0
-            self.limits = Limits(
-                budget if wishes.budget_nfe else budget + reserve,
-                reserve,
-                wishes.time_limit or None,
-                wishes.stop_at_score or None,
-            )
-        self.settings, self.announcement = settings, f"{self.limits.nfe} NFE at most"
-        if hasattr(settings, "plan"):
-            terms = _terms(self.evaluator, self.limits.nfe - self.limits.reserve)
-            self.settings = settings.plan(terms)
-            self.announcement = self.settings.announcement(terms)
+        self, plan: Plan, wishes: Wishes, ledger: Ledger, live: LiveProgress, faults: Faults
+    ) -> None:
+        self.plan, self.wishes, self.ledger, self.live, self.faults = plan, wishes, ledger, live, faults
+        self.before = ledger.nfe
+        self.notes: list[str] = []
 
-    def _final_cost(self, settings) -> int:
-        return (
-            settings.lineage_price(_terms(self.evaluator))
-            if getattr(settings, "reinjects", False)
-            else self.renderer.cost(fresh(0), None)
-        )
-
-    def run(self, seed: int) -> _FoundOne:
-        before = self.ledger.nfe
-        self.live.say(self.announcement)
-        result = run(
-            self.settings,
-            seed,
-            self.evaluator,
-            self.comparison,
-            self.limits,
-            lambda progress: self._show(progress, before),
-        )
-        search_nfe = self.ledger.nfe - before
+    def run(self, seed: int) -> FoundOne:
+        plan, evaluator = self.plan, self.plan.evaluator
+        with self.faults.spared("The progress line"):
+            self.live.say(plan.announcement)
+        result = run(plan.search, seed, evaluator, plan.comparison, plan.limits, self._show)
+        search_nfe = self.ledger.nfe - self.before
+        self.notes += result.faults
         top = [outcome.id for outcome in result.ranking[: self.wishes.keep_top]]
-        kept = [self.evaluator.shelf[id] for id in top]
-        images = [self.evaluator.image(id) for id in top]
-        recipe = Recipe(lineage(result.outcomes, top[0]), self.sample.index)
-        scores = result.winner.scores
-        again = (
-            self.renderer
-            and search_nfe + prices([(1, piece) for piece in recipe.pieces], _terms(self.renderer))[0]
-            <= self.limits.nfe
-        )
-        if again:
-            last = replay(self.renderer, recipe.pieces)
-            kept[0], images[0] = self.renderer.shelf[last], self.renderer.image(last)
-        witness = self.judge.witness if self.judge else {}
-        if self.judge and (again or not scores) and not self.judge.needs_previews:
-            scores = self.judge(images[0], [FINAL])[0]
-        held_out = witness.get(FINAL, witness.get(top[0]))
-        leading = scores[self.judge.leading] if self.judge and scores else math.nan
-        return _FoundOne(
-            result,
-            self.limits,
-            self.announcement,
-            recipe,
-            kept,
-            images,
-            scores,
-            leading,
-            held_out,
-            witness,
-            search_nfe,
-            self.ledger.nfe - before - search_nfe,
-            self.evaluator.batch.rows,
-            skipped=bool(self.renderer) and not again,
+        kept = [evaluator.shelf[id] for id in top]
+        images = [evaluator.image(id) for id in top]
+        _refuse_nan(kept[0])
+        recipe = Recipe(lineage(result.outcomes, top[0]), plan.sample.index)
+        again = self._rendered_again(recipe, search_nfe)
+        if again is not None:
+            kept[0], images[0] = again
+        scores = self._final_scores(result, images[0], again is not None)
+        witness = plan.judge.witness if plan.judge else {}
+        return FoundOne(
+            wished=plan.wished,
+            result=result,
+            limits=plan.limits,
+            announcement=plan.announcement,
+            recipe=recipe,
+            kept=kept,
+            images=images,
+            scores=scores,
+            leading=scores[plan.judge.leading] if plan.judge and scores else math.nan,
+            held_out=witness.get(FINAL, witness.get(top[0])),
+            witness=witness,
+            search_nfe=search_nfe,
+            final_nfe=self.ledger.nfe - self.before - search_nfe,
+            rows=evaluator.batch.rows,
+            notes=self.notes,
         )
 
-    def _show(self, progress, before):
-        best = progress.best
-        if best is None or not best.scores:
-            return self.live.say(f"{progress.nfe}/{progress.budget} NFE")
-        score = " ".join(f"{score:.3g}" for score in best.scores)
-        what = f"{progress.finished} candidates · best" if best.finished else "on the way · best preview"
-        self.live.best(
-            before + progress.nfe,
-            f"{what} {score} · {progress.nfe}/{progress.budget} NFE",
-            self.evaluator.image(best.id),
+    def _rendered_again(self, recipe: Recipe, search_nfe: int) -> tuple[Kept, torch.Tensor] | None:
+        """The winner sampled once more alone, where that was planned, is paid for and comes out well."""
+        renderer = self.plan.renderer
+        if renderer is None:
+            return None
+        price = prices([(1, piece) for piece in recipe.pieces], terms(renderer, Limits(0)))[0]
+        if search_nfe + price > self.plan.limits.nfe:
+            self.notes.append(
+                "A winner was not rendered once more alone: what was left of the budget does not pay for it. "
+                "A stock sampler gives it but for the last digits."
+            )
+            return None
+        with self.faults.spared("The last rendering of the winner"):
+            last = replay(renderer, recipe.pieces)
+            kept = renderer.shelf[last]
+            if kept.latent is not None and bool(kept.latent.isfinite().all()):
+                return kept, renderer.image(last)
+            self.notes.append(
+                "The last rendering of the winner came out with numbers that are none (NaN or infinite), so the image is "
+                "the one that the search saw."
+            )
+        return None
+
+    def _final_scores(self, result: Result, image: torch.Tensor, again: bool) -> tuple[float, ...]:
+        """The winner's scores: of its last rendering where there was one, of the image itself after a replay."""
+        judge, scores = self.plan.judge, result.winner.scores
+        if judge and (again or not scores) and not judge.needs_previews:
+            with self.faults.spared("Judging the winner once more"):
+                return judge(image, [FINAL])[0]
+        return scores
+
+    def _show(self, progress: Progress) -> None:
+        with self.faults.spared("The preview"):
+            best, cost = progress.best, f"{progress.nfe}/{progress.budget} NFE"
+            if best is None or not best.scores:
+                return self.live.say(cost)
+            what = f"{progress.finished} candidates · best" if best.finished else "on the way · best preview"
+            image = self.plan.evaluator.image(best.id)
+            self.live.best(self.before + progress.nfe, f"{what} {_numbers(best.scores)} · {cost}", image)
+
+
+def _refuse_nan(kept: Kept) -> None:
+    """A winner that holds NaN is no image: every candidate came out so, or the verifiers could not tell."""
+    if kept.latent is not None and bool(kept.latent.isnan().any()):
+        raise RuntimeError(
+            "The best candidate came out as NaN (numbers that are none), so there is no image to hand on. The model overflows: "
+            "try another precision (--force-fp32, or a model file in bf16), another sampler, or a lower cfg."
         )
 
 
-def _terms(evaluator, budget: int = 0) -> Terms:
-    return Terms(budget, evaluator.cost, evaluator.top, evaluator.own_steps)
+def _last_words(found: Sequence[FoundOne], judges: Sequence[Judge]) -> str:
+    """What stays in the node when the search is over."""
+    lines = []
+    for one in found:
+        first = one.result.outcomes[min(one.result.outcomes)]
+        was = f" (first {_numbers(first.scores)})" if first.scores and first.finished else ""
+        best = f"best {_numbers(one.scores)}{was}" if one.scores else "done"
+        lines.append(f"{best} · {len(one.result.ranking)} candidates · {one.search_nfe + one.final_nfe} NFE")
+    if judges and judges[0].prompt:
+        lines.append(f"judged by: {judges[0].prompt[:300]}")
+    if any(not math.isfinite(one.leading) for one in found if one.scores):
+        lines.append(
+            "Nothing could be judged (NaN): this is the first candidate, not the best. See the report's notes."
+        )
+    return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class _FoundOne:
-    result: Result
-    limits: Limits
-    announcement: str
-    recipe: Recipe
-    kept: list
-    images: list
-    scores: tuple[float, ...]
-    leading: float
-    held_out: float | None
-    witness: dict
-    search_nfe: int
-    final_nfe: int
-    rows: int
-    skipped: bool  # whether the winner should have been rendered once more, and the budget did not pay for it
-
-
-def _assemble(latent: dict, found: list[_FoundOne], report: dict) -> Found:
-    def latents(rows, **changes):
-        return {**latent, "samples": torch.cat(rows), **changes}
-
-    top = [kept.latent for one in found for kept in one.kept]
-    places = {"batch_index": [one.recipe.index for one in found for _ in one.kept]}
-    top_latents = {key: value for key, value in latents(top, **places).items() if key != "noise_mask"}
-    return Found(
-        latent=latents([one.kept[0].latent for one in found]),
-        denoised=latents([one.kept[0].denoised for one in found]),
-        images=flat([one.images[0] for one in found]),
-        top_images=flat([image for one in found for image in one.images]),
-        top_latents=top_latents,
-        recipes=[one.recipe for one in found],
-        scores=[one.leading for one in found],
-        report=report,
-    )
+def _numbers(scores: Sequence[float]) -> str:
+    return " ".join(f"{score:.3g}" for score in scores)

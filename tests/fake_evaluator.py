@@ -4,6 +4,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 
+from noisesearch.search.algorithms.base import Search
 from noisesearch.search.noise import NoiseRecipe
 from noisesearch.search.rollout import Outcome, Rollout, lineage
 from noisesearch.search.seeds import mix
@@ -13,18 +14,22 @@ class FakeEvaluator:
     """The driver's Evaluator with a schedule of `steps` equal steps in flow time, one NFE each.
 
     An unfinished, scored rollout pays one NFE for its preview, and a rollout that goes on from there is spared it, as in the real one.
-    verifiers: how many scores; wave: outcomes per wave; levels: scores take that many values, so that there are ties; nan: share of
+    verifiers: how many scores; wave: outcomes per wave; grades: scores take that many values, so that there are ties; nan: share of
     scores that are NaN; before_wave: called with the number of the wave, and may raise. asked: every request that arrived.
     """
 
     top = 1.0
 
-    def __init__(self, verifiers=1, steps=10, wave=4, levels=10**9, nan=0.0, before_wave=lambda number: None):
-        self.verifiers, self.steps, self.wave, self.levels, self.nan, self.before_wave = (
+    @property
+    def levels(self):
+        return tuple(1 - i / self.steps for i in range(self.steps)) + (0.0,)
+
+    def __init__(self, verifiers=1, steps=10, wave=4, grades=10**9, nan=0.0, before_wave=lambda number: None):
+        self.verifiers, self.steps, self.wave, self.grades, self.nan, self.before_wave = (
             verifiers,
             steps,
             wave,
-            levels,
+            grades,
             nan,
             before_wave,
         )
@@ -42,7 +47,7 @@ class FakeEvaluator:
     def own_steps(self, start, stop):
         return self.cost(Rollout(NoiseRecipe(0), start=start, stop=stop, score=False), None)
 
-    def evaluate(self, asked):
+    def evaluate(self, asked, enough=lambda: False):
         self.asked.append(list(asked))
         self.running += 1
         try:
@@ -50,6 +55,8 @@ class FakeEvaluator:
                 self.before_wave(self.waves)
                 self.waves += 1
                 yield [self._run(id, rollout) for id, rollout in asked[first : first + self.wave]]
+                if enough():
+                    return
         finally:
             self.running -= 1
 
@@ -86,12 +93,12 @@ class FakeEvaluator:
         """In [0, 1), by the path alone: never by the id, the order or the wave."""
         number = int.from_bytes(hashlib.sha256(repr((path, verifier)).encode()).digest()[:8], "big")
         return (
-            math.nan if number % 997 < 997 * self.nan else (number >> 11) * self.levels // 2**53 / self.levels
+            math.nan if number % 997 < 997 * self.nan else (number >> 11) * self.grades // 2**53 / self.grades
         )
 
 
 @dataclass(frozen=True)
-class HalfWay:
+class HalfWay(Search):
     """A search that cannot end at any moment: cut `noises` samples short, finish the best one, and again."""
 
     noises: int = 3
@@ -105,7 +112,7 @@ class HalfWay:
 
 
 @dataclass(frozen=True)
-class Renoise:
+class Renoise(Search):
     """A search of many pieces: unscored starting points, noised up and run down again, the best kept; then all finished, and the end."""
 
     paths: int = 2

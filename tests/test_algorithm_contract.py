@@ -197,7 +197,7 @@ def test_the_budget_is_respected(settings, steps, wave):
 @every
 @pytest.mark.parametrize("levels", [10**9, 4])
 def test_the_winner_is_the_best_of_all_finished_samples(settings, levels):
-    result, evaluator = search(settings, levels=levels)
+    result, evaluator = search(settings, grades=levels)
     finished = [outcome for outcome in evaluator.outcomes.values() if outcome.finished]
     assert result.winner.scores[0] == max(outcome.scores[0] for outcome in finished)
     assert result.winner.id == min(

@@ -57,7 +57,8 @@ def half(*seeds, stop=0.5, score=True):
 def search(requests, nfe=1000, evaluator=None, comparison=ONE, **options):
     evaluator = evaluator or FakeEvaluator()
     limits = Limits(
-        nfe, **{name: options.pop(name) for name in ("reserve", "seconds", "score") if name in options}
+        nfe,
+        **{name: options.pop(name) for name in ("reserve", "seconds", "score", "keep") if name in options},
     )
     return run(Script(tuple(requests)), 0, evaluator, comparison, limits, **options)
 
@@ -288,10 +289,35 @@ def test_a_search_that_ends_by_itself():
     }
 
 
-@pytest.mark.parametrize("requests", [[()], [whole(1), ()]])
-def test_a_search_that_asks_for_nothing_is_an_error(requests):
-    with pytest.raises(RuntimeError, match="script asked for no rollouts"):
-        search(requests)
+# -- algorithms that fail ------------------------------------------------------------------------------------------------
+
+
+def broken(told):
+    raise ZeroDivisionError("broken search")
+
+
+def orphan(told):
+    return [Rollout(NoiseRecipe(5), parent=77, start=0.5)]
+
+
+FAULTY = {"nothing": (), "an error": broken, "an orphan": orphan, "no rollouts": lambda told: [None]}
+
+
+@pytest.mark.parametrize("request_", FAULTY.values(), ids=FAULTY)
+def test_an_algorithm_that_fails_at_once_is_an_error(request_):
+    evaluator = FakeEvaluator()
+    with pytest.raises(RuntimeError, match="search algorithm script failed"):
+        search([request_], evaluator=evaluator)
+    assert not evaluator.asked
+
+
+@pytest.mark.parametrize("request_", FAULTY.values(), ids=FAULTY)
+@pytest.mark.parametrize("paid", [whole(1, 2), half(1, 2)], ids=["finished", "unfinished"])
+def test_an_algorithm_that_fails_later_loses_nothing_that_was_paid(request_, paid):
+    result = search([paid, request_])
+    assert result.winner.finished and len(result.outcomes) >= 2
+    assert result.stopped == "the search algorithm failed"
+    assert ["script failed" in fault for fault in result.faults] == [True]
 
 
 # -- errors pass through, and all is closed ------------------------------------------------------------------------------
@@ -331,14 +357,6 @@ def test_an_early_stop_closes_everything():
     assert evaluator.running == 0 and script.log == {"ended": "closed", "closed": True}
 
 
-def test_a_search_that_raises_passes_through():
-    def broken(told):
-        raise ZeroDivisionError("broken search")
-
-    with pytest.raises(ZeroDivisionError, match="broken search"):
-        search([whole(1), broken])
-
-
 # -- the result ----------------------------------------------------------------------------------------------------------
 
 
@@ -367,8 +385,24 @@ def test_progress_is_told_after_each_wave():
 
 def test_the_evaluator_is_told_whom_to_keep_best_first():
     evaluator = FakeEvaluator(wave=2)
-    result = search([whole(*range(9))], evaluator=evaluator)
-    assert evaluator.kept == [outcome.id for outcome in result.ranking]
+    result = search([whole(*range(9))], evaluator=evaluator, keep=4)
+    assert evaluator.kept == [outcome.id for outcome in result.ranking[:4]]
+
+
+def test_the_evaluator_keeps_what_the_search_may_still_build_on():
+    class Builder(Script):
+        keeps = 6
+
+    evaluator = FakeEvaluator(wave=2)
+    result = run(Builder((whole(*range(9)),)), 0, evaluator, ONE, Limits(1000, keep=2))
+    assert evaluator.kept == [outcome.id for outcome in result.ranking[:6]]
+
+
+def test_nothing_new_begins_once_the_time_is_over():
+    """Between batches too, which the evaluator asks for."""
+    evaluator = FakeEvaluator(wave=1, before_wave=lambda number: time.sleep(0.02))
+    result = search([whole(*range(3)), whole(4)], evaluator=evaluator, seconds=0.03)
+    assert 2 <= evaluator.waves <= 3 and result.stopped == "the time limit is reached"
 
 
 def test_the_winner_is_chosen_over_the_whole_pool():

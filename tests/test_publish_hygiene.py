@@ -33,7 +33,17 @@ REJECTED = {
     "a load that unpickles": (r"\btorch\.load\((?![^)]*weights_only=True)|allow_pickle\s*=\s*True", CODE),
     "a package from a URL": (r"(@|git\+)\s*(https?|git|ssh|file)://|\.whl\b", (".toml", ".txt")),
 }
-FOLDERS = {"demo", "example_workflows", "models", "nodes", "sampling", "search", "session", "verifiers", "web"}
+FOLDERS = {
+    "demo",
+    "example_workflows",
+    "models",
+    "nodes",
+    "sampling",
+    "search",
+    "session",
+    "verifiers",
+    "web",
+}
 FILES = {"CHANGELOG.md", "LICENSE", "README.md", "__init__.py", "compat.py", "untrusted.py", "pyproject.toml"}
 
 

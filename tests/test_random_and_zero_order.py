@@ -81,7 +81,7 @@ def test_every_iteration_asks_for_n_neighbours_at_the_cosine(pivot, neighbours, 
 @every_pivot
 def test_the_pivot_is_never_paid_again(pivot):
     """No noise is asked for twice, whatever becomes the pivot."""
-    _, evaluator = search(ZeroOrder(3, pivot=pivot), levels=4)
+    _, evaluator = search(ZeroOrder(3, pivot=pivot), grades=4)
     noises = [outcome.rollout.noise for outcome in evaluator.outcomes.values()]
     assert len(noises) == len(set(noises)) == 60
 
@@ -111,7 +111,7 @@ def test_always_move_moves_even_to_a_worse_one():
 
 @pytest.mark.parametrize("pivot", [KEEP_BEST, ALWAYS_MOVE])
 def test_only_the_restarting_search_restarts(pivot):
-    _, evaluator = search(ZeroOrder(3, pivot=pivot), levels=1)
+    _, evaluator = search(ZeroOrder(3, pivot=pivot), grades=1)
     assert sum(not outcome.rollout.noise.moves for outcome in evaluator.outcomes.values()) == 1
 
 

@@ -17,23 +17,25 @@ from noisesearch.verifiers.ensemble import Ensemble
 @pytest.fixture
 def pretend_gpu(monkeypatch):
     """What happens on a GPU, as far as the budget goes: the search takes the model's device for one."""
-    import noisesearch.session.run as run_module
+    import noisesearch.session.plan as plan_module
 
     class Gpu:
         type = "cuda"
 
-    real = run_module._Search.__init__
+    real = plan_module._plan
 
-    def pretend(self, guider, *args, **kwargs):
-        guider.model_patcher.load_device, own = Gpu(), guider.model_patcher.load_device
+    def pretend(task, *args, **kwargs):
+        patcher = task.guider.model_patcher
+        patcher.load_device, own = Gpu(), patcher.load_device
         try:
-            real(self, guider, *args, **kwargs)
+            plan = real(task, *args, **kwargs)
         finally:
-            guider.model_patcher.load_device = own
-            for evaluator in filter(None, (self.evaluator, self.renderer)):
-                evaluator.watched.model_patcher.load_device = own
+            patcher.load_device = own
+        for evaluator in filter(None, (plan.evaluator, plan.renderer)):
+            evaluator.watched.model_patcher.load_device = own
+        return plan
 
-    monkeypatch.setattr(run_module._Search, "__init__", pretend)
+    monkeypatch.setattr(plan_module, "_plan", pretend)
 
 
 @torch.inference_mode()
@@ -185,7 +187,7 @@ def test_a_sampler_that_draws_as_it_likes_comes_back_all_the_same():
     graph = Graph.mixture("EPS", own_sampler=comfy.samplers.KSAMPLER(sample_restless))
     found = graph.search(SearchOverPaths(2, 2), budget_nfe=400, batch_size=4)
     noises = [
-        noise.flatten()[0].item() for noise in drawn if noise.shape[-1] == 8
+        noise.flatten()[0].item() for noise in drawn if noise.shape[1] == 4
     ]  # not those of the dry runs
     assert len(set(noises)) == len(noises) > 20
     assert found.report["images"][0]["rows_at_once"] == 1

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from ..noise import NoiseRecipe
-from ..rollout import Outcome, Rollout
+from ..rollout import EXTRA, Outcome, Rollout
 from ..seeds import MASK
 
-Best = Callable[[Sequence[Outcome], int], list[Outcome]]  # the best k of some outcomes, best first
-Search = Generator[list[Rollout], list[Outcome], None]
+Asking = Generator[list[Rollout], list[Outcome], None]
 
 FINISH = Rollout(parent=0)  # for asking what it costs to complete a sample
 
@@ -20,37 +22,161 @@ class BudgetTooSmall(ValueError):
     """The budget does not pay for one complete result."""
 
 
+class Best(Protocol):
+    """How the user's verifiers compare outcomes; what the driver hands to an algorithm.
+
+    `Rollout`, `NoiseRecipe` and `mix` (a seed out of several numbers) hang on it too, for searches of other packs, which cannot import
+    ours. Finished outcomes are compared within all finished ones of this image so far, unfinished ones (previews) within those of their
+    round. Both methods see the same pool and the user's method and weights.
+    """
+
+    def __call__(self, outcomes: Sequence[Outcome], k: int) -> list[Outcome]:
+        """The best k of them, best first; ties go to the lowest id, NaN comes last."""
+        ...
+
+    def utility(self, outcomes: Sequence[Outcome]) -> list[float]:
+        """One number each, higher is better; -inf for what could not be judged. With one verifier it is the score."""
+        ...
+
+
 @dataclass(frozen=True)
 class Terms:
     """What a search has to work with, for those that plan ahead.
 
     budget: NFE that the search itself may spend. cost: NFE of a rollout, given its parent. top: flow time at which the schedule begins.
-    own_steps: how many of the schedule's own steps lie between two flow times (the higher one first).
+    own_steps: how many of the schedule's own steps lie between two flow times (the higher one first). levels: the schedule's own
+    flow times, falling, the last one 0; () for a model whose noise levels are unknown. A sample cut at one of them goes on as if it
+    had not been cut; any other level costs a step.
     """
 
     budget: int
     cost: Callable[[Rollout, Rollout | None], int]
     top: float
     own_steps: Callable[[float, float], int]
+    levels: tuple[float, ...] = ()
+
+    Rollout, NoiseRecipe = Rollout, NoiseRecipe  # for searches of other packs, which cannot import ours
 
 
-class Settings(Protocol):
-    """Frozen settings of one algorithm, as they flow over a NOISE_SEARCH socket.
+class Search(ABC):
+    """Settings of one algorithm, as they flow over a NOISE_SEARCH socket: a frozen dataclass with a name.
 
-    A search that cannot end at any moment has `plan(terms)` in place of `begin`: it gives the settings to begin with, or raises
-    BudgetTooSmall when one pass does not fit. One that puts noise back in has `reinjects = True` and `lineage_price(terms)`.
+    `begin` is all that must be written. What follows is all that the driver, the session and the report may ask besides.
     """
 
     name: str
 
-    def begin(self, seed: int, best: Best) -> Search:
+    cuts: ClassVar[bool] = False
+    """It stops samples on the way, so the schedule must end in a clean image."""
+    reinjects: ClassVar[bool] = False
+    """It puts noise back in, so no initial noise describes its winner."""
+    needs_verifier: ClassVar[bool] = True
+    """It compares outcomes. A replay does not."""
+    preview: str = EXTRA
+    """How an unfinished sample is shown to verifiers: one more evaluation at its own level, or FREE (the solver's last prediction)."""
+    keeps: int = 0
+    """How many of the best finished samples it may still build on (as parents); their latents stay in memory."""
+
+    @abstractmethod
+    def begin(self, seed: int, best: Best) -> Asking:
         """A new run. It yields rollouts and is sent their outcomes; deterministic given the seed and what it is told."""
-        ...
+
+    def plan(self, terms: Terms) -> Search:
+        """The settings to begin with under these terms. Raises BudgetTooSmall when one pass does not fit."""
+        return self
+
+    def announcement(self, terms: Terms) -> str:
+        """What the user should know of a planned search before it runs."""
+        return ""
+
+    def whole_price(self, terms: Terms) -> int | None:
+        """NFE of everything it will ask for, where it runs to its end whatever was wished (a replay); None = as much as it is given."""
+        return None
+
+    def lineage_price(self, terms: Terms) -> int:
+        """NFE of sampling one winner again, alone and without looking at it on the way."""
+        return terms.cost(fresh(0), None)
+
+    def of_sample(self, index: int, count: int, place: int) -> tuple[Search, int]:
+        """(the settings for sample `index` of a latent batch of `count`, the place of its noise in a seeded batch).
+
+        place: what the latent itself says. Raises ValueError where the batch does not fit.
+        """
+        return self, place
+
+    def describe(self) -> dict[str, Any]:
+        """The settings as plain values, for the report."""
+        if not dataclasses.is_dataclass(self):
+            return {}
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def notes(self, wished: Search) -> list[str]:
+        """What the user should know of this planned search when reading its result. wished: the settings before planning."""
+        return []
+
+
+class Foreign(Search):
+    """A search of another pack, which cannot import ours: any object with a `name` and `begin(seed, best)`.
+
+    What it has of Search's members is taken from it, the rest has Search's defaults.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.name = inner, inner.name
+        for member in vars(Search):
+            if (
+                not member.startswith("_")
+                and member not in ("begin", "plan", "of_sample")
+                and hasattr(inner, member)
+            ):
+                setattr(self, member, getattr(inner, member))
+
+    def begin(self, seed: int, best: Best) -> Asking:
+        return self.inner.begin(seed, best)
+
+    def plan(self, terms: Terms) -> Search:
+        return as_search(self.inner.plan(terms)) if hasattr(self.inner, "plan") else self
+
+    def describe(self) -> dict[str, Any]:
+        if not dataclasses.is_dataclass(self.inner):
+            return {}
+        return {field.name: getattr(self.inner, field.name) for field in dataclasses.fields(self.inner)}
+
+
+def as_search(settings: Any) -> Search:
+    """Whatever lies on a search socket, as a Search. Raises ValueError for what is none."""
+    if isinstance(settings, Search):
+        return settings
+    if not isinstance(getattr(settings, "name", None), str) or not callable(getattr(settings, "begin", None)):
+        raise ValueError(
+            f"A search is an object with a name and a method begin(seed, best), which this {type(settings).__name__} is not. "
+            "See docs/own_search.md of NoiseSearch."
+        )
+    return Foreign(settings)
 
 
 def fresh(seed: int) -> Rollout:
     """A complete sample of a new noise."""
     return Rollout(NoiseRecipe(seed & MASK))
+
+
+def together(searches: Sequence[Asking]) -> Asking:
+    """Several runs as one that asks for all they ask for, each told of its own: they share batches and nothing else. It ends with the last."""
+    answers: dict[int, list[Outcome]] = {}
+    running = list(range(len(searches)))
+    with ExitStack() as closing_all:
+        tell = [closing_all.enter_context(closing(search)).send for search in searches]
+        while True:
+            asked = {}
+            for i in running:
+                with suppress(StopIteration):
+                    asked[i] = tell[i](answers[i]) if i in answers else next(searches[i])
+            running = list(asked)
+            if not running:
+                return
+            told = yield [rollout for i in running for rollout in asked[i]]
+            for i in running:
+                answers[i], told = told[: len(asked[i])], told[len(asked[i]) :]
 
 
 def prices(stages: Iterable[tuple[int, Rollout]], terms: Terms) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ..noise import NoiseRecipe
 from ..rollout import EXTRA, PREVIEWS, Rollout
 from ..seeds import MASK, mix
-from .base import Best, BudgetTooSmall, Search, Terms, prices
+from .base import Asking, Best, BudgetTooSmall, Search, Terms, prices
 
 # (start, forward, backward) in flow time. The paper prints no values; `paper` is what a re-implementation says it took over from its authors.
 PRESETS = {"local": (0.75, 0.20, 0.45), "paper": (0.12, 0.78, 0.81)}
@@ -28,16 +28,16 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Pass:
+class Pass(Search):
     """One pass of search over paths, as planned for a budget and a schedule: N = `paths` go from `start` down to exactly 0."""
 
     paths: int
     start: float
     rounds: tuple[Round, ...]
     name = "search over paths"
-    reinjects = True
+    cuts = reinjects = True
 
-    def begin(self, seed: int, best: Best) -> Search:
+    def begin(self, seed: int, best: Best) -> Asking:
         survivors = yield [
             Rollout(NoiseRecipe((seed + i) & MASK), stop=self.start, score=False) for i in range(self.paths)
         ]
@@ -73,9 +73,17 @@ class Pass:
         held = f", and wants {need} to be sure of a complete image at any moment" if need > spent else ""
         return f"one pass costs {spent} NFE{held}: {self.paths} paths x {' or '.join(map(str, widths))} noises, {len(self.rounds)} rounds"
 
+    def notes(self, wished: Search) -> list[str]:
+        if not isinstance(wished, SearchOverPaths) or wished.start == self.start:
+            return []
+        return [
+            f"The search over paths starts at flow time {self.start:.3f} instead of {wished.start:.3f}, "
+            "to have room for noise under the top of the schedule."
+        ]
+
 
 @dataclass(frozen=True)
-class SearchOverPaths:
+class SearchOverPaths(Search):
     """
     paths: N >= 1, paths kept from round to round.
     width: M, noises tried per path and round; 0 = as many as the budget pays for (the paper's scaling axis).
@@ -92,7 +100,7 @@ class SearchOverPaths:
     steps: int = HALF
     preview: str = EXTRA
     name = Pass.name
-    reinjects = True
+    cuts = reinjects = True
 
     def __post_init__(self):
         if self.paths < 1 or self.width < 0 or self.steps < HALF:
@@ -109,6 +117,11 @@ class SearchOverPaths:
             )
         if self.preview not in PREVIEWS:
             raise ValueError(f"The preview is one of {', '.join(PREVIEWS)}, not {self.preview!r}.")
+
+    def begin(self, seed: int, best: Best) -> Asking:
+        raise TypeError(
+            "A search over paths is planned for a budget and a schedule first: begin what plan(terms) gives."
+        )
 
     def plan(self, terms: Terms) -> Pass:
         """The pass that the budget pays for, fitted to the schedule. Raises BudgetTooSmall when none fits."""

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from ..rollout import Outcome, Rollout
 from ..seeds import mix
-from .base import Best, Search, fresh
+from .base import Asking, Best, Search, fresh, together
 
 KEEP_BEST, ALWAYS_MOVE, RESTART = "keep best", "always move", "restart when stuck"
 PIVOTS = (KEEP_BEST, ALWAYS_MOVE, RESTART)
 
 
 @dataclass(frozen=True)
-class ZeroOrder:
+class ZeroOrder(Search):
     """
     neighbours: N >= 1, candidates per iteration.
     cosine: similarity of a neighbour to its pivot, in (-1, 1); smaller = a larger step (the paper's lambda is |x| sqrt(2 (1 - cosine))).
@@ -21,16 +21,20 @@ class ZeroOrder:
         "keep best": the best of the pivot and its neighbours; the pivot's score is remembered, never paid again.
         "always move": the best neighbour, even a worse one (the paper to the letter).
         "restart when stuck": as "keep best", but when no neighbour is better, a new random noise; the best of all restarts wins.
+    chains: >= 1, how many climb side by side, each from a noise of its own and without a look at the others; their candidates share batches.
     """
 
     neighbours: int = 4
     cosine: float = 0.7
     pivot: str = KEEP_BEST
+    chains: int = 1
     name = "zero-order search"
 
     def __post_init__(self):
         if self.neighbours < 1:
             raise ValueError(f"Zero-order search needs at least 1 neighbour, not {self.neighbours}.")
+        if self.chains < 1:
+            raise ValueError(f"Zero-order search needs at least 1 chain, not {self.chains}.")
         if not -1.0 < self.cosine < 1.0:
             raise ValueError(
                 f"The cosine of a neighbour lies between -1 and 1, both excluded, not at {self.cosine}."
@@ -38,7 +42,12 @@ class ZeroOrder:
         if self.pivot not in PIVOTS:
             raise ValueError(f"The pivot rule is one of {', '.join(PIVOTS)}, not {self.pivot!r}.")
 
-    def begin(self, seed: int, best: Best) -> Search:
+    def begin(self, seed: int, best: Best) -> Asking:
+        """Chain 0 is what a lone chain does; chain c is what a lone chain does from the seed mix(seed, c)."""
+        seeds = [seed, *(mix(seed, chain) for chain in range(1, self.chains))]
+        yield from together([self._climb(own, best) for own in seeds])
+
+    def _climb(self, seed: int, best: Best) -> Asking:
         restarts = iterations = 0
         pivot = (yield [fresh(seed)])[0]
         while True:

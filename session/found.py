@@ -1,0 +1,83 @@
+"""What a search hands back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from ..sampling.shelf import Kept
+from ..search.driver import Limits, Result
+from ..search.rollout import Recipe
+from ..search.algorithms.base import Search
+from .decoding import flat
+from .noises import RecipeNoise
+
+
+@dataclass(frozen=True)
+class FoundOne:
+    """The result for one sample of the batch.
+
+    wished: the settings before planning (those it ran with are in `result`). kept, images: latents and pictures of the best few, best
+    first. scores, held_out: of the winner as it is handed on. leading: the one of them that speaks where one number must, NaN without a
+    judge. rows: samples that ran at once, at the end. notes: what the user should know.
+    """
+
+    wished: Search
+    result: Result
+    limits: Limits
+    announcement: str
+    recipe: Recipe
+    kept: list[Kept]
+    images: list[torch.Tensor]
+    scores: tuple[float, ...]
+    leading: float
+    held_out: float | None
+    witness: dict
+    search_nfe: int
+    final_nfe: int
+    rows: int
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The winners of all samples of the batch, in order; `top_*`: the best few of each."""
+
+    latent: dict
+    denoised: dict
+    images: torch.Tensor
+    top_images: torch.Tensor
+    top_latents: dict
+    recipes: list[Recipe]
+    scores: list[float]
+    report: dict
+
+    @property
+    def seed(self) -> int:
+        return self.recipes[0].pieces[0].noise.seed
+
+    def noise(self) -> RecipeNoise:
+        """The winning noise as a stock NOISE; for lineages of several pieces an object that says why there is none."""
+        return RecipeNoise(self.recipes)
+
+
+def assembled(latent: dict, found: list[FoundOne], report: dict) -> Found:
+    """The results of all samples as the stock types that nodes hand on. latent: the LATENT that was searched."""
+
+    def latents(rows: list[torch.Tensor], **changes) -> dict:
+        return {**latent, "samples": torch.cat(rows), **changes}
+
+    places = {"batch_index": [one.recipe.index for one in found for _ in one.kept]}
+    top_latents = latents([kept.latent for one in found for kept in one.kept], **places)
+    top_latents.pop("noise_mask", None)
+    return Found(
+        latent=latents([one.kept[0].latent for one in found]),
+        denoised=latents([one.kept[0].denoised for one in found]),
+        images=flat([one.images[0] for one in found]),
+        top_images=flat([image for one in found for image in one.images]),
+        top_latents=top_latents,
+        recipes=[one.recipe for one in found],
+        scores=[one.leading for one in found],
+        report=report,
+    )

@@ -1,0 +1,171 @@
+"""A search as planned: everything that bad input can break, found out before anything runs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..sampling.batches import rows_that_fit
+from ..sampling.evaluator import Evaluator
+from ..sampling.ledger import Ledger
+from ..sampling.levels import Levels
+from ..sampling.schedule import Schedule
+from ..sampling.slicing import Sample, draws_noise, guider_of, samples_of
+from ..sampling.solvers import Solver
+from ..search.algorithms.base import Search, fresh
+from ..search.driver import Limits, terms
+from ..search.selection import Comparison
+from .decoding import decoder
+from .judging import Judge
+from .progress import LiveProgress
+from .wishes import Wishes
+
+
+@dataclass(frozen=True)
+class Task:
+    """One search node's inputs, the same for every sample of its latent batch."""
+
+    guider: Any
+    solver: Solver
+    schedule: Schedule
+    final: Schedule | None
+    settings: Search
+    verifier: Any
+    vae: Any
+    prompt: str
+    wishes: Wishes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The search for one sample of the batch.
+
+    wished: the settings before planning. search: as planned for this budget and schedule. renderer: samples the winner once more alone, where that is wanted.
+    """
+
+    sample: Sample
+    wished: Search
+    search: Search
+    evaluator: Evaluator
+    renderer: Evaluator | None
+    judge: Judge | None
+    limits: Limits
+    announcement: str
+
+    @property
+    def comparison(self) -> Comparison:
+        return self.judge.comparison if self.judge else Comparison()
+
+
+def task_of(
+    guider, sampler, sigmas, settings: Search, verifier, vae, prompt: str, wishes: Wishes, final_sigmas=None
+) -> Task:
+    """Raises ValueError for what cannot be searched, or not with each other."""
+    if vae is None or (verifier is None and settings.needs_verifier):
+        raise ValueError(
+            f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Verifier'}."
+        )
+    levels = _levels(guider.model_patcher)
+    schedule = Schedule(sigmas, *levels)
+    final = None if final_sigmas is None else Schedule(final_sigmas, *levels)
+    if final is not None and settings.reinjects:
+        raise ValueError(
+            f"final_sigmas renders a winner anew from its initial noise, which does not go with {settings.name}. Leave final_sigmas unconnected."
+        )
+    if settings.cuts and float(schedule.sigmas[-1]) > 0:
+        raise ValueError(
+            f"{settings.name.capitalize()} needs a schedule that ends in a clean image, but the last sigma is {float(schedule.sigmas[-1]):.4g}. Give it the whole schedule."
+        )
+    return Task(guider, Solver(sampler), schedule, final, settings, verifier, vae, prompt, wishes)
+
+
+def plans_of(task: Task, latent: dict, ledger: Ledger, live: LiveProgress) -> list[Plan]:
+    """A plan for each sample of the LATENT. Raises ValueError, BudgetTooSmall among them, before anything runs."""
+    samples = samples_of(latent, task.guider.model_patcher)
+    rows = task.wishes.batch_size or rows_that_fit(task.guider, samples[0].latent.shape)
+    plans = []
+    for i, sample in enumerate(samples):
+        settings, place = task.settings.of_sample(i, len(samples), sample.index)
+        one = replace(task, guider=guider_of(task.guider, i), settings=settings)
+        plans.append(_plan(one, replace(sample, index=place), rows, ledger, live))
+    return plans
+
+
+def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgress) -> Plan:
+    settings, wishes = task.settings, task.wishes
+    judge = None if task.verifier is None else Judge(task.verifier, task.prompt, ledger)
+    early = bool(judge and settings.needs_verifier and judge.needs_previews)
+    if judge and settings.needs_verifier:
+        _check(judge, settings, wishes)
+    if draws_noise(task.guider):
+        rows = 1
+    parts: dict[str, Any] = dict(
+        ledger=ledger, decode=decoder(task.vae), on_evaluation=lambda: live.advance(ledger.nfe)
+    )
+    evaluator = Evaluator(
+        task.guider,
+        task.solver,
+        task.schedule,
+        sample,
+        rows=rows,
+        judge=judge,
+        keep_images=wishes.keep_top,
+        preview=settings.preview,
+        early=early,
+        **parts,
+    )
+    whole = evaluator.cost(fresh(0), None)
+    budget = wishes.budget_nfe or wishes.candidates * whole
+    # batched arithmetic differs visibly from a lone run's on GPUs; what does not pay for two samples and one more is no batch
+    batched = (
+        rows > 1
+        and task.solver.batches
+        and budget >= (3 if wishes.budget_nfe else 2) * whole
+        and task.guider.model_patcher.load_device.type != "cpu"
+    )
+    renderer = None
+    if task.final or (wishes.exact and batched and settings.needs_verifier):
+        renderer = Evaluator(task.guider, task.solver, task.final or task.schedule, sample, rows=1, **parts)
+    limits = _limits(settings, wishes, budget, evaluator, renderer)
+    terms_here = terms(evaluator, limits)
+    search = settings.plan(terms_here)
+    announcement = search.announcement(terms_here) or f"{limits.nfe} NFE at most"
+    return Plan(sample, settings, search, evaluator, renderer, judge, limits, announcement)
+
+
+def _check(judge: Judge, settings: Search, wishes: Wishes) -> None:
+    method = judge.comparison.method
+    if wishes.stop_at_score and len(judge.members) > 1 and method != "weighted sum":
+        raise ValueError(
+            f"stop_at_score needs one verifier or a weighted sum; by {method} a score only says how candidates compare. Set it to 0."
+        )
+    if judge.needs_previews and settings.cuts:
+        raise ValueError(
+            f"A self-supervised verifier follows one sample from flow time 0.4 to its end, but {settings.name} judges unfinished ones. Use random or zero-order search."
+        )
+
+
+def _limits(
+    settings: Search, wishes: Wishes, budget: int, evaluator: Evaluator, renderer: Evaluator | None
+) -> Limits:
+    whole = settings.whole_price(terms(evaluator, Limits(0)))
+    if whole is not None:  # to its end, whatever was wished of a search
+        return Limits(whole, keep=wishes.keep_top)
+    reserve = settings.lineage_price(terms(renderer, Limits(0))) if renderer else 0
+    return Limits(
+        budget if wishes.budget_nfe else budget + reserve,
+        reserve,
+        wishes.time_limit or None,
+        wishes.stop_at_score or None,
+        wishes.keep_top,
+    )
+
+
+def _levels(model) -> tuple[Levels, str] | tuple[None, str]:
+    """(the model's Levels, ""); or (None, why it has none): whole images can be searched all the same."""
+    try:
+        return Levels(model.get_model_object("model_sampling")), ""
+    except ValueError as error:
+        logging.info("NoiseSearch: %s", error)
+        return None, str(error)
