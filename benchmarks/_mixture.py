@@ -6,7 +6,7 @@ import sys
 
 from _trials import ROOT, Trial
 
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "testing"))
 import comfy.samplers  # noqa: E402
 import torch  # noqa: E402
 from closed_form import PixelVAE, make_model, uncond  # noqa: E402

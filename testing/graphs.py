@@ -48,16 +48,22 @@ class Graph:
     own_sampler: object = None
 
     @classmethod
-    def mixture(cls, family="CONST", positive=None, latent=None, **settings):
+    def mixture(cls, family="CONST", positive=None, latent=None, dims=2, **settings):
+        """dims: 3 for videos, whose latents are [B, 4, 3, 8, 8]."""
         latent = latent or {"samples": torch.zeros(1, 4, 8, 8)}
         return cls(
-            make_model(family),
+            make_model(family, dims=dims),
             positive or cond(one_hot(2)),
             uncond(),
             latent,
             scheduler=scheduler_for(family),
             **settings,
         )
+
+    @property
+    def rows_per_nfe(self):
+        """Network rows of one evaluation."""
+        return 1 if self.cfg == 1.0 else 2
 
     @property
     def sampler(self):
