@@ -5,7 +5,7 @@ from __future__ import annotations
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..compat import schema
+from ..compat import advanced, schema
 from ..sampling.stock import cfg_guider, ksampler_sigmas
 from ..search.algorithms import RandomSearch, Replay, SearchOverPaths, ZeroOrder
 from ..search.algorithms.paths import HALF, PRESETS
@@ -71,13 +71,23 @@ class NoiseSearchZeroOrder(io.ComfyNode):
                     default=PIVOTS[0],
                     tooltip="keep best: never leave the best noise for a worse one. always move: the paper to the letter. restart when stuck: a new noise when no neighbour is better.",
                 ),
+                advanced(
+                    io.Int.Input(
+                        "chains",
+                        default=ZeroOrder.chains,
+                        min=1,
+                        max=64,
+                        optional=True,
+                        tooltip="How many climb side by side, each from a noise of its own. They share batches, which is faster on a GPU.",
+                    )
+                ),
             ],
             outputs=[SearchType.Output(display_name="search")],
         )
 
     @classmethod
-    def execute(cls, neighbours, similarity, pivot):
-        return io.NodeOutput(ZeroOrder(neighbours, similarity, pivot))
+    def execute(cls, neighbours, similarity, pivot, chains=ZeroOrder.chains):
+        return io.NodeOutput(ZeroOrder(neighbours, similarity, pivot, chains))
 
 
 class NoiseSearchPaths(io.ComfyNode):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -120,7 +120,7 @@ class Evaluator:
 
     def evaluate(
         self, asked: Sequence[tuple[int, Rollout]], enough: Callable[[], bool] = lambda: False
-    ) -> Iterator[list[Outcome]]:
+    ) -> Generator[list[Outcome], None, None]:
         pending = [self._job(id, rollout) for id, rollout in asked]
         self.shelf.make_room({rollout.parent for _, rollout in asked})
         while pending:

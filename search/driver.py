@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -38,7 +38,7 @@ class Evaluator(Protocol):
 
     def evaluate(
         self, asked: Sequence[tuple[int, Rollout]], enough: Callable[[], bool]
-    ) -> Iterator[list[Outcome]]:
+    ) -> Generator[list[Outcome], None, None]:
         """The outcomes of (id, rollout) pairs, wave after wave, in the order asked.
 
         enough: looked at between batches; once it says so, what is sampled already makes the last wave.
@@ -142,7 +142,17 @@ class View:
 
 
 class _Run:
-    def __init__(self, settings, evaluator, comparison, limits, on_progress, should_stop):
+    """One run of `run`, whose arguments these are."""
+
+    def __init__(
+        self,
+        settings: Search,
+        evaluator: Evaluator,
+        comparison: Comparison,
+        limits: Limits,
+        on_progress: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
         self.evaluator, self.limits = evaluator, limits
         self.on_progress, self.should_stop = on_progress, should_stop
         self.view = View(comparison)
@@ -150,9 +160,10 @@ class _Run:
         self.began = time.monotonic()
 
     def drive(self, seed: int) -> Result:
-        result, told = self.result, None
+        result = self.result
+        told: list[Outcome] | None = None
         with closing(result.settings.begin(seed, self.view)) as search:
-            ask = search.send
+            ask: Callable[..., list[Rollout]] = search.send
             while not result.stopped:
                 try:
                     asked = ask(told)

@@ -25,7 +25,7 @@ class NoiseRecipe:
     seed: int
     moves: tuple[tuple[int | NoiseRecipe, float], ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for seed in (self.seed, *(direction for direction, _ in self.moves if isinstance(direction, int))):
             if not 0 <= seed <= MASK:
                 raise ValueError(f"A seed is a whole number from 0 to 2^64 - 1, not {seed}.")

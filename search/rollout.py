@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..untrusted import real, whole
 from .noise import NoiseRecipe
@@ -41,7 +42,7 @@ class Rollout:
     steps: int | None = None
     score: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.parent is None and self.noise is None:
             raise ValueError("A rollout without a parent starts from pure noise and needs a noise recipe.")
         if self.start is not None and not self.stop < self.start <= 1.0:
@@ -93,7 +94,7 @@ class Recipe:
     pieces: tuple[Rollout, ...]
     index: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.pieces or self.pieces[0].noise is None:
             raise ValueError("A recipe has at least one piece, and its first piece has a noise.")
         if not self.pieces[-1].finished:
@@ -107,10 +108,17 @@ class Recipe:
         )
         object.__setattr__(self, "pieces", tuple(pieces))
 
+    @property
+    def root(self) -> NoiseRecipe:
+        """The noise it begins with."""
+        noise = self.pieces[0].noise
+        assert noise is not None  # checked when it was made
+        return noise
+
     def to_dict(self) -> dict:
         pieces = []
         for piece in self.pieces:
-            entry = {"noise": piece.noise.to_dict()} if piece.noise else {}
+            entry: dict[str, Any] = {"noise": piece.noise.to_dict()} if piece.noise else {}
             entry |= {
                 name: value for name in ("start", "steps") if (value := getattr(piece, name)) is not None
             }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
-from ..sampling.shelf import Kept
 from ..search.driver import Limits, Result
 from ..search.rollout import Recipe
 from ..search.algorithms.base import Search
@@ -18,8 +18,8 @@ from .noises import RecipeNoise
 class FoundOne:
     """The result for one sample of the batch.
 
-    wished: the settings before planning (those it ran with are in `result`). kept, images: latents and pictures of the best few, best
-    first. scores, held_out: of the winner as it is handed on. leading: the one of them that speaks where one number must, NaN without a
+    wished: the settings before planning (those it ran with are in `result`). latents, images: of the best few, best first. denoised: the
+    winner's last clean prediction. scores, held_out: of the winner as it is handed on. leading: the one of them that speaks where one number must, NaN without a
     judge. rows: samples that ran at once, at the end. notes: what the user should know.
     """
 
@@ -28,7 +28,8 @@ class FoundOne:
     limits: Limits
     announcement: str
     recipe: Recipe
-    kept: list[Kept]
+    latents: list[torch.Tensor]
+    denoised: torch.Tensor
     images: list[torch.Tensor]
     scores: tuple[float, ...]
     leading: float
@@ -55,7 +56,7 @@ class Found:
 
     @property
     def seed(self) -> int:
-        return self.recipes[0].pieces[0].noise.seed
+        return self.recipes[0].root.seed
 
     def noise(self) -> RecipeNoise:
         """The winning noise as a stock NOISE; for lineages of several pieces an object that says why there is none."""
@@ -65,15 +66,15 @@ class Found:
 def assembled(latent: dict, found: list[FoundOne], report: dict) -> Found:
     """The results of all samples as the stock types that nodes hand on. latent: the LATENT that was searched."""
 
-    def latents(rows: list[torch.Tensor], **changes) -> dict:
+    def latents(rows: list[torch.Tensor], **changes: Any) -> dict:
         return {**latent, "samples": torch.cat(rows), **changes}
 
-    places = {"batch_index": [one.recipe.index for one in found for _ in one.kept]}
-    top_latents = latents([kept.latent for one in found for kept in one.kept], **places)
+    places = {"batch_index": [one.recipe.index for one in found for _ in one.latents]}
+    top_latents = latents([row for one in found for row in one.latents], **places)
     top_latents.pop("noise_mask", None)
     return Found(
-        latent=latents([one.kept[0].latent for one in found]),
-        denoised=latents([one.kept[0].denoised for one in found]),
+        latent=latents([one.latents[0] for one in found]),
+        denoised=latents([one.denoised for one in found]),
         images=flat([one.images[0] for one in found]),
         top_images=flat([image for one in found for image in one.images]),
         top_latents=top_latents,

@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from ..sampling.batches import rows_that_fit
 from ..sampling.evaluator import Evaluator
 from ..sampling.ledger import Ledger
@@ -59,7 +61,15 @@ class Plan:
 
 
 def task_of(
-    guider, sampler, sigmas, settings: Search, verifier, vae, prompt: str, wishes: Wishes, final_sigmas=None
+    guider: Any,
+    sampler: Any,
+    sigmas: torch.Tensor,
+    settings: Search,
+    verifier: Any,
+    vae: Any,
+    prompt: str,
+    wishes: Wishes,
+    final_sigmas: torch.Tensor | None = None,
 ) -> Task:
     """Raises ValueError for what cannot be searched, or not with each other."""
     if vae is None or (verifier is None and settings.needs_verifier):
@@ -162,7 +172,7 @@ def _limits(
     )
 
 
-def _levels(model) -> tuple[Levels, str] | tuple[None, str]:
+def _levels(model: Any) -> tuple[Levels, str] | tuple[None, str]:
     """(the model's Levels, ""); or (None, why it has none): whole images can be searched all the same."""
     try:
         return Levels(model.get_model_object("model_sampling")), ""

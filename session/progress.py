@@ -7,6 +7,7 @@ import time
 
 import comfy.utils
 import torch
+from PIL import Image
 
 REFRESH = 0.1  # seconds between updates without a picture
 
@@ -40,8 +41,6 @@ class LiveProgress:
             )  # to whoever queued it, not to every tab
 
 
-def _picture(image):
-    from PIL import Image
-
+def _picture(image: torch.Tensor) -> Image.Image:
     frame = image[0] if image.ndim == 4 else image[0, image.shape[1] // 2]
     return Image.fromarray((frame[..., :3].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..sampling.ledger import Ledger
@@ -33,7 +33,7 @@ def report_of(
     """
     judge = judges[0] if judges else None
     names = judge.names if judge else []
-    report = {
+    report: dict[str, Any] = {
         "noise_search": VERSION,
         "search": _described(wished, faults),
         "seed": seed,
@@ -74,7 +74,7 @@ def _notes(judges: Sequence[Judge], ledger: Ledger, found: Sequence[FoundOne], f
     return list(dict.fromkeys(map(str, notes)))
 
 
-def _unjudged(outcomes: Sequence[Outcome], judges: Sequence[Judge]) -> list[str]:
+def _unjudged(outcomes: Iterable[Outcome], judges: Sequence[Judge]) -> list[str]:
     weights = judges[0].comparison.weights if judges else ()
     scored = [outcome for outcome in outcomes if outcome.scores]
     nans = sum(
@@ -96,7 +96,7 @@ def _image(one: FoundOne, faults: Faults) -> dict:
     return {
         "winner": {
             "id": result.winner.id,
-            "seed": one.recipe.pieces[0].noise.seed,
+            "seed": one.recipe.root.seed,
             "scores": one.scores,
             "held_out": one.held_out,
             "recipe": one.recipe.to_dict(),

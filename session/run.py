@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -28,17 +29,17 @@ __all__ = ["Found", "Wishes", "search_images"]
 
 
 def search_images(
-    guider,
-    sampler,
-    sigmas,
+    guider: Any,
+    sampler: Any,
+    sigmas: torch.Tensor,
     latent: dict,
     seed: int,
-    settings,
-    verifier,
-    vae,
+    settings: Any,
+    verifier: Any,
+    vae: Any,
     prompt: str,
     wishes: Wishes,
-    final_sigmas=None,
+    final_sigmas: torch.Tensor | None = None,
     node_id: str | None = None,
 ) -> Found:
     """Search once for every sample of the latent batch. Bad input raises ValueError before anything runs."""
@@ -76,13 +77,14 @@ class _Running:
         search_nfe = self.ledger.nfe - self.before
         self.notes += result.faults
         top = [outcome.id for outcome in result.ranking[: self.wishes.keep_top]]
-        kept = [evaluator.shelf[id] for id in top]
+        latents = [_finished(evaluator.shelf[id])[0] for id in top]
         images = [evaluator.image(id) for id in top]
-        _refuse_nan(kept[0])
+        denoised = _finished(evaluator.shelf[top[0]])[1]
+        _refuse_nan(latents[0])
         recipe = Recipe(lineage(result.outcomes, top[0]), plan.sample.index)
         again = self._rendered_again(recipe, search_nfe)
         if again is not None:
-            kept[0], images[0] = again
+            latents[0], denoised, images[0] = again
         scores = self._final_scores(result, images[0], again is not None)
         witness = plan.judge.witness if plan.judge else {}
         return FoundOne(
@@ -91,7 +93,8 @@ class _Running:
             limits=plan.limits,
             announcement=plan.announcement,
             recipe=recipe,
-            kept=kept,
+            latents=latents,
+            denoised=denoised,
             images=images,
             scores=scores,
             leading=scores[plan.judge.leading] if plan.judge and scores else math.nan,
@@ -103,8 +106,10 @@ class _Running:
             notes=self.notes,
         )
 
-    def _rendered_again(self, recipe: Recipe, search_nfe: int) -> tuple[Kept, torch.Tensor] | None:
-        """The winner sampled once more alone, where that was planned, is paid for and comes out well."""
+    def _rendered_again(
+        self, recipe: Recipe, search_nfe: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
+        """(latent, denoised, image) of the winner sampled once more alone, where that was planned, is paid for and comes out well."""
         renderer = self.plan.renderer
         if renderer is None:
             return None
@@ -117,9 +122,9 @@ class _Running:
             return None
         with self.faults.spared("The last rendering of the winner"):
             last = replay(renderer, recipe.pieces)
-            kept = renderer.shelf[last]
-            if kept.latent is not None and bool(kept.latent.isfinite().all()):
-                return kept, renderer.image(last)
+            latent, denoised = _finished(renderer.shelf[last])
+            if bool(latent.isfinite().all()):
+                return latent, denoised, renderer.image(last)
             self.notes.append(
                 "The last rendering of the winner came out with numbers that are none (NaN or infinite), so the image is "
                 "the one that the search saw."
@@ -144,9 +149,15 @@ class _Running:
             self.live.best(self.before + progress.nfe, f"{what} {_numbers(best.scores)} · {cost}", image)
 
 
-def _refuse_nan(kept: Kept) -> None:
+def _finished(kept: Kept) -> tuple[torch.Tensor, torch.Tensor]:
+    """(latent, denoised) of a finished outcome."""
+    assert kept.latent is not None and kept.denoised is not None
+    return kept.latent, kept.denoised
+
+
+def _refuse_nan(latent: torch.Tensor) -> None:
     """A winner that holds NaN is no image: every candidate came out so, or the verifiers could not tell."""
-    if kept.latent is not None and bool(kept.latent.isnan().any()):
+    if bool(latent.isnan().any()):
         raise RuntimeError(
             "The best candidate came out as NaN (numbers that are none), so there is no image to hand on. The model overflows: "
             "try another precision (--force-fp32, or a model file in bf16), another sampler, or a lower cfg."

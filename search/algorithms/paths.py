@@ -102,7 +102,7 @@ class SearchOverPaths(Search):
     name = Pass.name
     cuts = reinjects = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.paths < 1 or self.width < 0 or self.steps < HALF:
             raise ValueError(
                 f"Search over paths needs at least 1 path, no negative width and -1 step or more, but got paths = {self.paths}, width = {self.width}, steps = {self.steps}."
@@ -152,7 +152,7 @@ class SearchOverPaths(Search):
         ]
         return prices([(1, piece) for piece in pieces], terms)[0]
 
-    def _pass(self, terms):
+    def _pass(self, terms: Terms) -> Pass:
         """With the given width, or 1."""
         start = self._start(terms.top)
         rounds = tuple(
@@ -160,11 +160,11 @@ class SearchOverPaths(Search):
         )
         return Pass(self.paths, start, rounds)
 
-    def _start(self, top):
+    def _start(self, top: float) -> float:
         """Where the search begins on a schedule that begins at flow time `top`: with room above to go up."""
         return min(self.start, max(top - self.forward, top / 2))
 
-    def _levels(self, start) -> Iterator[tuple[float, float]]:
+    def _levels(self, start: float) -> Iterator[tuple[float, float]]:
         """(flow time after noising, flow time after denoising) of each round; the last ends at exactly 0."""
         level = start
         while level > 0.0:
@@ -172,5 +172,5 @@ class SearchOverPaths(Search):
             level = up - self.backward if up - self.backward > END else 0.0
             yield min(up, 1.0), level
 
-    def _steps(self, terms, up, down):
+    def _steps(self, terms: Terms, up: float, down: float) -> int | None:
         return max(1, terms.own_steps(up, down) // 2) if self.steps == HALF else self.steps or None

@@ -30,9 +30,9 @@ class Replay(Search):
         return Replay((one,)), one.index
 
     def begin(self, seed: int, best: Best) -> Asking:
-        last = None
+        last: int | None = None
         for piece in self.recipes[0].pieces:
-            last = (yield [replace(piece, parent=last and last.id)])[0]
+            last = (yield [replace(piece, parent=last)])[0].id
 
     def whole_price(self, terms: Terms) -> int:
         """NFE of the whole lineage, with enough left after each piece to complete the sample, as the driver wants it."""

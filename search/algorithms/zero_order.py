@@ -30,7 +30,7 @@ class ZeroOrder(Search):
     chains: int = 1
     name = "zero-order search"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.neighbours < 1:
             raise ValueError(f"Zero-order search needs at least 1 neighbour, not {self.neighbours}.")
         if self.chains < 1:
@@ -65,4 +65,6 @@ class ZeroOrder(Search):
 
 def near(pivot: Outcome, direction: int, cosine: float) -> Rollout:
     """A complete sample of a noise at fixed cosine similarity to the pivot's."""
-    return Rollout(pivot.rollout.noise.move(direction, cosine))
+    noise = pivot.rollout.noise
+    assert noise is not None  # whole samples begin with one
+    return Rollout(noise.move(direction, cosine))
