@@ -122,7 +122,7 @@ class Evaluator:
         self, asked: Sequence[tuple[int, Rollout]], enough: Callable[[], bool] = lambda: False
     ) -> Iterator[list[Outcome]]:
         pending = [self._job(id, rollout) for id, rollout in asked]
-        self.shelf.make_room({rollout.parent for _, rollout in asked})
+        self.shelf.begin({rollout.parent for _, rollout in asked if rollout.parent is not None})
         while pending:
             wave, deadline = [], time.monotonic() + WAVE_SECONDS
             while pending and (not wave or time.monotonic() < deadline):
@@ -136,7 +136,8 @@ class Evaluator:
             yield [Outcome(job.id, job.rollout, scores.get(job.id, ()), nfe) for job, nfe in wave]
 
     def keep(self, best: Sequence[int]) -> None:
-        self.shelf.rank(list(best))
+        """These finished outcomes, best first, are all that is worth holding; the others may go."""
+        self.shelf.hold(best)
 
     # -- results ----------------------------------------------------------------------------------------------------
 
@@ -345,4 +346,5 @@ def replay(evaluator: Evaluator, rollouts: Sequence[Rollout]) -> int:
     """Run a lineage (`Recipe.pieces`) without any verifier, in an evaluator that ran nothing else. Returns the id of its finished outcome."""
     for i, rollout in enumerate(rollouts):
         list(evaluator.evaluate([(i, rollout)]))
+        evaluator.keep([i])
     return len(rollouts) - 1
