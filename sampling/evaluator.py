@@ -85,7 +85,7 @@ class Evaluator:
     # -- the driver's side ------------------------------------------------------------------------------------------
 
     def cost(self, rollout: Rollout, parent: Rollout | None) -> int:
-        """NFE that the rollout takes at most, known before it runs."""
+        """NFE that the rollout asks for, known before it runs; it pays less where a cache skips some."""
         return self.jobs.cost(rollout, parent)
 
     @property
@@ -147,14 +147,14 @@ class Evaluator:
         return [(pending.popleft(), nfe) for _ in range(done)]
 
     def _sample(self, jobs: list[Job]) -> int:
-        """Run jobs of one kind as one batch; puts their latents on the shelf. Returns the NFE of each."""
-        nfe = self.ledger.nfe
+        """Run jobs of one kind as one batch; puts their latents on the shelf. Returns the NFE that each paid."""
+        nfe, asked = self.ledger.nfe, self.ledger.asked_nfe
         try:
             with self.ledger.clock("sampling"):
                 self._run(jobs)
         except Exception:
             self.ledger.lost_nfe += self.ledger.nfe - nfe
-            self.ledger.nfe = nfe
+            self.ledger.nfe, self.ledger.asked_nfe = nfe, asked
             raise
         return (self.ledger.nfe - nfe) // len(jobs)
 
