@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import comfy.model_management as mm
-from comfy.sampler_helpers import estimate_memory
+from comfy.sampler_helpers import estimate_memory, get_additional_models
 
 from .. import compat
 
 MOST = 32
+SPARE = 1.5  # of what a batch is estimated to take: as much as ComfyUI wants free before it runs both halves of CFG at once
+
+Item = TypeVar("Item")
+Done = TypeVar("Done")
 
 
-def rows_that_fit(guider, shape) -> int:
-    """Samples of `shape` [1, ...] that fit into the model's device at once, by ComfyUI's own estimate; 1 to MOST."""
-    patcher = guider.model_patcher
-    needs = [estimate_memory(patcher, (rows, *shape[1:]), guider.original_conds)[0] for rows in (1, 2)]
-    per_row = max(needs[1] - needs[0], 1)
-    device = patcher.load_device
-    # other models make room, so what counts is the device, less this model's weights
-    room = max(mm.get_free_memory(device), 0.8 * mm.get_total_memory(device) - patcher.model_size())
-    return int(min(max(0.8 * (room - needs[0]) / per_row + 1, 1), MOST))
+def rows_that_fit(guider: Any, shape: Any) -> int:
+    """Samples of `shape` [1, ...] that fit into the model's device at once, by ComfyUI's own estimate; 1 to MOST.
+
+    As many as leave the weights where they are. Where not even one does, ComfyUI keeps part of the weights off the device, and a
+    larger batch would push out more of them.
+    """
+    patcher, conds = guider.model_patcher, guider.original_conds
+    helpers, working = get_additional_models(conds, patcher.model_dtype())  # ControlNets and their like
+    one, two = (estimate_memory(patcher, (rows, *shape[1:]), conds)[0] for rows in (1, 2))
+    room = (room_beside([patcher, *helpers]) - working) / SPARE
+    return int(min(max((room - one) / max(two - one, 1) + 1, 1), MOST))
+
+
+def room_beside(patchers: list[Any]) -> float:
+    """Bytes free on the first one's device once the weights of all of them are there, and other models have made room."""
+    device = patchers[0].load_device
+    free = mm.get_free_memory(device) - mm.extra_reserved_memory()
+    if device == patchers[0].offload_device:  # the weights are there, loaded or not
+        return free
+    models = {id(patcher.model) for patcher in patchers}
+    for loaded in mm.current_loaded_models:
+        if loaded.device == device and id(loaded.model.model) not in models:
+            free += loaded.model_loaded_memory()
+    return free - sum(patcher.model_size() - patcher.loaded_size() for patcher in patchers)
 
 
 class BatchSize:
@@ -29,7 +50,7 @@ class BatchSize:
     def __init__(self, rows: int):
         self.rows = max(rows, 1)
 
-    def run(self, items: list, work):
+    def run(self, items: list[Item], work: Callable[[list[Item]], Done]) -> tuple[Done, int]:
         """`work(batch)` on the next batch of items; returns (result, number of items done). Memory errors are retried with fewer rows."""
         while True:
             batch = items[: self.rows]

@@ -3,55 +3,42 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import islice, takewhile
 
 import comfy.model_management as mm
 import comfy.sample
 import torch
 from comfy.samplers import KSAMPLER
 
-from ..search.noise import NoiseRecipe
 from ..search.rollout import EXTRA, Outcome, Rollout
-from ..search.seeds import mix
 from .batches import BatchSize
+from .glances import Glances
+from .jobs import Job, Jobs
 from .ledger import Ledger
+from .noise_cache import NoiseCache
 from .renoise import renoise
-from .slicing import Sample
 from .schedule import Schedule
 from .shelf import Kept, Shelf
-from .solvers import Solver, Trace, count_evaluations
+from .slicing import Sample
+from .solvers import Solver, Trace
+from .waves import Swaps, Wave
 
-EARLY = 0.4  # flow time of the clean prediction that self-supervised verifiers compare with the sample (paper, section 3)
 JUDGED = 16  # images decoded and judged at once; VAE and verifiers cut that further where memory is short
-WAVE_SECONDS = 30.0  # sampling time before what is there gets decoded and scored
 
 
 @dataclass
-class Job:
-    """A rollout about to run. sigmas: its piece of schedule. root: the noise its lineage began with. below: the sigma its parent stopped at."""
+class End:
+    """What a batch comes to, [B, ...] each. state, x0, early, last: in model space; the state where the solver stopped, the clean
+    predictions there, at the level watched on the way, and of the solver's last step. latent: what ComfyUI makes of the state."""
 
-    id: int
-    rollout: Rollout
-    sigmas: tuple[float, ...]
-    root: NoiseRecipe
-    seed: int
-    below: float | None
-    known: bool  # whether its first evaluation was paid for by the parent's preview
-
-    @property
-    def kind(self):
-        """Jobs of one kind can share a batch."""
-        r = self.rollout
-        return (
-            self.sigmas,
-            self.below,
-            r.parent is not None and r.noise is not None,
-            self.known,
-            r.finished,
-            r.score,
-        )
+    state: torch.Tensor | None = None
+    x0: torch.Tensor | None = None
+    early: torch.Tensor | None = None
+    last: torch.Tensor | None = None
+    latent: torch.Tensor | None = None
 
 
 class Evaluator:
@@ -75,21 +62,20 @@ class Evaluator:
         early: bool = False,
         keep_images: int = 1,
         on_evaluation=lambda: None,
+        on_glance=None,
     ):
-        self.guider, self.solver, self.schedule, self.sample, self.ledger = (
-            guider,
-            solver,
-            schedule,
-            sample,
-            ledger,
-        )
+        self.solver, self.schedule, self.sample, self.ledger = solver, schedule, sample, ledger
         self.watched = ledger.watch(guider, on_evaluation)
-        self.model_sampling = guider.model_patcher.get_model_object("model_sampling")
+        self.model = guider.model_patcher.model
         self.batch = BatchSize(rows if solver.batches else 1)
-        self.decode, self.judge, self.preview, self.early = decode, judge, preview, early
+        self.decode, self.judge = decode, judge
         self.shelf = Shelf(keep_images)
-        self.jobs: dict[int, Job] = {}
-        self._costs: dict = {}
+        self.jobs = Jobs(
+            solver, schedule, guider.model_patcher.get_model_object("model_sampling"), preview, early
+        )
+        self.noises = NoiseCache(self._draw)
+        self.swaps = Swaps(self.watched.model_patcher)
+        self.glances = Glances(self.watched.model_patcher, on_glance)
 
     @property
     def top(self) -> float:
@@ -99,15 +85,8 @@ class Evaluator:
     # -- the driver's side ------------------------------------------------------------------------------------------
 
     def cost(self, rollout: Rollout, parent: Rollout | None) -> int:
-        sigmas = self._sigmas(rollout, parent)
-        known = self._preview_pays(rollout, parent)
-        if (sigmas, known) not in self._costs:
-            watch = self._early_sigma() if self.early and rollout.finished else None
-            whole = sigmas == tuple(self.schedule.sigmas.tolist())
-            self._costs[sigmas, known] = count_evaluations(
-                self.solver, torch.tensor(sigmas), self.model_sampling, known, watch, whole
-            )
-        return self._costs[sigmas, known] + self._pays_preview(rollout)
+        """NFE that the rollout asks for, known before it runs; it pays less where a cache skips some."""
+        return self.jobs.cost(rollout, parent)
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -121,22 +100,23 @@ class Evaluator:
     def evaluate(
         self, asked: Sequence[tuple[int, Rollout]], enough: Callable[[], bool] = lambda: False
     ) -> Generator[list[Outcome], None, None]:
-        pending = [self._job(id, rollout) for id, rollout in asked]
-        self.shelf.make_room({rollout.parent for _, rollout in asked})
+        """The outcomes of (id, rollout) pairs, wave after wave, in the order asked.
+
+        enough: asked between batches; True ends the wave early, and what is sampled gets decoded, judged and handed out.
+        """
+        pending = deque(self.jobs.add(id, rollout) for id, rollout in asked)
+        self.shelf.begin({rollout.parent for _, rollout in asked if rollout.parent is not None})
         while pending:
-            wave, deadline = [], time.monotonic() + WAVE_SECONDS
-            while pending and (not wave or time.monotonic() < deadline):
-                _, alike = next(groupby(pending, key=lambda job: job.kind))
-                nfe, done = self.batch.run(list(alike), self._sample)
-                wave += [(job, nfe) for job in pending[:done]]
-                pending = [] if enough() else pending[done:]
-            scores = {}
-            for i in range(0, len(wave), JUDGED):
-                scores |= self._score([job for job, _ in wave[i : i + JUDGED]])
-            yield [Outcome(job.id, job.rollout, scores.get(job.id, ()), nfe) for job, nfe in wave]
+            wave, sampled = Wave(self.swaps), []
+            while pending and not (sampled and (wave.over or enough())):
+                sampled += self._next_batch(pending, wave)
+            self.swaps.looking()
+            yield self._judged(sampled)
+            self.glances.rest()
 
     def keep(self, best: Sequence[int]) -> None:
-        self.shelf.rank(list(best))
+        """These finished outcomes, best first, are all that is worth holding; the others may go."""
+        self.shelf.hold(best)
 
     # -- results ----------------------------------------------------------------------------------------------------
 
@@ -154,171 +134,126 @@ class Evaluator:
 
     # -- one batch --------------------------------------------------------------------------------------------------
 
-    def _job(self, id: int, rollout: Rollout) -> Job:
-        parent = None if rollout.parent is None else self.jobs[rollout.parent]
-        before = parent.rollout if parent else None
-        if parent is None:
-            root, seed = rollout.noise, rollout.noise.seed
-        else:
-            root = parent.root
-            seed = (
-                mix(rollout.noise.seed, 1) if rollout.noise else mix(parent.seed, 2)
-            )  # a stochastic solver must not draw a second time what it drew before
-        below = None if parent is None else parent.sigmas[-1]
-        job = Job(
-            id, rollout, self._sigmas(rollout, before), root, seed, below, self._preview_pays(rollout, before)
-        )
-        self.jobs[id] = job
-        return job
-
-    def _sigmas(self, rollout: Rollout, parent: Rollout | None) -> tuple[float, ...]:
-        start = rollout.start if parent is None or rollout.start is not None else parent.stop
-        if (
-            parent is not None
-            and rollout.noise is None
-            and self.schedule.snap(start) != self.schedule.snap(parent.stop)
-        ):
-            raise ValueError(
-                f"A rollout that starts at {start}, away from where its parent stopped ({parent.stop}), needs a noise."
-            )
-        return tuple(self.schedule.piece(start, rollout.stop, rollout.steps).tolist())
-
-    def _preview_pays(self, rollout: Rollout, parent: Rollout | None) -> bool:
-        return parent is not None and rollout.noise is None and bool(self._pays_preview(parent))
-
-    def _pays_preview(self, rollout: Rollout) -> int:
-        return int(rollout.score and not rollout.finished and self.preview == EXTRA)
-
     def _draw(self, seed: int) -> torch.Tensor:
         return comfy.sample.prepare_noise(self.sample.latent, seed, [self.sample.index])
 
+    def _next_batch(self, pending: deque[Job], wave: Wave) -> list[tuple[Job, int]]:
+        """Sample as many of the next jobs as go together; takes them from `pending`. Returns each with its NFE."""
+        kind = pending[0].kind
+        alike = list(takewhile(lambda job: job.kind == kind, islice(pending, self.batch.rows)))
+        began, loading = time.monotonic(), self.swaps.loading
+        nfe, done = self.batch.run(alike, self._sample)
+        wave.add(done, time.monotonic() - began - (self.swaps.loading - loading))
+        return [(pending.popleft(), nfe) for _ in range(done)]
+
     def _sample(self, jobs: list[Job]) -> int:
-        """Run jobs of one kind as one batch; puts their latents on the shelf. Returns the NFE of each."""
-        nfe = self.ledger.nfe
+        """Run jobs of one kind as one batch; puts their latents on the shelf. Returns the NFE that each paid."""
+        nfe, asked = self.ledger.nfe, self.ledger.asked_nfe
         try:
             with self.ledger.clock("sampling"):
                 self._run(jobs)
         except Exception:
             self.ledger.lost_nfe += self.ledger.nfe - nfe
-            self.ledger.nfe = nfe
+            self.ledger.nfe, self.ledger.asked_nfe = nfe, asked
             raise
         return (self.ledger.nfe - nfe) // len(jobs)
 
     def _run(self, jobs: list[Job]) -> None:
-        first = jobs[0]
-        parents = [self.shelf[job.rollout.parent] for job in jobs] if first.rollout.parent is not None else []
-        fresh = (
-            [job.rollout.noise.noise(self._draw) for job in jobs] if parents and first.rollout.noise else []
-        )
-        roots = torch.cat([job.root.noise(self._draw) for job in jobs])
+        first, rows = jobs[0], len(jobs)
+        parents = [self.shelf[job.rollout.parent] for job in jobs if job.rollout.parent is not None]
+        fresh = self.noises.batch([job.rollout.noise for job in jobs]) if first.renoised else None
+        roots = self.noises.batch([job.root for job in jobs])
         if parents and not self.solver.batches:
-            torch.manual_seed(
-                first.seed
-            )  # a solver that draws from the global generator goes on from the root's noise in the first piece only
-        states, x0s, last = {}, {}, {}
+            # a solver that draws from the global generator goes on from the root's noise in the first piece only
+            torch.manual_seed(first.seed)
+        end = End()
 
         def piece(model, x, sigmas, extra_args=None, callback=None, disable=None):
             """The user's solver on this piece of schedule; `x` is the noised latent that ComfyUI begins with."""
-            known = None
-            if parents:
-                x = torch.cat([kept.state for kept in parents]).to(x)
-                if fresh:
-                    x = renoise(self.schedule.levels, x, first.below, sigmas[0], torch.cat(fresh))
-                elif first.known:
-                    known = torch.cat([kept.x0 for kept in parents]).to(x)
             options, mask = extra_args["model_options"], extra_args.get("denoise_mask")
+            known = torch.cat([kept.x0 for kept in parents]).to(x) if first.known else None
+            if parents:
+                x = self._begin(first, parents, fresh, x)
             if self.solver.random_inpaint and mask is not None:
                 model.noise = torch.cat(
                     [_inpaint_noise(x[i : i + 1], job.root.seed) for i, job in enumerate(jobs)]
                 )
-            trace = Trace(
-                model,
-                x,
-                sigmas[0],
-                options,
-                known,
-                self._early_sigma() if self.early and first.rollout.finished else None,
-            )
+            trace = Trace(model, x, sigmas[0], options, known, self.jobs.watched(first.rollout))
             stop = sigmas[-1].clone()  # uni_pc writes into its sigmas
-            x = self.solver.run(
-                trace, x, sigmas, [job.seed for job in jobs], options, mask, callback, disable
-            )
-            x0s["early"] = trace.seen
-            if not first.rollout.finished:
-                states["x"] = x
-                if self._pays_preview(first.rollout):
-                    x0s["x0"] = model(
-                        x,
-                        stop * x.new_ones([x.shape[0]]),
-                        denoise_mask=mask,
-                        model_options=options,
-                        seed=first.seed,
-                    )
+            seeds = [job.seed for job in jobs]
+            x = self.solver.run(trace, x, sigmas, seeds, options, mask, callback, disable)
+            end.state, end.early = x, trace.seen
+            if self.jobs.pays_preview(first.rollout):
+                ones = x.new_ones([rows])
+                end.x0 = model(x, stop * ones, denoise_mask=mask, model_options=options, seed=first.seed)
             return x
 
-        rows = len(jobs)
-        latent = self.sample.latent.repeat(rows, *[1] * (self.sample.latent.ndim - 1))
-        sigmas = torch.tensor(first.sigmas)
-
         def callback(step, x0, x, total_steps):
-            last["x0"] = x0
+            end.last = x0
+            self.glances.look(x0)
 
-        out = self.watched.sample(
+        end.latent = self.watched.sample(
             roots,
-            latent,
+            self.sample.latent.repeat(rows, *[1] * (self.sample.latent.ndim - 1)),
             KSAMPLER(piece),
-            sigmas,
+            torch.tensor(first.sigmas),
             denoise_mask=self.sample.mask,
             callback=callback,
             disable_pbar=True,
             seed=first.seed,
         )
-        process_out = self.guider.model_patcher.model.process_latent_out
-        x0 = x0s.get("x0", last.get("x0"))
-        x0 = None if x0 is None else x0.float().cpu()
-        if first.rollout.finished:
-            out = out.to(mm.intermediate_device())
-            denoised = out if x0 is None else process_out(x0)
-            early = None if x0s["early"] is None else process_out(x0s["early"].float().cpu())
-            kept = [
-                Kept(
-                    latent=out[i : i + 1].clone(),
-                    denoised=denoised[i : i + 1].clone(),
-                    early=None if early is None else early[i : i + 1],
-                )
-                for i in range(rows)
-            ]
-        else:
-            state = states["x"].cpu()
-            kept = [
-                Kept(state=state[i : i + 1].clone(), x0=None if x0 is None else x0[i : i + 1].clone())
-                for i in range(rows)
-            ]
-        for job, one in zip(jobs, kept):
-            self.shelf.put(job.id, one)
+        for job, kept in zip(jobs, self._rows(end, rows, first.rollout.finished)):
+            self.shelf.put(job.id, kept)
 
-    def _early_sigma(self) -> float:
-        """The level of the schedule nearest to flow time 0.4."""
-        if self.schedule.times is None:
-            raise ValueError(
-                "A self-supervised verifier needs a model whose noise levels are known; this one's are not."
-            )
-        return float(self.schedule.sigmas[int((self.schedule.times[:-1] - EARLY).abs().argmin())])
+    def _begin(self, first: Job, parents: list[Kept], fresh: torch.Tensor | None, x: torch.Tensor):
+        """The states that children go on from, in model space, placed as `x`."""
+        levels = self.schedule.levels
+        if first.refines:
+            state = self.model.process_latent_in(torch.cat([kept.latent for kept in parents]))
+            state = state * float(
+                levels.coefficients(first.below)[0]
+            )  # a latent is x / a, where the schedule ends above 0
+        else:
+            state = torch.cat([kept.state for kept in parents])
+        state = state.to(x)
+        return state if fresh is None else renoise(levels, state, first.below, first.sigmas[0], fresh)
+
+    def _rows(self, end: End, rows: int, finished: bool) -> list[Kept]:
+        """What a batch leaves, one by one."""
+        x0 = end.last if end.x0 is None else end.x0
+        x0 = None if x0 is None else x0.float().cpu()
+        if finished:
+            latent, out = end.latent.to(mm.intermediate_device()), self.model.process_latent_out
+            denoised = latent if x0 is None else out(x0)
+            early = None if end.early is None else out(end.early.float().cpu())
+            parts = {"latent": latent, "denoised": denoised, "early": early}
+        else:
+            parts = {"state": end.state.cpu(), "x0": x0}
+        # copies: a slice would hold the whole batch in memory
+        return [
+            Kept(**{name: None if all is None else all[i : i + 1].clone() for name, all in parts.items()})
+            for i in range(rows)
+        ]
 
     # -- decoding and scoring, after the sampling call: model management may move the diffusion model away meanwhile ----
 
+    def _judged(self, sampled: list[tuple[Job, int]]) -> list[Outcome]:
+        scores: dict[int, tuple[float, ...]] = {}
+        shown = [job for job, _ in sampled if job.rollout.score and self.judge is not None]
+        for i in range(0, len(shown), JUDGED):
+            scores |= self._score(shown[i : i + JUDGED])
+        return [Outcome(job.id, job.rollout, scores.get(job.id, ()), nfe) for job, nfe in sampled]
+
     def _score(self, jobs: list[Job]) -> dict[int, tuple[float, ...]]:
-        jobs = [job for job in jobs if job.rollout.score]
-        if self.judge is None or not jobs:
-            return {}
         kept = [self.shelf[job.id] for job in jobs]
         mm.throw_exception_if_processing_interrupted()
         with self.ledger.clock("decoding"):
             images = self.decode(torch.cat([self._shown(one) for one in kept]))
-            early = self.decode(torch.cat([one.early for one in kept])) if self.early else None
-            self.ledger.decodes += len(jobs) * (2 if self.early else 1)
-        for job, one, image in zip(jobs, kept, images):
-            if job.rollout.finished:
+            watched = self.jobs.early is not None
+            early = self.decode(torch.cat([one.early for one in kept])) if watched else None
+            self.ledger.decodes += len(jobs) * (2 if watched else 1)
+        for one, image in zip(kept, images):
+            if one.finished:
                 one.image, one.early = image[None].clone(), None
         with self.ledger.clock("verifying"):
             scores = self.judge(images, [job.id for job in jobs], early)
@@ -326,13 +261,13 @@ class Evaluator:
 
     def _shown(self, kept: Kept) -> torch.Tensor:
         """The clean latent to look at: the sample, or the x-prediction of one that still has noise in it."""
-        if kept.latent is None and kept.x0 is None:
+        if kept.latent is not None:
+            return kept.latent if float(self.schedule.sigmas[-1]) == 0 else kept.denoised
+        if kept.x0 is None:
             raise ValueError(
                 f'The sampler {self.solver.name} reports no predictions, so its unfinished samples cannot be shown. Use the preview "{EXTRA}", or another sampler.'
             )
-        if kept.latent is None:
-            return self.guider.model_patcher.model.process_latent_out(kept.x0)
-        return kept.latent if float(self.schedule.sigmas[-1]) == 0 else kept.denoised
+        return self.model.process_latent_out(kept.x0)
 
 
 def _inpaint_noise(x, seed):
@@ -345,4 +280,5 @@ def replay(evaluator: Evaluator, rollouts: Sequence[Rollout]) -> int:
     """Run a lineage (`Recipe.pieces`) without any verifier, in an evaluator that ran nothing else. Returns the id of its finished outcome."""
     for i, rollout in enumerate(rollouts):
         list(evaluator.evaluate([(i, rollout)]))
+        evaluator.keep([i])
     return len(rollouts) - 1

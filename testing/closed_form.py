@@ -18,6 +18,7 @@ import comfy.model_base
 import comfy.model_patcher
 import comfy.supported_models_base
 import torch
+from comfy.patcher_extension import WrapperExecutor, WrappersMP, get_all_wrappers
 from noisesearch.verifiers.base import Verifier
 
 # The noise schedules that people have: SD1.5, SD2.1-v, Playground v2.5 and SD3 (its sampling class; shift 1 keeps sigma uniform in time).
@@ -80,7 +81,7 @@ class Mixture:
 
 
 class Spy:
-    """What reached `diffusion_model.forward`: the batch size of each call (conditional and unconditional rows together)."""
+    """What the network ran for: the batch size of each call (conditional and unconditional rows together)."""
 
     def __init__(self):
         self.reset()
@@ -109,6 +110,12 @@ class MixtureNetwork(torch.nn.Module):
 
     def forward(self, x, timesteps, context=None, *, transformer_options, **kwargs):
         """x [B, *shape]: scaled by `calculate_input`. context [B, tokens, K]: logits (tokens are averaged, ComfyUI pads by repeating them)."""
+        wrappers = get_all_wrappers(WrappersMP.DIFFUSION_MODEL, transformer_options)
+        return WrapperExecutor.new_class_executor(self._forward, self, wrappers).execute(
+            x, timesteps, context, transformer_options
+        )
+
+    def _forward(self, x, timesteps, context, transformer_options):
         self.spy.batches.append(x.shape[0])
         sigmas = transformer_options["sigmas"]  # exact, while discrete models round their timesteps
         sigma = sigmas.double().repeat(x.shape[0] // sigmas.shape[0]).reshape(-1, *[1] * (x.ndim - 1))
