@@ -18,7 +18,8 @@ from ..session.run import Found, Wishes, search_images
 from .sockets import ALIASES, CATEGORY, SearchType, VerifierType, ksampler_inputs, result_outputs, wish_inputs
 
 CUSTOM = "custom"
-EVERYWHERE = [io.Hidden.unique_id, io.Hidden.prompt]
+EVERYWHERE = [io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.dynprompt]
+UNCONNECTED = object()  # a socket that nothing is connected to; None: what is connected is not known yet
 
 
 class NoiseSearchRandom(io.ComfyNode):
@@ -155,8 +156,6 @@ class NoiseSearchPaths(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, preset=None, forward=None, backward=None):
         """Before anything is queued; linked values are not known yet."""
-        if preset not in (None, CUSTOM, *PRESETS):
-            return f"There is no preset {preset!r}. There are: {', '.join([*PRESETS, CUSTOM])}."
         if preset == CUSTOM and None not in (forward, backward) and backward <= forward:
             return f"A round must go further down than up, or the search never ends: backward ({backward}) must be larger than forward ({forward})."
         return True
@@ -215,6 +214,10 @@ class NoiseSearchKSampler(io.ComfyNode):
                 *result_outputs(),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, candidates=None, budget_nfe=None, search=UNCONNECTED, verifier=UNCONNECTED):
+        return has_judge(candidates, budget_nfe, search, verifier)
 
     @classmethod
     def execute(
@@ -307,6 +310,10 @@ class NoiseSearchSampler(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, candidates=None, budget_nfe=None, search=UNCONNECTED, verifier=UNCONNECTED):
+        return has_judge(candidates, budget_nfe, search, verifier)
+
+    @classmethod
     def execute(
         cls,
         noise,
@@ -347,9 +354,26 @@ class NoiseSearchSampler(io.ComfyNode):
         return io.NodeOutput(found.latent, found.denoised, *outputs_of(found), ui=ui_of(found))
 
 
+def has_judge(candidates, budget_nfe, search, verifier):
+    """True, or what to say before the graph is queued. candidates, budget_nfe: None where linked."""
+    if verifier is not UNCONNECTED or search is not UNCONNECTED or candidates is None:
+        return True
+    if candidates == 1 and not budget_nfe:  # the plain sampler: nothing is compared
+        return True
+    return "A search needs a verifier, but none is connected, or what is connected is muted: connect Load Verifier. (candidates = 1 samples without one.)"
+
+
 def hidden(cls, name: str):
     """A hidden input; None where the node is called without ComfyUI's executor."""
     return getattr(cls.hidden, name, None)
+
+
+def graph_of(cls) -> dict:
+    """The graph as it runs, with the nodes that nodes have put in their own place (loops and the like)."""
+    running = hidden(cls, "dynprompt")
+    if running is None:
+        return hidden(cls, "prompt") or {}
+    return {node_id: running.get_node(node_id) for node_id in running.all_node_ids()}
 
 
 def prompt_for(cls, verifier, prompt: str, entrance: str) -> str:
@@ -360,7 +384,7 @@ def prompt_for(cls, verifier, prompt: str, entrance: str) -> str:
         or not any(getattr(v, "needs_prompt", False) for v in as_ensemble(verifier).everyone)
     ):
         return prompt.strip()
-    return find_prompt(hidden(cls, "prompt") or {}, hidden(cls, "unique_id"), entrance)
+    return find_prompt(graph_of(cls), hidden(cls, "unique_id"), entrance)
 
 
 def outputs_of(found: Found):
