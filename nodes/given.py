@@ -32,7 +32,7 @@ def check(declared: dict[str, tuple], given: dict, lists: bool = False) -> None:
     """Raise ValueError for the first value that its input does not take. lists: every value is a list of them."""
     for name, value in given.items():
         type_, options = declared.get(name, ("", {}))
-        if value is None and not options.get("needed"):
+        if value is None and type_ not in WIDGETS and not options.get("needed"):
             continue
         for one in value if lists else [value]:
             if type_ in WIDGETS:
@@ -58,7 +58,7 @@ def _whole(name, value, options):
 
 
 def _number(name, value, options):
-    if not isinstance(value, Real) or not math.isfinite(value):
+    if not isinstance(value, Real) or not -math.inf < value < math.inf:
         raise ValueError(f"{name} is a number, not {excerpt(value)}.")
     _within(name, value, options)
 
@@ -114,5 +114,5 @@ SOCKETS = {
     "VAE": _has("decode"),
     "NOISE_SEARCH": _has("begin"),
     "NOISE_SEARCH_FEATURES": _has("image_features"),
-    "NOISE_SEARCH_STATISTICS": _has("mean"),
+    "NOISE_SEARCH_STATISTICS": _has("mean", "covariance"),
 }

@@ -9,7 +9,7 @@ from inspect import Parameter, signature
 from ..untrusted import excerpt
 from .given import check, declared_by
 
-LONGEST = 10_000  # characters of an error
+LONGEST = 10_000  # characters of an error; with all that led to it ten times as many
 CLS, ANY = Parameter("cls", Parameter.POSITIONAL_OR_KEYWORD), Parameter.POSITIONAL_OR_KEYWORD
 
 
@@ -80,7 +80,7 @@ def _can_be_logged(error: Exception) -> bool:
     try:
         text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         text.encode("utf-8")
-        return len(_words(error)) <= LONGEST
+        return len(str(error)) <= LONGEST and len(text) <= 10 * LONGEST
     except Exception:
         return False
 

@@ -15,7 +15,16 @@ from ..verifiers.ensemble import as_ensemble
 from ..session.noises import seed_of
 from .prompt_text import find_prompt
 from ..session.run import Found, Wishes, search_images
-from .sockets import ALIASES, CATEGORY, SearchType, VerifierType, ksampler_inputs, result_outputs, wish_inputs
+from .sockets import (
+    ALIASES,
+    CATEGORY,
+    SearchType,
+    VerifierType,
+    ksampler_inputs,
+    later_inputs,
+    result_outputs,
+    wish_inputs,
+)
 
 CUSTOM = "custom"
 EVERYWHERE = [io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.dynprompt]
@@ -208,6 +217,7 @@ class NoiseSearchKSampler(io.ComfyNode):
                     tooltip="Who judges the images: Load Verifier or Verifier Ensemble. Only Replay Recipe does without.",
                 ),
                 *wish_inputs(),
+                *later_inputs(),
             ],
             outputs=[
                 io.Latent.Output(display_name="LATENT", tooltip="The winner's latent."),
@@ -299,6 +309,7 @@ class NoiseSearchSampler(io.ComfyNode):
                     optional=True,
                     tooltip="Search with few steps, then render the winner's noise once more with these sigmas. Part of the budget.",
                 ),
+                *later_inputs(),
             ],
             outputs=[
                 io.Latent.Output(
