@@ -101,7 +101,7 @@ def _conditioning(value):
 
 
 WIDGETS = {"COMBO": _choice, "INT": _whole, "FLOAT": _number, "STRING": _text}
-SOCKETS = {
+SOCKETS = {  # searches and verifiers of others' making are told elsewhere what they must be
     "CLIP_VISION": _has("encode_image"),
     "CONDITIONING": _conditioning,
     "GUIDER": _has("model_patcher", "sample"),
@@ -112,7 +112,6 @@ SOCKETS = {
     "SAMPLER": _has("sample"),
     "SIGMAS": _tensor(1),
     "VAE": _has("decode"),
-    "NOISE_SEARCH": _has("begin"),
     "NOISE_SEARCH_FEATURES": _has("image_features"),
     "NOISE_SEARCH_STATISTICS": _has("mean", "covariance"),
 }

@@ -214,7 +214,7 @@ class NoiseSearchKSampler(io.ComfyNode):
                 VerifierType.Input(
                     "verifier",
                     optional=True,
-                    tooltip="Who judges the images: Load Verifier or Verifier Ensemble. Only Replay Recipe does without.",
+                    tooltip="Who judges the images: Load Verifier or Verifier Ensemble. Only Replay Recipe and a single candidate do without.",
                 ),
                 *wish_inputs(),
                 *later_inputs(),
@@ -301,7 +301,7 @@ class NoiseSearchSampler(io.ComfyNode):
                 VerifierType.Input(
                     "verifier",
                     optional=True,
-                    tooltip="Who judges the images: Load Verifier or Verifier Ensemble. Only Replay Recipe does without.",
+                    tooltip="Who judges the images: Load Verifier or Verifier Ensemble. Only Replay Recipe and a single candidate do without.",
                 ),
                 *wish_inputs(),
                 io.Sigmas.Input(

@@ -54,11 +54,10 @@ FITS = {
     "SAMPLER": SimpleNamespace(sample=None),
     "SIGMAS": torch.tensor([1.0, 0.0]),
     "VAE": SimpleNamespace(decode=None),
-    "NOISE_SEARCH": SimpleNamespace(begin=None),
     "NOISE_SEARCH_FEATURES": SimpleNamespace(image_features=None),
     "NOISE_SEARCH_STATISTICS": SimpleNamespace(mean=None, covariance=None),
 }
-TYPES = {"COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", "NOISE_SEARCH_VERIFIER", *SOCKETS}
+TYPES = {"COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", "NOISE_SEARCH", "NOISE_SEARCH_VERIFIER", *SOCKETS}
 
 
 def inputs_of(*types):

@@ -1,7 +1,10 @@
 """What strangers' workflows hold, through the real server: refused when queued where that can be, and its worker lives on."""
 
+import io
+
 import pytest
-from test_server_search import base, searching
+from PIL import Image
+from test_server_search import base, searching, stock
 
 from comfy_server import ServerError
 
@@ -77,6 +80,10 @@ RUNNING = {
 }
 
 
+def pixels(png):
+    return Image.open(io.BytesIO(png)).tobytes()
+
+
 @pytest.fixture
 def alive(server):
     """The server, which still runs something ordinary afterwards."""
@@ -110,3 +117,10 @@ def test_a_verifier_is_not_missed_where_it_may_come(alive):
     graph["78"] = {"class_type": "PrimitiveInt", "inputs": {"value": 3}}
     with pytest.raises(ServerError, match="raised ValueError: A search needs a verifier"):
         alive.run(changed(graph, "10", candidates=["78", 0]), timeout=60)
+
+
+def test_one_candidate_without_a_verifier_is_the_stock_image(alive):
+    one = changed(without(searching(seed=21), "10", "verifier"), "10", candidates=1)
+    (mine,) = alive.images(alive.run(one, timeout=60))["11"]
+    (theirs,) = alive.images(alive.run(stock(21), timeout=60))["12"]
+    assert pixels(mine) == pixels(theirs)
