@@ -2,6 +2,8 @@
 
 from ..demo import judges as _  # noqa: F401  (adds itself to the catalogue, before the nodes list it)
 from . import candidates, class_verifiers, demo, ensemble, feature_verifiers, samplers, search, verifiers
+from .guard import guarded
 
 VERIFIERS = [*verifiers.NODES, *ensemble.NODES, *class_verifiers.NODES, *feature_verifiers.NODES]
 NODES = [*search.NODES, *candidates.NODES, *samplers.NODES, *VERIFIERS, *demo.NODES]
+NODES = [guarded(node) for node in NODES]

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..compat import advanced, schema
 from ..sampling.samplers import multistep_consistency, reinject_noise
 from ..sampling.stock import cfg_guider, ksample, ksampler_sigmas
+from ..untrusted import excerpt
 from .sockets import CATEGORY, ksampler_inputs
 
 CATEGORY = f"{CATEGORY}/sampling"
@@ -18,6 +19,7 @@ SANA, SCM, SCHEDULE, ANGLES, TIMES = (
     "own angles",
     "own flow times",
 )
+MOST_LEVELS = 100  # that may be typed
 
 
 def count_outputs():
@@ -228,12 +230,15 @@ class NoiseSearchConsistency(io.ComfyNode):
 
 
 def _numbers(text: str) -> list[float]:
+    parts = [part for part in text.split(",") if part.strip()]
+    if len(parts) > MOST_LEVELS:
+        raise ValueError(f"The values are at most {MOST_LEVELS} numbers, but got {len(parts)}.")
     try:
-        return [float(part) for part in text.split(",") if part.strip()]
-    except ValueError as error:
+        return [float(part) for part in parts]
+    except ValueError:
         raise ValueError(
-            f'The values are numbers separated by commas, such as "1.3, 0.8", but got {text!r}.'
-        ) from error
+            f'The values are numbers separated by commas, such as "1.3, 0.8", but got {excerpt(text)}.'
+        ) from None
 
 
 NODES = [NoiseSearchCountNFE, NoiseSearchReinjectKSampler, NoiseSearchReinjectNoise, NoiseSearchConsistency]

@@ -15,10 +15,20 @@ from ..verifiers.ensemble import as_ensemble
 from ..session.noises import seed_of
 from .prompt_text import find_prompt
 from ..session.run import Found, Wishes, search_images
-from .sockets import ALIASES, CATEGORY, SearchType, VerifierType, ksampler_inputs, result_outputs, wish_inputs
+from .sockets import (
+    ALIASES,
+    CATEGORY,
+    SearchType,
+    VerifierType,
+    ksampler_inputs,
+    later_inputs,
+    result_outputs,
+    wish_inputs,
+)
 
 CUSTOM = "custom"
-EVERYWHERE = [io.Hidden.unique_id, io.Hidden.prompt]
+EVERYWHERE = [io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.dynprompt]
+UNCONNECTED = object()  # a socket that nothing is connected to; None: what is connected is not known yet
 
 
 class NoiseSearchRandom(io.ComfyNode):
@@ -165,8 +175,6 @@ class NoiseSearchPaths(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, preset=None, forward=None, backward=None):
         """Before anything is queued; linked values are not known yet."""
-        if preset not in (None, CUSTOM, *PRESETS):
-            return f"There is no preset {preset!r}. There are: {', '.join([*PRESETS, CUSTOM])}."
         if preset == CUSTOM and None not in (forward, backward) and backward <= forward:
             return f"A round must go further down than up, or the search never ends: backward ({backward}) must be larger than forward ({forward})."
         return True
@@ -216,15 +224,20 @@ class NoiseSearchKSampler(io.ComfyNode):
                 VerifierType.Input(
                     "verifier",
                     optional=True,
-                    tooltip="Who judges the images: Load Verifier or Verifier Ensemble. Only Replay Recipe does without.",
+                    tooltip="Who judges the images: Load Verifier or Verifier Ensemble. Only Replay Recipe and a single candidate do without.",
                 ),
                 *wish_inputs(),
+                *later_inputs(),
             ],
             outputs=[
                 io.Latent.Output(display_name="LATENT", tooltip="The winner's latent."),
                 *result_outputs(),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, candidates=None, budget_nfe=None, search=UNCONNECTED, verifier=UNCONNECTED):
+        return has_judge(candidates, budget_nfe, search, verifier)
 
     @classmethod
     def execute(
@@ -298,7 +311,7 @@ class NoiseSearchSampler(io.ComfyNode):
                 VerifierType.Input(
                     "verifier",
                     optional=True,
-                    tooltip="Who judges the images: Load Verifier or Verifier Ensemble. Only Replay Recipe does without.",
+                    tooltip="Who judges the images: Load Verifier or Verifier Ensemble. Only Replay Recipe and a single candidate do without.",
                 ),
                 *wish_inputs(),
                 io.Sigmas.Input(
@@ -306,6 +319,7 @@ class NoiseSearchSampler(io.ComfyNode):
                     optional=True,
                     tooltip="Search with few steps, then render the winner's noise once more with these sigmas. Part of the budget.",
                 ),
+                *later_inputs(),
             ],
             outputs=[
                 io.Latent.Output(
@@ -315,6 +329,10 @@ class NoiseSearchSampler(io.ComfyNode):
                 *result_outputs(),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, candidates=None, budget_nfe=None, search=UNCONNECTED, verifier=UNCONNECTED):
+        return has_judge(candidates, budget_nfe, search, verifier)
 
     @classmethod
     def execute(
@@ -357,9 +375,26 @@ class NoiseSearchSampler(io.ComfyNode):
         return io.NodeOutput(found.latent, found.denoised, *outputs_of(found), ui=ui_of(found))
 
 
+def has_judge(candidates, budget_nfe, search, verifier):
+    """True, or what to say before the graph is queued. candidates, budget_nfe: None where linked."""
+    if verifier is not UNCONNECTED or search is not UNCONNECTED or candidates is None:
+        return True
+    if candidates == 1 and not budget_nfe:  # the plain sampler: nothing is compared
+        return True
+    return "A search needs a verifier, but none is connected, or what is connected is muted: connect Load Verifier. (candidates = 1 samples without one.)"
+
+
 def hidden(cls, name: str):
     """A hidden input; None where the node is called without ComfyUI's executor."""
     return getattr(cls.hidden, name, None)
+
+
+def graph_of(cls) -> dict:
+    """The graph as it runs, with the nodes that nodes have put in their own place (loops and the like)."""
+    running = hidden(cls, "dynprompt")
+    if running is None:
+        return hidden(cls, "prompt") or {}
+    return {node_id: running.get_node(node_id) for node_id in running.all_node_ids()}
 
 
 def prompt_for(cls, verifier, prompt: str, entrance: str) -> str:
@@ -370,7 +405,7 @@ def prompt_for(cls, verifier, prompt: str, entrance: str) -> str:
         or not any(getattr(v, "needs_prompt", False) for v in as_ensemble(verifier).everyone)
     ):
         return prompt.strip()
-    return find_prompt(hidden(cls, "prompt") or {}, hidden(cls, "unique_id"), entrance)
+    return find_prompt(graph_of(cls), hidden(cls, "unique_id"), entrance)
 
 
 def outputs_of(found: Found):

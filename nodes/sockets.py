@@ -145,6 +145,17 @@ def wish_inputs():
     ]
 
 
+LATER = ("choose", "pick", "journal", "draft_steps", "draft_cfg", "verify_top")
+
+
+def later_inputs():
+    """What both search nodes were given since, behind all their other inputs, in the order of LATER.
+
+    Saved workflows hold the values of widgets by their place: nothing may ever be put before what is there.
+    """
+    return []
+
+
 def result_outputs():
     """What follows a search node's latent outputs."""
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from .levels import Levels
+from .sigmas import checked
 
 SNAP = 1e-6  # flow times closer than this are the same level
 
@@ -21,15 +22,7 @@ class Schedule:
         levels: Levels | None,
         why: str = "This model only runs whole schedules: its noise levels are unknown.",
     ):
-        if sigmas.ndim != 1 or len(sigmas) < 2:
-            raise ValueError(
-                f"A schedule needs at least 2 sigmas (one step), but got {tuple(sigmas.shape)}. Check steps and denoise, or the node that makes the SIGMAS."
-            )
-        if not bool((sigmas[1:] <= sigmas[:-1]).all()):
-            raise ValueError(
-                f"The sigmas of a schedule fall from step to step, but got {[round(float(s), 4) for s in sigmas]}."
-            )
-        self.sigmas = sigmas.detach().float().cpu()
+        self.sigmas = checked(sigmas)
         self.levels, self.why = levels, why
         self.times = None if levels is None else levels.time(self.sigmas)
 

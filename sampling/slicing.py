@@ -7,6 +7,7 @@ slice that belongs to this sample, as in the user's own run.
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -43,22 +44,40 @@ def samples_of(latent: dict, model) -> list[Sample]:
         raise ValueError(
             f"This model takes latents of {channels} channels, [B, {channels}, H, W] or [B, {channels}, T, H, W], but got {list(images.shape)}."
         )
-    mask = latent.get("noise_mask")
-    if mask is not None and mask.ndim not in (2, 3, 4, 5):
-        raise ValueError(f"A noise mask is [B, H, W] or [B, 1, H, W], but got {list(mask.shape)}.")
+    if 0 in images.shape:
+        raise ValueError(f"There is nothing to sample in this latent: its shape is {list(images.shape)}.")
+    if not bool(images.isfinite().all()):
+        raise ValueError(
+            "The latent holds values that are no numbers (NaN or infinite), and so would every image. Where it comes from a VAE in half precision, start ComfyUI with --fp32-vae or --bf16-vae."
+        )
     places = latent.get("batch_index") or list(range(images.shape[0]))
     if len(places) != images.shape[0]:
         raise ValueError(
             f"The latent has {images.shape[0]} samples, but its batch_index names {len(places)}."
         )
-    return [Sample(images[i : i + 1], _mask_of(mask, i, images), place) for i, place in enumerate(places)]
+    masks = masks_of(latent.get("noise_mask"), images)
+    return [Sample(images[i : i + 1], masks[i], place) for i, place in enumerate(places)]
 
 
-def _mask_of(mask, i, images):
-    # for one video, a mask of fewer than 5 axes lists frames, not samples
-    if mask is None or mask.ndim == 2 or (images.ndim == 5 and mask.ndim < 5 and images.shape[0] == 1):
-        return mask
-    return _row(mask, i)
+def masks_of(mask, images) -> list:
+    """The noise mask of each sample, in a layout that ComfyUI reads the same for one sample as for the whole batch.
+
+    For images ComfyUI lists all that lies before the last two axes of a mask, one entry for each sample, channels too. For videos a mask
+    of fewer than 5 axes lists the frames, of all of them.
+    """
+    if mask is None:
+        return [None] * len(images)
+    most = images.ndim if images.ndim == 5 else math.inf
+    if not isinstance(mask, torch.Tensor) or not 2 <= mask.ndim <= most or 0 in mask.shape:
+        what = list(mask.shape) if isinstance(mask, torch.Tensor) else f"a {type(mask).__name__}"
+        raise ValueError(
+            f"A noise mask is [H, W], [B, H, W] or [B, 1, H, W] ([T, H, W] for a video), but got {what}."
+        )
+    if images.ndim == 4:
+        mask = mask.reshape(-1, 1, *mask.shape[-2:])
+    elif mask.ndim < 5:
+        mask = mask.reshape(1, 1, -1, *mask.shape[-2:])
+    return [_row(mask, i) for i in range(len(images))]
 
 
 def guider_of(guider, index: int):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from types import SimpleNamespace
 
+import comfy.model_management as mm
 import torch
 from comfy.k_diffusion.sampling import BrownianTreeNoiseSampler, default_noise_sampler
 from comfy.samplers import KSAMPLER, cfg_function
@@ -222,6 +223,7 @@ class _Nothing:
         )
 
     def __call__(self, x, sigma, model_options, seed=None, denoise_mask=None):
+        mm.throw_exception_if_processing_interrupted()
         zeros = torch.zeros_like(x)
         return cfg_function(None, zeros, zeros, 1.0, x, sigma, model_options)
 
@@ -250,10 +252,16 @@ def count_evaluations(
         )
         with torch.random.fork_rng(devices=[]):
             end = solver.run(trace, x, sigmas.clone(), [0], options)
+    except mm.InterruptProcessingException:
+        raise
     except Exception as error:
         raise ValueError(
             f"The cost of the sampler {solver.name} could not be found by a dry run ({error!r}). Choose another sampler."
         ) from error
+    if not whole and end.shape != x.shape:
+        raise ValueError(
+            f"The sampler {solver.name} changes the size of what it samples, from {list(x.shape)} to {list(end.shape)} in a dry run, so it cannot be used for a piece of a schedule. Choose another sampler, such as euler, or a search that samples whole images (random or zero-order search)."
+        )
     if trace.evaluations + known < 1:
         raise ValueError(
             f"The sampler {solver.name} never asked the model anything in a dry run. Choose another sampler."

@@ -9,7 +9,10 @@ import comfy.utils
 import latent_preview
 
 from ..compat import fix_empty_latent
+from ..untrusted import choice
 from .ledger import Ledger
+
+LONGEST = 1_000_000  # steps of a schedule of which denoise takes the end: what KSampler's widgets go to
 
 
 def cfg_guider(model, positive, negative, cfg: float):
@@ -21,7 +24,13 @@ def cfg_guider(model, positive, negative, cfg: float):
 
 
 def ksampler_sigmas(model, steps: int, sampler_name: str, scheduler: str, denoise: float):
-    """The sigmas of a stock KSampler."""
+    """The sigmas of a stock KSampler, none for denoise 0. ValueError for names that ComfyUI would quietly take for others."""
+    choice(sampler_name, comfy.samplers.KSampler.SAMPLERS, "sampler")
+    choice(scheduler, comfy.samplers.KSampler.SCHEDULERS, "scheduler")
+    if denoise > 0 and steps / denoise > LONGEST:
+        raise ValueError(
+            f"{steps} steps at denoise {denoise:.3g} are the end of a schedule of {steps / denoise:.3g} steps; at most {LONGEST} can be made. Raise denoise."
+        )
     return comfy.samplers.KSampler(
         model, steps, model.load_device, sampler_name, scheduler, denoise, model.model_options
     ).sigmas

@@ -72,7 +72,8 @@ def task_of(
     final_sigmas: torch.Tensor | None = None,
 ) -> Task:
     """Raises ValueError for what cannot be searched, or not with each other."""
-    if vae is None or (verifier is None and settings.needs_verifier):
+    compares = settings.needs_verifier and not (wishes.plain and not settings.cuts)
+    if vae is None or (verifier is None and compares):
         raise ValueError(
             f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Verifier'}."
         )

@@ -19,6 +19,11 @@ class Wishes:
     batch_size: int = 0
     exact: bool = True
 
+    @property
+    def plain(self) -> bool:
+        """One image and no more: the plain sampler, with nothing to compare."""
+        return self.candidates == 1 and not self.budget_nfe
+
     def __post_init__(self) -> None:
         for name, least in (
             ("candidates", 1),

@@ -179,16 +179,16 @@ def test_nan_scores_rank_last_and_are_reported():
     ("change", "message"),
     [
         ({"verifier": None}, "needs a verifier"),
-        ({"vae": None}, "needs a VAE"),
+        ({"vae": None}, "input vae takes VAE, but was given nothing"),
         ({"sampler_name": "dpm_adaptive"}, "dpm_adaptive"),
         ({"latent": {"samples": torch.ones(1, 3, 8, 8)}}, "latents of 4 channels"),
         ({"latent": {"samples": torch.zeros(4, 8, 8)}}, "latents of 4 channels"),
         ({"latent": {"samples": torch.zeros(1, 4, 8, 8), "noise_mask": torch.ones(8)}}, "noise mask"),
         ({"latent": {"samples": torch.zeros(2, 4, 8, 8), "batch_index": [1]}}, "batch_index"),
         ({"denoise": 0.0}, "at least 2 sigmas"),
-        ({"candidates": 0}, "candidates must be at least 1"),
+        ({"candidates": 0}, "candidates must be from 1 to 10000, but is 0"),
         ({"budget_nfe": 5}, "budget of 5 NFE does not pay.*takes 6"),
-        ({"seed": -1}, "whole number from 0"),
+        ({"seed": -1}, "seed must be from 0 to"),
     ],
 )
 @torch.inference_mode()
