@@ -290,19 +290,20 @@ def test_an_unknown_suite_is_refused(ran, capsys):
     assert "invalid choice: 'nothing'" in capsys.readouterr().err and ran == []
 
 
-def test_types_sees_the_rooms_under_the_packs_name(monkeypatch):
+def test_types_sees_the_rooms_under_the_packs_name(monkeypatch, tmp_path):
     seen = {}
 
     def run(place, arguments, MYPYPATH):
-        seen.update(arguments=arguments, pack=Path(MYPYPATH, "noisesearch").resolve())
+        seen.update(arguments=arguments, pack=(tmp_path / MYPYPATH / "noisesearch").resolve())
         return 0
 
     monkeypatch.setattr(dev, "own_place", lambda: Place(Path(sys.executable), Path("ComfyUI"), own=True))
     monkeypatch.setattr(dev, "comfyui_around", lambda root: None)
     monkeypatch.setattr(dev, "require", lambda place, packages: None)
     monkeypatch.setattr(dev, "_run", run)
+    monkeypatch.setattr(dev, "ROOT", tmp_path)
     assert dev.main(["types", "--", "--strict"]) == 0
-    assert seen["pack"] == ROOT and seen["arguments"][:2] == ["-m", "mypy"]
+    assert seen["pack"] == tmp_path and seen["arguments"][:2] == ["-m", "mypy"]
     assert seen["arguments"][-7:] == [*ROOMS, "--strict"]
 
 

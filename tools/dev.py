@@ -14,7 +14,6 @@ import argparse
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 if sys.version_info < (3, 10):  # noqa: UP036  (whoever has an older one should be told)
@@ -120,10 +119,10 @@ def _types(place, options, extra):
     """mypy, on the pack under a name: its rooms import each other relatively, and its folder may be called anything."""
     require(place, {"mypy": "mypy"})
     rooms = [argument for room in TYPED for argument in ("-p", f"{NAME}.{room}")]
-    with tempfile.TemporaryDirectory() as folder:
-        link_folder(Path(folder, NAME), ROOT)
-        command = ["-m", "mypy", "--config-file", "pyproject.toml", "--cache-dir", ".cache/mypy"]
-        return _run(place, [*command, *rooms, *extra], MYPYPATH=folder)
+    cache = Path(".cache", "mypy")
+    link_folder(ROOT / cache / NAME, ROOT)
+    command = ["-m", "mypy", "--config-file", "pyproject.toml", "--cache-dir", str(cache / "cache")]
+    return _run(place, [*command, *rooms, *extra], MYPYPATH=str(cache))
 
 
 def _serve(place, options, extra):
