@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import photos
 import pytest
 
@@ -17,6 +18,11 @@ if not (COMFYUI / "main.py").is_file():
         f"no ComfyUI at {COMFYUI}: run the tests with `python tools/dev.py test`, or set NOISESEARCH_COMFYUI to its folder",
         3,
     )
+
+# In CI a commit is judged by the same examples every time; at home they are new ones on every run.
+hypothesis.settings.register_profile("reproducible", derandomize=True, database=None)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("reproducible")
 
 use_comfyui(COMFYUI)
 

@@ -4,9 +4,11 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
+import ci
 import dev
 import pytest
 from packaging.requirements import Requirement
@@ -251,25 +253,58 @@ def ran(monkeypatch):
 
 
 PYTEST = ["-m", "pytest", "-c", "tests/pytest.ini"]
+SHORT = [*PYTEST, "-m", "not slow and not odd"]
+WORKERS = ["-n", "2", "--dist", "loadfile"]
+ROOMS = ["-p", "noisesearch.search", "-p", "noisesearch.sampling", "-p", "noisesearch.session"]
 
 
 @pytest.mark.parametrize(
     "typed, run",
     [
-        (["test"], [*PYTEST, "-m", "not slow", "tests"]),
-        (["test", "--slow"], [*PYTEST, "tests"]),
-        (["test", "--", "-x", "-k", "dev"], [*PYTEST, "-m", "not slow", "tests", "-x", "-k", "dev"]),
-        (
-            ["test", "--", "tests/test_dev.py::test_a"],
-            [*PYTEST, "-m", "not slow", "tests/test_dev.py::test_a"],
-        ),
+        (["test"], [*SHORT, *WORKERS, "tests"]),
+        (["test", "--slow"], [*PYTEST, *WORKERS, "tests"]),
+        (["test", "--suite", "odd"], [*PYTEST, "-m", "odd", *WORKERS, "tests"]),
+        (["test", "--", "-x", "-k", "dev"], [*SHORT, *WORKERS, "tests", "-x", "-k", "dev"]),
+        (["test", "--", "--pdb"], [*SHORT, "tests", "--pdb"]),
+        (["test", "--", "tests/test_dev.py::test_a"], [*SHORT, "tests/test_dev.py::test_a"]),
         (["demo", "--", "--quick"], ["tools/demo.py", "--quick"]),
     ],
     ids=" ".join,
 )
-def test_a_command_runs(typed, run, ran):
+def test_a_command_runs(typed, run, ran, monkeypatch):
+    monkeypatch.setattr(dev, "SUITES", {"slow": 1, "odd": 1})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5}, raising=False)
     assert dev.main(typed) == 0
     assert ran == [run]
+
+
+@pytest.mark.parametrize("cores, workers", [(1, "1"), (4, "4"), (64, "4")])
+def test_as_many_workers_as_cores_but_not_more_than_four(cores, workers, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    assert dev._workers([])[:2] == ["-n", workers]
+
+
+def test_an_unknown_suite_is_refused(ran, capsys):
+    with pytest.raises(SystemExit):
+        dev.main(["test", "--suite", "nothing"])
+    assert "invalid choice: 'nothing'" in capsys.readouterr().err and ran == []
+
+
+def test_types_sees_the_rooms_under_the_packs_name(monkeypatch, tmp_path):
+    seen = {}
+
+    def run(place, arguments, MYPYPATH):
+        seen.update(arguments=arguments, pack=(tmp_path / MYPYPATH / "noisesearch").resolve())
+        return 0
+
+    monkeypatch.setattr(dev, "own_place", lambda: Place(Path(sys.executable), Path("ComfyUI"), own=True))
+    monkeypatch.setattr(dev, "comfyui_around", lambda root: None)
+    monkeypatch.setattr(dev, "require", lambda place, packages: None)
+    monkeypatch.setattr(dev, "_run", run)
+    monkeypatch.setattr(dev, "ROOT", tmp_path)
+    assert dev.main(["types", "--", "--strict"]) == 0
+    assert seen["pack"] == tmp_path and seen["arguments"][:2] == ["-m", "mypy"]
+    assert seen["arguments"][-7:] == [*ROOMS, "--strict"]
 
 
 def test_bench_runs_what_is_named_and_stops_at_a_failure(ran, capsys, monkeypatch, tmp_path):
@@ -312,12 +347,81 @@ def test_children_get_one_thread_and_the_comfyui(monkeypatch):
     )
 
 
-def test_the_aliases_and_ci_call_these_commands():
-    makefile = (ROOT / "Makefile").read_text()
-    assert "\ndemo test serve bench:\n\t@$(PYTHON) tools/dev.py $@ $(ARGS)\n" in makefile
-    ci = ROOT / ".ci" / "run"
-    assert "make --no-print-directory test" in ci.read_text() and "OMP_NUM_THREADS=1" in ci.read_text()
-    assert os.access(ci, os.X_OK) or os.name == "nt"
+def _make(*goal):
+    """The commands that make would run."""
+    run = subprocess.run(["make", "-n", "PYTHON=python", *goal], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="make is an alias for those who have it")
+def test_the_aliases_call_these_commands():
+    for name in dev.COMMANDS:
+        assert _make(name) == f"python tools/dev.py {name}"
+    assert _make("test", "ARGS=--comfyui there -- -x") == "python tools/dev.py test --comfyui there -- -x"
+    assert _make("test-slow") == "python tools/dev.py test --suite slow"
+    assert _make("test-transformers4").endswith("verifier_references/make.py --test-transformers4")
+
+
+# -- what judges a commit
+
+
+def test_ci_runs_the_tests_and_every_suite_within_its_time():
+    script = (ROOT / ".ci" / "run").read_text()
+    assert 'CI="${CI:-1}"' in script and "OMP_NUM_THREADS=1" in script
+    assert script.endswith("exec timeout --kill-after=30 4440 python3 tools/ci.py\n")
+    assert os.access(ROOT / ".ci" / "run", os.X_OK) or os.name == "nt"
+    assert [target.name for target in ci.TARGETS] == ["test", *(f"test-{name}" for name in dev.SUITES)]
+    assert sum(target.minutes for target in ci.TARGETS[1:]) <= 49
+    assert sum(target.minutes for target in ci.TARGETS) * 60 <= 4440
+
+
+def test_every_suite_is_a_marker_and_has_a_test():
+    markers = (ROOT / "tests" / "pytest.ini").read_text("utf-8")
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    for name in dev.SUITES:
+        assert f"\n    {name}: " in markers and f"@pytest.mark.{name}\n" in sources
+
+
+def _fake_make(folder, monkeypatch, recipes):
+    (folder / "Makefile").write_text(
+        "".join(f"{name}:\n\t@{recipe}\n" for name, recipe in recipes.items()), "utf-8"
+    )
+    monkeypatch.setattr(ci, "ROOT", folder)
+    return [ci.Target(name, 0.05) for name in recipes]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="runs on Linux")
+def test_ci_goes_on_after_a_failure_and_repeats_what_each_closed_with(tmp_path, monkeypatch, capfdbinary):
+    recipes = {
+        "test": "echo dots; echo 7 passed",
+        "test-a": "echo 1 failed; exit 3",
+        "test-b": "echo 2 passed",
+    }
+    assert (
+        ci.main(_fake_make(tmp_path, monkeypatch, recipes)) == 2
+    )  # make's own code for a recipe that failed
+    said = capfdbinary.readouterr().out.decode().splitlines()
+    assert {"dots", "1 failed", "2 passed"} <= set(said[:-6])
+    assert said[-6:-4] == ["== make test-a", "1 failed   <- exit code 2"]
+    assert said[-4:] == ["== make test-b", "2 passed", "== make test", "7 passed"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="runs on Linux")
+def test_ci_ends_what_takes_too_long_and_its_children(tmp_path, monkeypatch, capfdbinary):
+    recipes = {"test": "echo begun; sleep 3571 & sleep 3571"}
+    began = time.monotonic()
+    assert ci.main(_fake_make(tmp_path, monkeypatch, recipes)) == 124
+    assert time.monotonic() - began < 30
+    assert (
+        b"did not end within 0.05 minutes; it was at: begun   <- exit code 124"
+        in capfdbinary.readouterr().out
+    )
+    assert not any(
+        b"sleep\x003571" in path.read_bytes()
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if path.exists()
+    )
 
 
 # -- small things

@@ -40,6 +40,8 @@ def test_an_example_opens(path, object_info):
     graph = _read(path)
     assert graph["version"] == 0.4
     assert workflow.problems(graph, object_info) == []
+    # Stock nodes gain widgets and outputs from version to version; ours are the ones that this commit has.
+    assert [text for text in workflow.outdated(graph, object_info) if "(NoiseSearch" in text] == []
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -198,10 +200,10 @@ def test_a_linked_widget_takes_its_value_from_the_link(default, object_info):
 
 BROKEN = [
     (
-        lambda graph: _node(graph, "KSampler")["widgets_values"].pop(),
-        "6 widget values are stored, but the node has 7",
+        lambda graph: _node(graph, "KSampler")["widgets_values"].append(1.0),
+        "8 widget values are stored, but the node has 7",
     ),
-    (lambda graph: _node(graph, "KSampler")["widgets_values"].pop(1), "6 widget values are stored"),
+    (lambda graph: _node(graph, "KSampler")["widgets_values"].pop(1), "the value after seed is 20"),
     (
         lambda graph: _node(graph, "KSampler")["widgets_values"].__setitem__(1, 20),
         "the value after seed is 20",
@@ -234,8 +236,8 @@ BROKEN = [
     ),
     (lambda graph: _node(graph, "KSampler")["inputs"][0].update(name="modell"), "has no input 'modell'"),
     (
-        lambda graph: _node(graph, "KSampler")["outputs"].append({"name": "IMAGE", "type": "IMAGE"}),
-        "its outputs are saved as",
+        lambda graph: _node(graph, "KSampler")["outputs"].insert(0, {"name": "IMAGE", "type": "IMAGE"}),
+        "a link uses its output 1, saved as LATENT (LATENT), but the node's outputs are ['LATENT']",
     ),
     (lambda graph: _node(graph, "KSampler").update(id=4), "the id 4 is used twice"),
     (lambda graph: graph["links"].pop(), "which is not there"),
@@ -263,6 +265,37 @@ def test_a_broken_workflow_is_told(damage, expected, default, object_info):
 
 
 def test_what_cannot_be_converted_is_refused(default, object_info):
-    _node(default, "KSampler")["widgets_values"].pop()
-    with pytest.raises(workflow.WorkflowError, match=r"node 3 \(KSampler\): 6 widget values"):
+    _node(default, "KSampler")["widgets_values"].append(1.0)
+    with pytest.raises(workflow.WorkflowError, match=r"node 3 \(KSampler\): 8 widget values"):
         workflow.to_api(default, object_info)
+
+
+def test_widgets_and_outputs_that_a_node_gained_since_it_was_saved_are_no_problem(default, object_info):
+    """As in the page: the widgets take their defaults, the outputs hang in the air. `outdated` tells."""
+    assert workflow.outdated(default, object_info) == []
+    expected = workflow.to_api(default, object_info)
+    sampler, newer = _node(default, "KSampler"), copy.deepcopy(object_info)
+    gained = {
+        "choice": (["first", "second"], {}),
+        "preset": (["first", "second"], {"default": "second"}),
+        "count": ("INT", {"default": 3, "control_after_generate": True}),
+        "on": ("BOOLEAN", {}),
+    }
+    newer["KSampler"]["input"]["optional"] = gained
+    newer["KSampler"]["input_order"]["optional"] = list(gained)
+    newer["KSampler"]["output"].append("FLOAT")
+    newer["KSampler"]["output_name"].append("FLOAT")
+    assert workflow.problems(default, newer) == []
+    expected[str(sampler["id"])]["inputs"] |= {"choice": "first", "preset": "second", "count": 3, "on": False}
+    assert workflow.to_api(default, newer) == expected
+    widgets, outputs = workflow.outdated(default, newer)
+    assert "node 3 (KSampler): 7 widget values are stored, but the node has 12" in widgets
+    assert "outputs are saved as ['LATENT'], but the node has ['LATENT', 'FLOAT']" in outputs
+
+
+def test_an_output_that_a_link_uses_must_be_there(default, object_info):
+    older = copy.deepcopy(object_info)
+    older["KSampler"]["output"].clear()
+    older["KSampler"]["output_name"].clear()
+    (said,) = workflow.problems(default, older)
+    assert said.startswith("node 3 (KSampler): a link uses its output 0, saved as LATENT (LATENT)")

@@ -85,7 +85,7 @@ def _install_packages(python: Path) -> None:
     _step([*pip, *TORCH], "installing torch", advice)
     say(f"3/4 installing what ComfyUI and the tests need ({REQUIREMENTS.relative_to(ROOT)})")
     _step([*pip, *TORCH, "-r", REQUIREMENTS], "installing the packages", advice)
-    check = "import torch, torchvision, transformers, aiohttp, av, pytest"
+    check = "import torch, torchvision, transformers, aiohttp, av, pytest, xdist"
     _step(
         [python, "-c", check],
         "loading the installed packages",

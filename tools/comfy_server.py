@@ -55,12 +55,12 @@ def link_folder(link: Path, target: Path) -> None:
         link.symlink_to(target, target_is_directory=True)
 
 
-def base_directory(path: Path | str) -> Path:
-    """The folder as a ComfyUI base directory (models, input, output, custom_nodes, ...) with this pack linked into it."""
+def base_directory(path: Path | str, pack: Path = ROOT) -> Path:
+    """The folder as a ComfyUI base directory (models, input, output, custom_nodes, ...) with the pack linked into it: this one, or another checkout."""
     base = Path(path).absolute()
     for name in ("custom_nodes", "input", "models", "output", "temp", "user"):
         (base / name).mkdir(parents=True, exist_ok=True)
-    link_folder(base / "custom_nodes" / PACK, ROOT)
+    link_folder(base / "custom_nodes" / PACK, Path(pack).absolute())
     return base
 
 

@@ -1,7 +1,8 @@
 """Set up what is missing, then run the demo, the tests, a server or the benchmarks.
 
     python tools/dev.py demo                    before/after pictures, scores and costs in output/demo
-    python tools/dev.py test [--slow]           the tests; after `--`, arguments for pytest
+    python tools/dev.py test [--suite NAME]     the tests, or a longer suite (tools/suites.py); after `--`, arguments for pytest
+    python tools/dev.py types                   mypy on the rooms that are fully typed
     python tools/dev.py serve [--port N]        ComfyUI with this pack; after `--`, arguments for its main.py
     python tools/dev.py bench [NAME ...]        benchmarks/NAME.py, or all of them; after `--`, arguments for them
 
@@ -23,10 +24,20 @@ if sys.version_info < (3, 10):  # noqa: UP036  (whoever has an older one should 
     )
 
 from bootstrap import HOME, ROOT, Place, SetupError, comfyui_around, own_place, require, say, users_place
-from comfy_server import ComfyServer, ServerError, base_directory, free_port
+from comfy_server import ComfyServer, ServerError, base_directory, free_port, link_folder
+from pack import NAME
+from suites import SUITES
 
 PLOTS = {"matplotlib": "matplotlib"}
-TESTS = {"pytest": "pytest", "hypothesis": "hypothesis", "open_clip": "open_clip_torch", "timm": "timm"}
+TESTS = {
+    "pytest": "pytest",
+    "xdist": "pytest-xdist",
+    "hypothesis": "hypothesis",
+    "open_clip": "open_clip_torch",
+    "timm": "timm",
+}
+MOST_WORKERS = 4  # each one loads ComfyUI, and starts a server where its tests need one
+TYPED = ("search", "sampling", "session")
 
 
 def main(arguments):
@@ -34,9 +45,7 @@ def main(arguments):
     options, extra = _parse(arguments[:split]), arguments[split + 1 :]
     try:
         place = _place(options)
-        return {"demo": _demo, "test": _test, "serve": _serve, "bench": _bench}[options.command](
-            place, options, extra
-        )
+        return COMMANDS[options.command](place, options, extra)
     except (SetupError, ServerError) as error:
         say(str(error))
         return 1
@@ -48,7 +57,7 @@ def _parse(arguments):
     parser = argparse.ArgumentParser(
         prog="dev.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{demo,test,serve,bench}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{demo,test,types,serve,bench}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--comfyui", type=Path, metavar="PATH", help="use the ComfyUI in this folder (the one with main.py)"
@@ -57,9 +66,10 @@ def _parse(arguments):
         "--python", type=Path, metavar="FILE", help="that ComfyUI's Python, when it is not found beside it"
     )
     commands.add_parser("demo", parents=[common], help="before/after pictures in output/demo")
-    commands.add_parser("test", parents=[common], help="run the tests").add_argument(
-        "--slow", action="store_true", help="the slow ones too"
-    )
+    test = commands.add_parser("test", parents=[common], help="run the tests")
+    test.add_argument("--slow", action="store_true", help="those of the longer suites too")
+    test.add_argument("--suite", choices=SUITES, help="only those of this longer suite")
+    commands.add_parser("types", parents=[common], help="check the types")
     commands.add_parser("serve", parents=[common], help="start ComfyUI with this pack").add_argument(
         "--port", type=int, default=8188
     )
@@ -87,13 +97,32 @@ def _demo(place, options, extra):
 
 def _test(place, options, extra):
     require(place, TESTS)
-    selected = [] if options.slow else ["-m", "not slow"]
+    selected = options.suite or " and ".join(f"not {name}" for name in SUITES)
     named = any(
         Path(ROOT, argument.split("::")[0]).exists() for argument in extra if not argument.startswith("-")
     )
-    return _run(
-        place, ["-m", "pytest", "-c", "tests/pytest.ini", *selected, *([] if named else ["tests"]), *extra]
-    )
+    command = ["-m", "pytest", "-c", "tests/pytest.ini"]
+    command += [] if options.slow else ["-m", selected]
+    command += [] if named else [*_workers(extra), "tests"]
+    return _run(place, [*command, *extra])
+
+
+def _workers(extra) -> list[str]:
+    """pytest's arguments for several processes; none for a debugger, which wants one."""
+    if {"--pdb", "--trace", "-s"} & set(extra):
+        return []
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ["-n", str(min(cores, MOST_WORKERS)), "--dist", "loadfile"]
+
+
+def _types(place, options, extra):
+    """mypy, on the pack under a name: its rooms import each other relatively, and its folder may be called anything."""
+    require(place, {"mypy": "mypy"})
+    rooms = [argument for room in TYPED for argument in ("-p", f"{NAME}.{room}")]
+    cache = Path(".cache", "mypy")
+    link_folder(ROOT / cache / NAME, ROOT)
+    command = ["-m", "mypy", "--config-file", "pyproject.toml", "--cache-dir", str(cache / "cache")]
+    return _run(place, [*command, *rooms, *extra], MYPYPATH=str(cache))
 
 
 def _serve(place, options, extra):
@@ -131,16 +160,19 @@ def _bench(place, options, extra):
     return 0
 
 
-def _run(place, arguments) -> int:
+def _run(place, arguments, **variables) -> int:
     """Run a Python child in the repository's root and return its exit code."""
     environment = {
         "OMP_NUM_THREADS": "1",
         **os.environ,
+        **variables,
         "NOISESEARCH_COMFYUI": str(place.comfyui),
         "PYTHONUNBUFFERED": "1",
     }
     return subprocess.run([str(place.python), *arguments], cwd=ROOT, env=environment).returncode
 
+
+COMMANDS = {"demo": _demo, "test": _test, "types": _types, "serve": _serve, "bench": _bench}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,8 @@
 """Workflows as the ComfyUI page saves them (UI format) -> prompts as the server runs them (API format).
 
-Both functions need the server's `/object_info`, because the UI format stores widget values by position only.
+Both functions need the server's `/object_info`, because the UI format stores widget values by position only. A graph saved with
+an older version of a node opens as it does in the page: widgets that the node has gained since take their defaults, outputs that it
+has gained or lost matter only where a link uses them.
 Covered is what our own workflows use: plain nodes, notes, links. Subgraphs, group nodes, primitives, reroutes and muted or
 bypassed nodes are refused by name.
 """
@@ -97,29 +99,71 @@ def _has_control(name, kind, options):
     return kind == "INT" and options.get("control_after_generate", name in ("seed", "noise_seed"))
 
 
-def _widgets(node, definition):
-    """(name, type, options, value) of every widget; WorkflowError when the number of stored values is another."""
+def _stored(node):
+    """The stored widget values; WorkflowError when they are not a list."""
     stored = node.get("widgets_values", [])
     if not isinstance(stored, list):
         raise WorkflowError(f"widget values are stored as a {type(stored).__name__}, not by position")
-    declared, expected = [], 0
+    return stored
+
+
+def _positions(definition):
+    """([(name, type, options, position of its stored value)] of every widget, how many values are stored in all)."""
+    declared, count = [], 0
     for name, kind, options, _ in _inputs(definition):
         if _is_widget(kind, options):
-            declared.append((name, kind, options, expected))
-            expected += 2 if _has_control(name, kind, options) else 1
-    expected += any(
-        UPLOADS & set(options) for _, _, options, _ in declared
-    )  # the upload button stores a value of its own, last
-    if len(stored) != expected:
-        raise WorkflowError(
-            f"{len(stored)} widget values are stored, but the node has {expected}: {', '.join(name for name, *_ in declared)}"
-        )
+            declared.append((name, kind, options, count))
+            count += 2 if _has_control(name, kind, options) else 1
+    # the upload button stores a value of its own, last
+    return declared, count + any(UPLOADS & set(options) for _, _, options, _ in declared)
+
+
+def _count_problem(stored, declared, count):
+    return f"{len(stored)} widget values are stored, but the node has {count}: {', '.join(name for name, *_ in declared)}"
+
+
+def _widgets(node, definition):
+    """(name, type, options, value) of every widget, its default where none is stored; WorkflowError when too many are."""
+    stored = _stored(node)
+    declared, count = _positions(definition)
+    if len(stored) > count:
+        raise WorkflowError(_count_problem(stored, declared, count))
     for name, kind, options, position in declared:
-        if _has_control(name, kind, options) and stored[position + 1] not in CONTROLS:
+        after = stored[position + 1 : position + 2]
+        if _has_control(name, kind, options) and after and after[0] not in CONTROLS:
             raise WorkflowError(
-                f"the value after {name} is {stored[position + 1]!r}, not one of {', '.join(sorted(CONTROLS))}"
+                f"the value after {name} is {after[0]!r}, not one of {', '.join(sorted(CONTROLS))}"
             )
-    return [(name, kind, options, stored[position]) for name, kind, options, position in declared]
+    return [
+        (name, kind, options, stored[position] if position < len(stored) else _default(kind, options))
+        for name, kind, options, position in declared
+    ]
+
+
+def _default(kind, options):
+    """What the page shows in a fresh widget."""
+    fresh = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False, "COMBO": None}[kind]
+    if kind == "COMBO" and options.get("options"):
+        fresh = options["options"][0]
+    return options.get("default", fresh)
+
+
+def defaults(definition: dict) -> dict:
+    """{widget: its default} of a node of `/object_info`."""
+    return {name: _default(kind, options) for name, kind, options, _ in _positions(definition)[0]}
+
+
+def outdated(graph: dict, object_info: dict) -> list[str]:
+    """Nodes that were saved with other widgets or outputs than they have now, one sentence each. Such a graph may well open."""
+    found = []
+    for node in _real_nodes(graph):
+        stored, (declared, count) = _stored(node), _positions(object_info[node["type"]])
+        outputs = [slot["type"] for slot in node.get("outputs", [])]
+        has = [_name(kind) for kind in object_info[node["type"]]["output"]]
+        wrong = [_count_problem(stored, declared, count)] if len(stored) != count else []
+        wrong += [f"its outputs are saved as {outputs}, but the node has {has}"] if outputs != has else []
+        found += [f"node {node['id']} ({node['type']}): {text}" for text in wrong]
+    return found
 
 
 def _node_problems(node, object_info, values):
@@ -144,12 +188,12 @@ def _node_problems(node, object_info, values):
         for name, kind, options, required in _inputs(definition)
         if required and not _is_widget(kind, options) and name not in linked
     ]
-    outputs = [(slot["name"], slot["type"]) for slot in node.get("outputs", [])]
-    declared = list(
-        zip(definition["output_name"], (_name(kind) for kind in definition["output"]), strict=True)
-    )
-    if [kind for _, kind in outputs] != [kind for _, kind in declared]:
-        found.append(f"its outputs are saved as {outputs}, but the node has {declared}")
+    has = [_name(kind) for kind in definition["output"]]
+    for i, slot in enumerate(node.get("outputs", [])):
+        if slot.get("links") and has[i : i + 1] != [slot["type"]]:
+            found.append(
+                f"a link uses its output {i}, saved as {slot['name']} ({slot['type']}), but the node's outputs are {has}"
+            )
     if values:
         models = {model["name"] for model in node.get("properties", {}).get("models", [])}
         found += [

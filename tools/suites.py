@@ -1,0 +1,8 @@
+"""The longer suites: `make test` leaves them out, `make test-NAME` runs one, .ci/run runs them all.
+
+A test joins a suite with `@pytest.mark.NAME`. A new suite is one line here: its name and the minutes that .ci/run gives it.
+"""
+
+SUITES = {
+    "slow": 10,  # take more than about ten seconds each
+}
