@@ -5,7 +5,7 @@ from __future__ import annotations
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..compat import schema
+from ..compat import COMFYUI, schema
 from ..sampling.stock import cfg_guider, ksampler_sigmas
 from ..search.algorithms import RandomSearch, Replay, SearchOverPaths, ZeroOrder
 from ..search.algorithms.paths import HALF, PRESETS
@@ -15,7 +15,16 @@ from ..verifiers.ensemble import as_ensemble
 from ..session.noises import seed_of
 from .prompt_text import find_prompt
 from ..session.run import Found, Wishes, search_images
-from .sockets import ALIASES, CATEGORY, SearchType, VerifierType, ksampler_inputs, result_outputs, wish_inputs
+from .sockets import (
+    ALIASES,
+    CATEGORY,
+    Report,
+    SearchType,
+    VerifierType,
+    ksampler_inputs,
+    result_outputs,
+    wish_inputs,
+)
 
 CUSTOM = "custom"
 EVERYWHERE = [io.Hidden.unique_id, io.Hidden.prompt]
@@ -372,8 +381,8 @@ def outputs_of(found: Found):
         found.seed,
         found.scores[0],
         found.noise(),
-        recipes_to_json(found.recipes),
-        found.report,
+        recipes_to_json(found.recipes, COMFYUI),
+        Report(found.report),
     )
 
 

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from ...untrusted import Short
 from ..noise import NoiseRecipe
 from ..rollout import EXTRA, PREVIEWS, Rollout
 from ..seeds import MASK, mix
@@ -28,7 +29,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Pass:
+class Pass(Short):
     """One pass of search over paths, as planned for a budget and a schedule: N = `paths` go from `start` down to exactly 0."""
 
     paths: int
@@ -75,7 +76,7 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class SearchOverPaths:
+class SearchOverPaths(Short):
     """
     paths: N >= 1, paths kept from round to round.
     width: M, noises tried per path and round; 0 = as many as the budget pays for (the paper's scaling axis).

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...untrusted import Short
 from .base import Best, Search, fresh
 
 ASK = 64  # rollouts per request; the driver cuts the last request to the budget
 
 
 @dataclass(frozen=True)
-class RandomSearch:
+class RandomSearch(Short):
     """Candidate i has seed `seed + i`: candidate 0 is the image the user had, and the winner's seed works in a stock sampler."""
 
     name = "random search"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ...untrusted import Short
 from ..rollout import Recipe
 from .base import Best, Search, Terms, prices
 
 
 @dataclass(frozen=True)
-class Replay:
+class Replay(Short):
     """recipes: one, or one for each sample of the latent batch."""
 
     recipes: tuple[Recipe, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...untrusted import Short
 from ..rollout import Outcome, Rollout
 from ..seeds import mix
 from .base import Best, Search, fresh
@@ -13,7 +14,7 @@ PIVOTS = (KEEP_BEST, ALWAYS_MOVE, RESTART)
 
 
 @dataclass(frozen=True)
-class ZeroOrder:
+class ZeroOrder(Short):
     """
     neighbours: N >= 1, candidates per iteration.
     cosine: similarity of a neighbour to its pivot, in (-1, 1); smaller = a larger step (the paper's lambda is |x| sqrt(2 (1 - cosine))).
