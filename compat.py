@@ -7,6 +7,11 @@ import comfy.model_management as mm
 import comfy.sample
 from comfy_api.latest import io
 
+try:
+    from comfyui_version import __version__ as COMFYUI
+except ImportError:
+    COMFYUI = None  # unknown
+
 _SCHEMA_FIELDS = {field.name for field in dataclasses.fields(io.Schema)}
 
 

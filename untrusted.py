@@ -40,3 +40,38 @@ def real(number) -> float:
     if isinstance(number, bool) or not isinstance(number, (int, float)):
         raise TypeError(f"{excerpt(number)} is not a number")
     return float(number)
+
+
+def entries(values, most: int, what: str) -> list:
+    """The entries of a list out of JSON; TypeError for anything else, ValueError for a list that is too long."""
+    if not isinstance(values, list):
+        raise TypeError(f"{excerpt(values, 40)} is not a list of {what}")
+    if len(values) > most:
+        raise ValueError(f"there are {most} {what} at most, not {len(values)}")
+    return values
+
+
+def only(data: dict, keys, what: str) -> None:
+    """Raise ValueError for a key that is not known: what it means would be ignored."""
+    for key in data:
+        if key not in keys:
+            raise ValueError(f"{what} has the key {excerpt(key, 40)}; it may have {', '.join(keys)}")
+
+
+class Short:
+    """Base of what lies on our sockets: a repr that is short and never fails.
+
+    When a node fails, ComfyUI writes down its inputs by `str`; if that fails in turn, the server's worker dies.
+    """
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        cls.__repr__ = Short.__repr__  # in the class itself, so that @dataclass leaves it alone
+
+    def __repr__(self):
+        plain = (
+            f"{name}={excerpt(value, 40)}"
+            for name, value in vars(self).items()
+            if isinstance(value, (str, int, float)) and not name.startswith("_")
+        )
+        return f"{type(self).__name__}({', '.join(plain)})"[:200]

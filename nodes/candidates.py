@@ -8,15 +8,17 @@ import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..compat import schema
-from ..search.noise import NoiseRecipe
+from ..compat import COMFYUI, schema
+from ..search.noise import MOST_MOVES, NoiseRecipe
 from ..search.rollout import Outcome, Recipe, Rollout, recipes_from_json, recipes_to_json
-from ..search.seeds import mix
+from ..search.seeds import MASK, mix
 from ..session.judging import Judge
-from ..session.noises import RecipeNoise, plain_samples, recipe_of
+from ..session.noises import RecipeNoise, index_of, plain_samples, recipe_of
 from ..session.report import clean
-from .sockets import ALIASES, CATEGORY, MAX_SEED, ReportType, VerifierType
+from ..untrusted import excerpt
+from .sockets import ALIASES, CATEGORY, MAX_SEED, Report, ReportType, VerifierType
 
+MOST_CANDIDATES = 256
 NO_MINIMUM = -1e6
 NOTHING = ExecutionBlocker(
     None
@@ -47,7 +49,7 @@ class NoiseSearchCandidates(io.ComfyNode):
                     control_after_generate=True,
                     tooltip="Seed of the first candidate, or of the directions to look in.",
                 ),
-                io.Int.Input("count", default=4, min=1, max=256, tooltip="How many noises."),
+                io.Int.Input("count", default=4, min=1, max=MOST_CANDIDATES, tooltip="How many noises."),
                 io.Float.Input(
                     "similarity",
                     default=0.9,
@@ -72,20 +74,23 @@ class NoiseSearchCandidates(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent, seed, count, similarity, around=None):
+        if not 1 <= count <= MOST_CANDIDATES:  # a linked number is not checked by ComfyUI
+            raise ValueError(f"count is a number from 1 to {MOST_CANDIDATES}, not {excerpt(count)}.")
+        plain_samples(latent)
         if around is None:
-            noises = [NoiseRecipe((seed + i) % (MAX_SEED + 1)) for i in range(count)]
+            noises = [NoiseRecipe((seed + i) & MASK) for i in range(count)]
         else:
             centre = recipe_of(around, latent)
+            if centre.draws > MOST_MOVES:
+                raise ValueError(
+                    f"The noise to look around was moved {len(centre.moves)} times; a recipe holds {MOST_MOVES} moves at most. Look around an earlier one."
+                )
             noises = [centre.move(mix(seed, i), similarity) for i in range(count)]
-        plain_samples(latent)
-        index = (
-            around.recipes[0].index
-            if isinstance(around, RecipeNoise)
-            else (latent.get("batch_index") or [0])[0]
-        )
+        index = around.recipes[0].index if isinstance(around, RecipeNoise) else index_of(latent)
         recipes = [Recipe((Rollout(noise),), index) for noise in noises]
         return io.NodeOutput(
-            [RecipeNoise([recipe]) for recipe in recipes], [recipes_to_json([recipe]) for recipe in recipes]
+            [RecipeNoise([recipe]) for recipe in recipes],
+            [recipes_to_json([recipe], COMFYUI) for recipe in recipes],
         )
 
 
@@ -221,7 +226,9 @@ class NoiseSearchScoreImages(io.ComfyNode):
             [scores[i][judge.leading] for i in kept],
             kept,
         )
-        return io.NodeOutput(*(items or [NOTHING] for items in lists), report, ui={"noise_search": [report]})
+        return io.NodeOutput(
+            *(items or [NOTHING] for items in lists), Report(report), ui={"noise_search": [report]}
+        )
 
 
 def score_all(judge: Judge, pictures: list[torch.Tensor], at_once: int = 16) -> list[tuple[float, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import comfy.samplers
 from comfy_api.latest import io
 
-from ..compat import advanced, schema
+from ..compat import COMFYUI, advanced, schema
 from ..sampling.stock import cfg_guider, ksampler_sigmas
 from ..search.algorithms import RandomSearch, Replay, SearchOverPaths, ZeroOrder
 from ..search.algorithms.paths import HALF, PRESETS
@@ -18,6 +18,7 @@ from ..session.run import Found, Wishes, search_images
 from .sockets import (
     ALIASES,
     CATEGORY,
+    Report,
     SearchType,
     VerifierType,
     ksampler_inputs,
@@ -417,8 +418,8 @@ def outputs_of(found: Found):
         found.seed,
         found.scores[0],
         found.noise(),
-        recipes_to_json(found.recipes),
-        found.report,
+        recipes_to_json(found.recipes, COMFYUI),
+        Report(found.report),
     )
 
 

@@ -4,6 +4,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..compat import advanced
+from ..untrusted import Short
 
 SearchType = io.Custom("NOISE_SEARCH")
 VerifierType = io.Custom("NOISE_SEARCH_VERIFIER")
@@ -12,6 +13,10 @@ ReportType = io.Custom("NOISE_SEARCH_REPORT")
 CATEGORY = "NoiseSearch"
 ALIASES = ["best of n", "seed search", "cherry pick", "aesthetic"]
 MAX_SEED = 0xFFFFFFFFFFFFFFFF  # as stock nodes
+
+
+class Report(Short, dict):
+    """A report on its socket."""
 
 
 def ksampler_inputs():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import operator
+
 import comfy.sample
 import torch
 
 from .. import compat
+from ..sampling.seeded import seeded_noise
 from ..search.noise import NoiseRecipe
-from ..search.rollout import Recipe
+from ..search.rollout import MOST_INDEX, Recipe
+from ..untrusted import Short, excerpt
 
 
-class RecipeNoise:
+class RecipeNoise(Short):
     """A stock-compatible NOISE that rebuilds searched noises. `seed` also seeds stochastic samplers, as with stock RandomNoise."""
 
     def __init__(self, recipes: list[Recipe]):
@@ -55,9 +59,25 @@ def plain_samples(latent: dict) -> torch.Tensor:
     return latent["samples"]
 
 
+def index_of(latent: dict) -> int:
+    """The place of a LATENT's first sample in its batch, which decides on its noise. ValueError for what is none."""
+    places = latent.get("batch_index")
+    try:
+        if places is None or len(places) == 0:
+            return 0
+        place = operator.index(places[0])
+    except (IndexError, KeyError, TypeError, ValueError, RuntimeError):
+        place = -1
+    if not 0 <= place <= MOST_INDEX:
+        raise ValueError(
+            f"The batch_index of a latent is a list of whole numbers from 0 to {MOST_INDEX}, one for each sample, not {excerpt(places)}."
+        )
+    return place
+
+
 def _draw(sample, index):
     """Seed -> the noise that stock nodes give this sample of a batch."""
-    return lambda seed: comfy.sample.prepare_noise(sample, seed, [index])
+    return lambda seed: seeded_noise(sample, seed, index)
 
 
 def recipe_of(noise, latent: dict) -> NoiseRecipe:
@@ -84,8 +104,8 @@ def recipe_of(noise, latent: dict) -> NoiseRecipe:
 def seed_of(noise, latent: dict) -> int:
     """The seed of a NOISE that starts a search."""
     recipe = recipe_of(noise, latent)
-    if recipe.moves:
+    if not recipe.plain:
         raise ValueError(
-            "A search starts from a plain seed, but this noise was moved by an earlier search. Connect RandomNoise; to look around a found noise use Noise Candidates."
+            "A search starts from a plain seed, but this noise was moved or mixed by an earlier search. Connect RandomNoise; to look around a found noise use Noise Candidates."
         )
     return recipe.seed

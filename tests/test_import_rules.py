@@ -25,6 +25,7 @@ COMFYUI = {
     "comfy",
     "comfy_api",
     "comfy_execution",
+    "comfyui_version",
     "folder_paths",
     "latent_preview",
     "node_helpers",

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from ..untrusted import Short
+
 OVER_FRAMES = ("mean", "min")
 MAX_ASPECT = 64  # beyond it, fitting an image into a square network takes absurd memory for no meaning
 
@@ -56,7 +58,7 @@ class Batch:
         return self._parts[key]
 
 
-class Verifier(ABC):
+class Verifier(Short, ABC):
     """One judge. Any object with `name` and `score(batch)` may stand in its place on a verifier socket."""
 
     name: str = "verifier"

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+from ..untrusted import Short
+
 METHODS = ("average rank", "z-score", "weighted sum")
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class Ensemble(Short):
     """Verifiers whose scores are combined over the pool of candidates of one image.
 
     members: the verifiers, with distinct names (the second of a name gets " 2").
@@ -79,7 +81,7 @@ def numbered(verifiers):
         )
 
 
-class Renamed:
+class Renamed(Short):
     """A verifier under another name; everything else is its own (any object with `name` and `score`)."""
 
     def __init__(self, verifier, name):

@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from ...untrusted import Short
 from ..noise import NoiseRecipe
 from ..rollout import EXTRA, Outcome, Rollout
 from ..seeds import MASK
@@ -58,7 +59,7 @@ class Terms:
     Rollout, NoiseRecipe = Rollout, NoiseRecipe  # for searches of other packs, which cannot import ours
 
 
-class Search(ABC):
+class Search(Short, ABC):
     """Settings of one algorithm, as they flow over a NOISE_SEARCH socket: a frozen dataclass with a name.
 
     `begin` is all that must be written. What follows is all that the driver, the session and the report may ask besides.

@@ -10,12 +10,13 @@ from pathlib import Path
 import comfy.model_management as mm
 import torch
 
+from ...untrusted import Short
 from ..base import ImageVerifier, reference_images
 from ..files import WrongFile, load_named, taken_for
 
 
 @dataclass(frozen=True)
-class Statistics:
+class Statistics(Short):
     """Mean [D] and covariance [D, D] of features, float64."""
 
     mean: torch.Tensor

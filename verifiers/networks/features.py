@@ -3,6 +3,7 @@
 import weakref
 from pathlib import Path
 
+from ...untrusted import Short
 from ..files import load_strict, load_weights
 from .managed import ManagedModel
 from .preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
@@ -20,7 +21,7 @@ DINOS = (
 REMEMBERED = 4  # images and their previews, each looked at in two ways
 
 
-class ImageFeatures:
+class ImageFeatures(Short):
     """Base of the networks here: subclasses write `features`, which runs once for verifiers that ask for the same images."""
 
     def image_features(self, images, look=None):
