@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..untrusted import choice
 from .networks import clip_models
 from .judges.aesthetic import Aesthetic
 from .base import OVER_FRAMES, ImageVerifier
@@ -42,7 +43,7 @@ def load_verifier(
 
     FileNotFoundError says which file belongs where.
     """
-    entry = SCORERS[one_of(SCORERS, scorer, "scorer")]
+    entry = SCORERS[choice(scorer, SCORERS, "scorer")]
     return over_frames_of(
         entry.load(resolve(scorer, entry.folder, file, entry.files), device, architecture),
         frames,
@@ -54,15 +55,8 @@ def over_frames_of(verifier, frames, rule):
     """The ImageVerifier, judging videos by so many frames and this rule."""
     if frames < 1:
         raise ValueError(f"A video is judged by at least 1 frame, not {frames}.")
-    verifier.frames, verifier.over_frames = frames, one_of(OVER_FRAMES, rule, "way to judge a video")
+    verifier.frames, verifier.over_frames = frames, choice(rule, OVER_FRAMES, "way to judge a video")
     return verifier
-
-
-def one_of(names, name, what):
-    """The name; ValueError with those there are when it is none. (ComfyUI checks lists of choices from 0.8 on only.)"""
-    if name not in names:
-        raise ValueError(f"There is no {what} {name!r}. There are: {', '.join(names)}.")
-    return name
 
 
 def load_clip(who, file=AUTO, device=AUTO, architecture=AUTO, files=None):
@@ -72,7 +66,7 @@ def load_clip(who, file=AUTO, device=AUTO, architecture=AUTO, files=None):
 
 def load_features(network, file=AUTO, device=AUTO, architecture=AUTO):
     """The feature network of a name in FEATURES, as `load_verifier`."""
-    entry = FEATURES[one_of(FEATURES, network, "feature network")]
+    entry = FEATURES[choice(network, FEATURES, "feature network")]
     path = resolve(network, entry.folder, file, entry.files) if entry.files else None
     return entry.load(path, device, architecture)
 
@@ -243,7 +237,7 @@ def imagenet_networks():
 
 def load_imagenet(name, device=AUTO, file=AUTO, head=AUTO):
     """The network of that name, with `logits` and `image_features`. file and head: names of models/verifiers in place of the published ones."""
-    wanted = _imagenet_files(one_of(imagenet_networks(), name, "ImageNet network"), file, head)
+    wanted = _imagenet_files(choice(name, imagenet_networks(), "ImageNet network"), file, head)
     if any(given != AUTO for given in (file, head)[len(wanted) :]):
         raise ValueError(
             f"{name} takes {'one file and no head; set head' if wanted else 'no file; set file and head'} to auto, or choose another network."
