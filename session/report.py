@@ -40,13 +40,6 @@ def _described(settings) -> dict:
 
 def _notes(settings, judges, ledger, found) -> list[str]:
     notes = list(dict.fromkeys(note for judge in judges for note in judge.notes()))
-    outcomes = [outcome for one in found for outcome in one.result.outcomes.values()]
-    weights = judges[0].comparison.weights if judges else ()
-    if nans := sum(
-        any(weight > 0 and math.isnan(score) for score, weight in zip(outcome.scores, weights))
-        for outcome in outcomes
-    ):
-        notes.append(f"{nans} of {len(outcomes)} candidates could not be judged (NaN) and rank last.")
     if ledger.lost_nfe:
         notes.append(f"{ledger.lost_nfe} NFE were lost to batches that ran out of memory.")
     for start in {one.result.settings.start for one in found if hasattr(settings, "start")} - {

@@ -251,7 +251,8 @@ class _Search:
             kept[0], images[0] = self.renderer.shelf[last], self.renderer.image(last)
         witness = self.judge.witness if self.judge else {}
         if self.judge and (again or not scores) and not self.judge.needs_previews:
-            scores = self.judge(images[0], [FINAL])[0]
+            now = self.judge(images[0], [FINAL])[0]
+            scores = tuple(old if math.isnan(new) else new for new, old in zip(now, scores or now))
         held_out = witness.get(FINAL, witness.get(top[0]))
         leading = scores[self.judge.leading] if self.judge and scores else math.nan
         return _FoundOne(
