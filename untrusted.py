@@ -15,9 +15,19 @@ def excerpt(value, most=200):
 
 def listed(names, most=40):
     """Names for a message, each short and ASCII, and not too many of them."""
-    names = [str(name) for name in names]
-    shown = [excerpt(name, 80).strip("'\"") for name in names[:most]]
-    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
+    names = list(names)
+    return ", ".join(legible(name, 80) for name in names[:most]) + (
+        f" and {len(names) - most} more" if len(names) > most else ""
+    )
+
+
+def legible(text, most=1000, encoding="ascii"):
+    """What somebody else's object says, for a message of ours: in one line, not long, and such that it can be written in an encoding."""
+    try:
+        words = " ".join(str(text)[: most + 1].encode(encoding, "backslashreplace").decode(encoding).split())
+    except Exception:
+        return f"a {type(text).__name__}"
+    return words if len(words) <= most else f"{words[:most]} ..."
 
 
 def choice(value, options, what):

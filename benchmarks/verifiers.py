@@ -21,11 +21,12 @@ from noisesearch.search.algorithms import RandomSearch
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import load_clip, load_verifier
 from noisesearch.verifiers.ensemble import Ensemble
-from noisesearch.verifiers.judges.imagenet import EfficientNetLite0, ImageNetClassifier
+from noisesearch.verifiers.judges.imagenet import ImageNetClassifier
 from noisesearch.verifiers.judges.reference import ReferenceSimilarity
 from noisesearch.verifiers.judges.self_supervised import SelfSupervised
 from noisesearch.verifiers.judges.text_match import TextMatch
 from noisesearch.verifiers.judges.zero_shot import TEMPLATES, ZeroShotClassifier
+from noisesearch.verifiers.networks.imagenet import EfficientNetLite0
 
 sys.path.insert(0, str(ROOT / "tests"))
 import photos  # noqa: E402

@@ -1,10 +1,14 @@
 """Is everything there that a scene's prompt says: the things, their colours and shapes, how they stand, the background?"""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 import torch
 
-from ..verifiers.base import ImageVerifier
-from .grammar import BACKGROUNDS, COLOURS, SHAPES, parse_scene
+from ..verifiers.base import Batch, ImageVerifier
 from .classifiers import ManagedClassifier
+from .grammar import BACKGROUNDS, COLOURS, SHAPES, Scene, parse_scene
 
 HEADS = (
     2,
@@ -18,7 +22,7 @@ HEADS = (
 NONE = -1  # the label of an attribute that a scene does not have
 
 
-def labels_of(scene):
+def labels_of(scene: Scene) -> tuple[int, ...]:
     """The class of each head for a Scene; NONE where a scene of one thing has nothing to say."""
     first, second = scene.first, scene.second
     pair = (
@@ -46,20 +50,24 @@ class SceneAttributes(ImageVerifier):
     name = "scene attributes"
     needs_prompt = True
 
-    def __init__(self, path, device="auto"):
+    def __init__(self, path: Path, device: str = "auto"):
         self.classify = ManagedClassifier(path, device, HEADS)
 
-    def judge(self, batch):
+    def check(self, prompt: str) -> None:
+        super().check(prompt)
+        parse_scene(prompt)
+
+    def judge(self, batch: Batch) -> torch.Tensor:
         return torch.stack([head[:, label] for head, label in self._stated(batch)]).sum(0)
 
-    def attributes(self, batch):
+    def attributes(self, batch: Batch) -> torch.Tensor:
         """bool [B, attributes]: which of the stated attributes the most likely classes have right."""
         return torch.stack([head.argmax(-1) == label for head, label in self._stated(batch)], dim=1)
 
-    def correct(self, batch):
+    def correct(self, batch: Batch) -> torch.Tensor:
         """bool [B]: whether every stated attribute is right."""
         return self.attributes(batch).all(dim=1)
 
-    def _stated(self, batch):
+    def _stated(self, batch: Batch) -> list[tuple[torch.Tensor, int]]:
         labels = labels_of(parse_scene(batch.prompt))
         return [(head, label) for head, label in zip(self.classify(batch.images), labels) if label != NONE]

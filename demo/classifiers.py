@@ -1,16 +1,19 @@
 """Small image classifiers with one or several heads. Two unlike architectures, so that a judge does not share a verifier's blind spots."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import nn
 from torch.nn import functional as F
 
-from ..verifiers.files import WrongFile, load_strict, load_weights, taken_for
+from ..verifiers.fingerprint import described
 from ..verifiers.networks.features import ImageFeatures
 from ..verifiers.networks.managed import ManagedModel
+from ..verifiers.networks.weights import WrongFile, load_into, metadata, outline, taken_for
 
 
 class PlainNet(nn.Module):
@@ -50,6 +53,7 @@ class PatchNet(nn.Module):
 
 
 NETS = {"plain": PlainNet, "patch": PatchNet}
+SIZES = (32, 64, 96, 128)  # pixels
 
 
 class TinyClassifier(nn.Module):
@@ -80,41 +84,47 @@ class TinyClassifier(nn.Module):
         return [logits.log_softmax(-1) for logits in self.net(x).split(self.heads, dim=-1)]
 
 
-def load_classifier(path, heads=None):
+def load_classifier(path: Path, heads: tuple[int, ...] | None = None) -> TinyClassifier:
     """The TinyClassifier of a safetensors file, whose metadata hold its settings; float32, on the CPU.
 
     WrongFile for another file, or when `heads` (the number of classes of each) are given and the file has others.
     """
     with taken_for("a classifier of the demo models", path):
-        state, settings = load_weights(path), _settings(path)
+        outline(path)
+        settings = _settings(path)
         if heads is not None and settings.get("heads") != list(heads):
             raise WrongFile(
-                f"{Path(path).name} is a classifier for something else: its heads have {settings.get('heads')} classes, {list(heads)} are needed."
+                f"{Path(path).name} is a classifier for something else: its heads have {str(settings.get('heads'))[:60]} classes, {list(heads)} are needed."
             )
-        return load_strict(
-            TinyClassifier(**settings), state, path, "the classifier that its settings describe"
-        ).train(False)
+        if settings.get("size", 32) not in SIZES:
+            raise ValueError(f"its size is {str(settings['size'])[:60]}, allowed are {SIZES}")
+        what = "the classifier that its settings describe"
+        return load_into(lambda: TinyClassifier(**settings), path, what).train(False)
 
 
-def _settings(path):
-    if Path(path).suffix.lower() in (".safetensors", ".sft"):
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-        if "classifier" in metadata:
-            return json.loads(metadata["classifier"])
-    raise WrongFile(
-        f"{Path(path).name} is not a classifier of the demo models: it has no 'classifier' entry in its metadata."
-    )
+def _settings(path: Path) -> dict[str, Any]:
+    found = metadata(path).get("classifier")
+    if found is None:
+        raise WrongFile(
+            f"{Path(path).name} is not a classifier of the demo models: it has no 'classifier' entry in its metadata."
+        )
+    return json.loads(found)
 
 
 class ManagedClassifier:
     """A TinyClassifier under ComfyUI's memory management."""
 
-    def __init__(self, path, device="auto", heads=None):
+    def __init__(self, path: Path, device: str = "auto", heads: tuple[int, ...] | None = None):
         network = load_classifier(path, heads)
-        self.heads, self.managed = network.heads, ManagedModel(network, device, row_bytes=2**21)
+        self.heads, self.managed = (
+            network.heads,
+            ManagedModel(network, device, row_bytes=2**21, source=path),
+        )
 
-    def __call__(self, images):
+    def fingerprint(self) -> dict:
+        return described(self)
+
+    def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """One float32 tensor of log-probabilities [B, classes] per head, on the CPU."""
         return self.managed.run(lambda network, rows: torch.cat(network(rows), dim=-1), images.float()).split(
             self.heads, dim=-1
@@ -124,10 +134,10 @@ class ManagedClassifier:
 class ClassifierFeatures(ImageFeatures):
     """What the last layer of one of the demo's classifiers reads."""
 
-    def __init__(self, path, device="auto"):
-        self.model = ManagedModel(load_classifier(path), device, row_bytes=2 * 2**20)
+    def __init__(self, path: Path, device: str = "auto"):
+        self.model = ManagedModel(load_classifier(path), device, row_bytes=2 * 2**20, source=path)
 
-    def features(self, images):
+    def features(self, images: torch.Tensor) -> torch.Tensor:
         return self.model.run(_before_the_head, images.float())
 
 

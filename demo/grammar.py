@@ -4,6 +4,8 @@ a red circle on a grey background
 a red circle left of a blue star on a grey background      (left of, right of, above, below)
 """
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
 
@@ -14,10 +16,9 @@ COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink",
 BACKGROUNDS = ("white", "grey", "black", "cream", "navy")
 RELATIONS = ("left of", "right of", "above", "below")
 
-_OBJECT = rf"an?\s+({'|'.join(COLOURS)})\s+({'|'.join(SHAPES)})"
-_RELATION = "|".join(relation.replace(" ", r"\s+") for relation in RELATIONS)
+_OBJECT = rf"an? ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})"
 _PROMPT = re.compile(
-    rf"{_OBJECT}(?:\s+({_RELATION})\s+{_OBJECT})?\s+on\s+an?\s+({'|'.join(BACKGROUNDS)})\s+background\.?"
+    rf"{_OBJECT}(?: ({'|'.join(RELATIONS)}) {_OBJECT})? on an? ({'|'.join(BACKGROUNDS)}) background\.?"
 )
 
 GRAMMAR = (
@@ -42,9 +43,9 @@ class Scene:
     vertical: bool = False
 
 
-def parse_scene(prompt):
+def parse_scene(prompt: str) -> Scene:
     """The Scene of a prompt; case and spacing do not matter. ValueError with the grammar when it cannot be read."""
-    match = _PROMPT.fullmatch(prompt.strip().lower())
+    match = _PROMPT.fullmatch(" ".join(prompt.lower().split()))
     if match is None:
         raise ValueError(
             f"Cannot read a scene from the prompt {excerpt(prompt)}. The demo's scenes are written {GRAMMAR}."
@@ -53,12 +54,12 @@ def parse_scene(prompt):
     named = Thing(colour, shape)
     if relation is None:
         return Scene(background, named)
-    other, relation = Thing(other_colour, other_shape), " ".join(relation.split())
+    other = Thing(other_colour, other_shape)
     first, second = (named, other) if relation in ("left of", "above") else (other, named)
     return Scene(background, first, second, vertical=relation in ("above", "below"))
 
 
-def describe(scene, from_second=False):
+def describe(scene: Scene, from_second: bool = False) -> str:
     """The prompt of a scene. `from_second` names the second thing first ("right of" for "left of"): the same scene in other words."""
     ending = f"on a {scene.background} background"
     if scene.second is None:
@@ -68,5 +69,5 @@ def describe(scene, from_second=False):
     return f"{_phrase(things[0])} {relation} {_phrase(things[1])} {ending}"
 
 
-def _phrase(thing):
+def _phrase(thing: Thing) -> str:
     return f"{'an' if thing.colour[0] in 'aeiou' else 'a'} {thing.colour} {thing.shape}"

@@ -3,9 +3,9 @@
 from comfy_api.latest import io
 
 from ..compat import advanced, schema
-from ..verifiers.base import ImageVerifier
+from ..untrusted import choice
+from ..verifiers.base import ImageVerifier, over_frames_of
 from ..verifiers.catalogue import (
-    AUTO,
     CLIP_FILES,
     clip_files,
     head_files,
@@ -13,16 +13,15 @@ from ..verifiers.catalogue import (
     imagenet_stamp,
     load_clip,
     load_imagenet,
-    over_frames_of,
-    stamp,
 )
-from ..verifiers.files import CLIPS
+from ..verifiers.files import AUTO, CLIPS, stamp
 from ..verifiers.judges.imagenet import ImageNetClassifier
 from ..verifiers.judges.zero_shot import TEMPLATES, ZeroShotClassifier
 from .sockets import VerifierType
 from .verifier_inputs import FeaturesType, architecture_input, device_input, frames_inputs
 
 _TEMPLATES = "\n".join(TEMPLATES)
+_LOGIT, _PROBABILITY = SCORES = ("logit", "log-probability")
 
 
 class NoiseSearchZeroShotClassifier(io.ComfyNode):
@@ -48,8 +47,8 @@ class NoiseSearchZeroShotClassifier(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "score",
-                    options=["logit", "log-probability"],
-                    default="logit",
+                    options=[_LOGIT, _PROBABILITY],
+                    default=_LOGIT,
                     tooltip="logit: how near the image is to the target, as in the paper. log-probability: nearer to it than to the other classes.",
                 ),
                 io.Combo.Input(
@@ -91,10 +90,9 @@ class NoiseSearchZeroShotClassifier(io.ComfyNode):
         frames=ImageVerifier.frames,
         over_frames=ImageVerifier.over_frames,
     ):
+        logit = choice(score, SCORES, "kind of score") == _LOGIT
         tower = load_clip("The zero-shot classifier", file, device, architecture)
-        judge = ZeroShotClassifier(
-            tower, classes.splitlines(), target, templates.splitlines(), score == "logit"
-        )
+        judge = ZeroShotClassifier(tower, classes.splitlines(), target, templates.splitlines(), logit)
         return io.NodeOutput(over_frames_of(judge, frames, over_frames))
 
 
@@ -115,8 +113,8 @@ class NoiseSearchImageNetClassifier(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "score",
-                    options=["log-probability", "logit"],
-                    default="log-probability",
+                    options=[_PROBABILITY, _LOGIT],
+                    default=_PROBABILITY,
                     tooltip="log-probability: how sure the network is. logit: its evidence for the class alone.",
                 ),
                 device_input(),
@@ -169,11 +167,10 @@ class NoiseSearchImageNetClassifier(io.ComfyNode):
         frames=ImageVerifier.frames,
         over_frames=ImageVerifier.over_frames,
     ):
+        logit = choice(score, SCORES, "kind of score") == _LOGIT
         classifier = load_imagenet(network, device, file, head)
-        return io.NodeOutput(
-            over_frames_of(ImageNetClassifier(classifier, target, score == "logit"), frames, over_frames),
-            classifier,
-        )
+        judge = over_frames_of(ImageNetClassifier(classifier, target, logit), frames, over_frames)
+        return io.NodeOutput(judge, classifier)
 
 
 NODES = [NoiseSearchZeroShotClassifier, NoiseSearchImageNetClassifier]

@@ -3,7 +3,9 @@
 from comfy_api.latest import io
 
 from ..compat import advanced, schema
-from ..verifiers.ensemble import METHODS, Ensemble
+from ..search.selection import METHODS
+from ..untrusted import choice
+from ..verifiers.ensemble import Ensemble
 from .sockets import VerifierType
 
 MEMBERS = 8
@@ -49,6 +51,7 @@ class NoiseSearchVerifierEnsemble(io.ComfyNode):
 
     @classmethod
     def execute(cls, method, sanity_gate, held_out=None, **inputs):
+        choice(method, METHODS, "way to combine verifiers")
         connected = [i for i in range(1, MEMBERS + 1) if inputs.get(f"verifier_{i}") is not None]
         if not connected:
             raise ValueError(

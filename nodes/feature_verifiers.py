@@ -3,23 +3,13 @@
 from comfy_api.latest import io
 
 from ..compat import schema
-from ..verifiers.base import ImageVerifier, reference_images
-from ..verifiers.catalogue import (
-    AUTO,
-    FEATURES,
-    all_files,
-    head_files,
-    load_features,
-    over_frames_of,
-    resolve,
-    stamp,
-    stamp_of,
-)
-from ..verifiers.networks.clip_vision import ClipVisionFeatures
-from ..verifiers.files import VERIFIERS
+from ..verifiers.base import ImageVerifier, over_frames_of, reference_images
+from ..verifiers.catalogue import FEATURES, all_files, head_files, load_features
+from ..verifiers.files import AUTO, VERIFIERS, resolve, stamp
 from ..verifiers.judges.frechet import FrechetOracle, load_statistics, statistics_of
 from ..verifiers.judges.reference import ReferenceSimilarity
 from ..verifiers.judges.self_supervised import SelfSupervised
+from ..verifiers.networks.clip_vision import ClipVisionFeatures
 from .sockets import VerifierType
 from .verifier_inputs import FeaturesType, StatisticsType, architecture_input, device_input, frames_inputs
 
@@ -58,7 +48,7 @@ class NoiseSearchLoadFeatures(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, network=None, file=AUTO, **others):
-        return stamp_of(FEATURES[network], file) if network in FEATURES else ""
+        return FEATURES[network].stamp(file) if isinstance(network, str) and network in FEATURES else ""
 
     @classmethod
     def execute(cls, network, file, device, clip_vision=None, architecture=AUTO):

@@ -4,7 +4,8 @@ from comfy_api.latest import io
 
 from ..compat import advanced
 from ..verifiers.base import OVER_FRAMES, ImageVerifier
-from ..verifiers.catalogue import AUTO, architectures
+from ..verifiers.catalogue import architectures
+from ..verifiers.files import AUTO
 from ..verifiers.networks.managed import DEVICES
 
 FeaturesType = io.Custom("NOISE_SEARCH_FEATURES")

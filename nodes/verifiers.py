@@ -3,23 +3,12 @@
 from comfy_api.latest import io
 
 from ..compat import schema
+from ..verifiers.base import ImageVerifier, over_frames_of
+from ..verifiers.catalogue import AESTHETIC_HEAD, SCORERS, all_files, head_files, load_verifier
+from ..verifiers.files import AUTO, VERIFIERS, resolve, stamp
 from ..verifiers.judges.aesthetic import Aesthetic
-from ..verifiers.base import ImageVerifier
-from ..verifiers.catalogue import (
-    AESTHETIC_HEAD,
-    AUTO,
-    SCORERS,
-    all_files,
-    head_files,
-    load_verifier,
-    over_frames_of,
-    resolve,
-    stamp,
-    stamp_of,
-)
-from ..verifiers.networks.clip_vision import ClipVisionFeatures
-from ..verifiers.files import VERIFIERS
 from ..verifiers.judges.text_match import TextMatch
+from ..verifiers.networks.clip_vision import ClipVisionFeatures
 from .sockets import VerifierType
 from .verifier_inputs import architecture_input, device_input, frames_inputs
 
@@ -54,7 +43,7 @@ class NoiseSearchLoadVerifier(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, scorer=None, file=AUTO, **others):
-        return stamp_of(SCORERS[scorer], file) if scorer in SCORERS else ""
+        return SCORERS[scorer].stamp(file) if isinstance(scorer, str) and scorer in SCORERS else ""
 
     @classmethod
     def execute(

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import comfy.model_management as mm
 import torch
 
 from .. import compat
 from ..search.selection import Comparison
-from ..verifiers.base import Batch
+from ..untrusted import excerpt, legible
+from ..verifiers.base import Batch, check_prompt, finite
 from ..verifiers.ensemble import as_ensemble
+from ..verifiers.judges.self_supervised import note_on_level
+from ..verifiers.networks.managed import Chunked
 from ..verifiers.sanity import healthy
-
 
 FINAL = "final"  # in place of an id: the winner, rendered once more
 
@@ -18,24 +25,27 @@ FINAL = "final"  # in place of an id: the winner, rendered once more
 class Judge:
     """Scores images with every member of a verifier, and with its held-out one.
 
-    Raises RuntimeError that names the verifier when one fails; what was given to it is in the message's cause.
+    ValueError at once when a verifier cannot judge by the prompt. A verifier that fails at first ends the search, by a RuntimeError that names
+    it; one that has judged before, or that chooses nothing, loses nothing that was paid: its scores are NaN from then on where it fails, and
+    `notes` say so.
     """
 
-    def __init__(self, verifier, prompt: str, ledger=None):
+    def __init__(self, verifier: Any, prompt: str, ledger: Any = None):
         ensemble = as_ensemble(verifier)
-        self.members, self.held_out, self.prompt, self.ledger = (
-            ensemble.members,
-            ensemble.held_out,
-            prompt,
-            ledger,
-        )
+        self.members, self.held_out, self.prompt = ensemble.members, ensemble.held_out, prompt
         self.everyone, self.gated = ensemble.everyone, ensemble.sanity_gate
-        self.comparison = Comparison(ensemble.method, ensemble.weights)
+        method = {} if ensemble.method is None else {"method": ensemble.method}
+        self.comparison = Comparison(weights=ensemble.weights, **method)
         self.leading = next(
             i for i, weight in enumerate(ensemble.weights) if weight > 0
         )  # whose score speaks where one number must
         self.witness: dict = {}  # the held-out verifier's scores by outcome id
-        self.rejected = 0
+        self.rejected = self.seen = self.broken = self.judged = 0
+        weights = (*ensemble.weights, *([0.0] if self.held_out is not None else []))
+        self._panel = [_Asked(one, weight > 0, ledger) for one, weight in zip(self.everyone, weights)]
+        self._level = ""
+        for one in self._panel:
+            one.check(prompt)
 
     @property
     def names(self) -> list[str]:
@@ -46,55 +56,170 @@ class Judge:
         """Whether a verifier compares images with earlier predictions of them."""
         return any(getattr(v, "needs_previews", False) for v in self.everyone)
 
+    def previews_at(self, time: float) -> None:
+        """Told before anything is sampled: the flow time of the predictions it will be given. ValueError where they mean nothing."""
+        self._level = note_on_level(time)
+
     def notes(self) -> list[str]:
         """What the user should know before trusting the scores."""
-        notes = [
-            f"{v.name}: {note}"
-            for v in self.everyone
-            for note in (v.notes(self.prompt) if hasattr(v, "notes") else ())
-        ]
+        notes = [note for one in self._panel for note in one.notes(self.prompt)]
+        if self._level:
+            notes.append(f"Samples are {self._level}.")
         if self.rejected:
             notes.append(
                 f"The sanity gate rejected {self.rejected} images or previews: empty, burnt out or broken. If they are meant so, switch sanity_gate off in Verifier Ensemble."
             )
+        if self.broken:
+            notes.append(
+                f"{self.broken} of {self.seen} images hold NaN or infinity: the model or the VAE broke them, and nobody can judge them."
+            )
+        if self.warning:
+            notes.append(f"{self.warning}.")
+        elif self.judged < self.seen:
+            missing = self.seen - self.judged
+            notes.append(f"{missing} of {self.seen} candidates could not be judged (NaN) and rank last.")
         return notes
 
+    @property
+    def warning(self) -> str:
+        """What must be said beside the result itself, "" when all is well: that nothing was chosen at all."""
+        if self.judged or not self.seen:
+            return ""
+        return f"All {self.seen} candidates could not be judged (NaN), so the first one is handed on as it is"
+
     def __call__(
-        self, images: torch.Tensor, ids=(), previews: torch.Tensor | None = None
+        self, images: torch.Tensor, ids: Iterable = (), previews: torch.Tensor | None = None
     ) -> list[tuple[float, ...]]:
         """images [B, ...] of these outcomes, and their early predictions where verifiers need them -> one tuple per image, a score per member."""
         batch = Batch(
             images[..., :3].float(), self.prompt, None if previews is None else previews[..., :3].float()
         )
+        ids = list(ids)
         shown = healthy(batch.images) if self.gated else torch.ones(len(images), dtype=torch.bool)
-        if FINAL not in ids:
-            self.rejected += int((~shown).sum())
-        rows = list(zip(*(self._score(member, batch, shown) for member in self.members)))
+        columns = [self._score(one, batch, shown) for one in self._panel]
         if self.held_out is not None:
-            self.witness.update(zip(ids, self._score(self.held_out, batch, shown)))
+            self.witness.update(zip(ids, columns.pop()))
+        rows = list(zip(*columns))
+        if FINAL not in ids:
+            self._count(batch, shown, rows)
         return rows
 
-    def _score(self, verifier, batch: Batch, shown: torch.Tensor) -> list[float]:
+    def _score(self, one: _Asked, batch: Batch, shown: torch.Tensor) -> list[float]:
         """The verifier's scores of the images it is shown; NaN for the others."""
-        scores, count = torch.full((len(shown),), torch.nan), int(shown.sum())
-        if count:
-            scores[shown] = self._ask(verifier, batch.only(shown), count)
+        scores = torch.full((len(shown),), torch.nan)
+        if shown.any():
+            scores[shown] = one.scores(batch.only(shown), int(shown.sum()))
         return scores.tolist()
 
-    def _ask(self, verifier, batch: Batch, count: int) -> torch.Tensor:
+    def _count(self, batch: Batch, shown: torch.Tensor, rows: list[tuple[float, ...]]) -> None:
+        weights = self.comparison.weights
+        self.seen += len(rows)
+        self.rejected += int((~shown).sum())
+        self.broken += int((~finite(batch.images)).sum())
+        self.judged += sum(
+            not any(weight > 0 and math.isnan(score) for score, weight in zip(row, weights)) for row in rows
+        )
+
+
+class _Asked:
+    """One verifier, as many images at a time as it has memory for. Whatever it does wrong is said in its name.
+
+    chooses: whether its scores decide anything.
+    """
+
+    def __init__(self, verifier: Any, chooses: bool, ledger: Any):
+        self.verifier, self.chooses, self.ledger = verifier, chooses, ledger
+        self.some = Chunked(2**30)
+        self.answered = False
+        self.infinite = self.failed = 0
+        self.fault = ""
+
+    @property
+    def who(self) -> str:
+        return f'The verifier "{self.verifier.name}"'
+
+    def check(self, prompt: str) -> None:
+        """ValueError when it cannot judge by this prompt."""
+        own = getattr(self.verifier, "check", None)
+        try:
+            if callable(own):
+                own(prompt)
+            elif getattr(self.verifier, "needs_prompt", False):
+                check_prompt(prompt, self.verifier.name)
+        except mm.InterruptProcessingException:
+            raise
+        except ValueError as error:
+            raise ValueError(f"{self.who} cannot judge this: {legible(error)}") from error
+        except Exception as error:
+            raise RuntimeError(f"{self.who} failed to check the prompt: {_told(error)}") from error
+
+    def scores(self, batch: Batch, count: int) -> torch.Tensor:
+        """float32 [count]; NaN where it failed and is allowed to."""
         mm.throw_exception_if_processing_interrupted()
         try:
-            scores = torch.as_tensor(verifier.score(batch)).float().flatten().cpu()
+            scores = self.some(lambda places: self._ask(batch, places, count), torch.arange(count))
         except mm.InterruptProcessingException:
             raise
         except Exception as error:
-            if compat.is_out_of_memory(error):  # ComfyUI has an answer to that
-                raise
-            raise RuntimeError(f'The verifier "{verifier.name}" failed: {error}') from error
-        if len(scores) != count:
-            raise RuntimeError(
-                f'The verifier "{verifier.name}" gave {len(scores)} scores for {count} images; it must give one each.'
-            )
+            named = self._named(error)
+            if self.chooses and not self.answered:
+                raise named from error
+            logging.warning("NoiseSearch: %s", named)
+            self.failed, self.fault = self.failed + count, self.fault or str(named)
+            return torch.full((count,), torch.nan)
+        self.answered = True
+        self.infinite += int(scores.isinf().sum())
         if self.ledger is not None:
             self.ledger.verifier_calls += count
         return scores
+
+    def _ask(self, batch: Batch, places: torch.Tensor, count: int) -> torch.Tensor:
+        """The scores of the images at these places of `count`."""
+        chosen = torch.zeros(count, dtype=torch.bool)
+        chosen[places] = True
+        given = self.verifier.score(batch.only(chosen))
+        scores = torch.as_tensor(given).detach().float().flatten().cpu()
+        if len(scores) != len(places):
+            raise _Miscounted(f"gave {len(scores)} scores for {len(places)} images; it must give one each.")
+        return scores
+
+    def _named(self, error: Exception) -> Exception:
+        """The error in the verifier's name. One about memory stays one, for which ComfyUI has advice."""
+        if compat.is_out_of_memory(error):
+            return mm.OOM_EXCEPTION(f"{self.who} ran out of memory, even with one image. {legible(error)}")
+        if isinstance(error, _Miscounted):
+            return RuntimeError(f"{self.who} {error}")
+        return RuntimeError(f"{self.who} failed: {_told(error)}")
+
+    def notes(self, prompt: str) -> list[str]:
+        name = self.verifier.name
+        notes = [f"{name}: {note}" for note in self._own_notes(prompt)]
+        if self.infinite:
+            notes.append(
+                f"{name}: {self.infinite} of its scores are infinite, and decide whatever the others say."
+            )
+        if self.failed:
+            notes.append(f"{self.fault} Its scores of {self.failed} images are missing.")
+        return notes
+
+    def _own_notes(self, prompt: str) -> list[str]:
+        own: Callable | None = getattr(self.verifier, "notes", None)
+        if not callable(own):
+            return []
+        try:
+            given = own(prompt)
+            return [
+                legible(note, encoding="utf-8") for note in ([given] if isinstance(given, str) else given)
+            ]
+        except mm.InterruptProcessingException:
+            raise
+        except Exception as error:  # what was paid for is not lost for a remark
+            return [f"its notes could not be read ({type(error).__name__}: {excerpt(str(error), 100)})"]
+
+
+class _Miscounted(Exception):
+    """Another number of scores than of images."""
+
+
+def _told(error: Exception) -> str:
+    return legible(error) or type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..sampling.ledger import Ledger
@@ -65,30 +65,12 @@ def _notes(judges: Sequence[Judge], ledger: Ledger, found: Sequence[FoundOne], f
         with faults.spared("The verifiers' notes"):
             notes += judge.notes()
     for one in found:
-        notes += _unjudged(one.result.outcomes.values(), judges)
         with faults.spared(f"The search's notes ({one.wished.name})"):
             notes += one.result.settings.notes(one.wished)
         notes += one.notes
     if ledger.lost_nfe:
         notes.append(f"{ledger.lost_nfe} NFE were lost to batches that ran out of memory.")
     return list(dict.fromkeys(map(str, notes)))
-
-
-def _unjudged(outcomes: Iterable[Outcome], judges: Sequence[Judge]) -> list[str]:
-    weights = judges[0].comparison.weights if judges else ()
-    scored = [outcome for outcome in outcomes if outcome.scores]
-    nans = sum(
-        any(weight > 0 and math.isnan(score) for score, weight in zip(outcome.scores, weights))
-        for outcome in scored
-    )
-    if not nans:
-        return []
-    if nans == len(scored):
-        return [
-            f"None of the {nans} candidates could be judged (NaN), so nothing was chosen: the first one is handed on. "
-            "Look at it, and at the verifier."
-        ]
-    return [f"{nans} of {len(scored)} candidates could not be judged (NaN) and rank last."]
 
 
 def _image(one: FoundOne, faults: Faults) -> dict:

@@ -136,7 +136,8 @@ class _Running:
         judge, scores = self.plan.judge, result.winner.scores
         if judge and (again or not scores) and not judge.needs_previews:
             with self.faults.spared("Judging the winner once more"):
-                return judge(image, [FINAL])[0]
+                now = judge(image, [FINAL])[0]
+                return tuple(old if math.isnan(new) else new for new, old in zip(now, scores or now))
         return scores
 
     def _show(self, progress: Progress) -> None:

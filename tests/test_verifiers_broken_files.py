@@ -22,10 +22,12 @@ from test_verifiers_preference import write_head
 from verifier_helpers import tiny_clip, write_clip_folder
 
 from noisesearch.verifiers import files
+from noisesearch.verifiers.networks import weights as weights_files
 from noisesearch.verifiers.judges.aesthetic import Aesthetic
 from noisesearch.demo.attributes import SceneAttributes
-from noisesearch.demo.judges import DIGITS, SCENES
-from noisesearch.verifiers.catalogue import BRISQUE, resolve
+from noisesearch.demo.judges import DIGITS_FILE, SCENES_FILE
+from noisesearch.verifiers.catalogue import BRISQUE
+from noisesearch.verifiers.files import resolve
 from noisesearch.verifiers.networks.clip_tower import load_tower
 from noisesearch.demo.digits import DigitClassifier
 from noisesearch.verifiers.networks.dino_head import DinoLinearHead
@@ -128,9 +130,9 @@ KINDS = {
     "CLIP in transformers' layout": transformers_clip,
     "aesthetic head": aesthetic,
     "BRISQUE": lambda folder: packaged(BRISQUE, ImageQuality),
-    "digit classifier": lambda folder: packaged(DIGITS, DigitClassifier),
-    "digit classifier as features": lambda folder: packaged(DIGITS, ClassifierFeatures),
-    "scene attributes": lambda folder: packaged(SCENES, SceneAttributes),
+    "digit classifier": lambda folder: packaged(DIGITS_FILE, DigitClassifier),
+    "digit classifier as features": lambda folder: packaged(DIGITS_FILE, ClassifierFeatures),
+    "scene attributes": lambda folder: packaged(SCENES_FILE, SceneAttributes),
     "DINO": lambda folder: Kind(dino(), DinoFeatures, DINO),
     "DINO head": dino_head,
     "feature statistics": lambda folder: Kind(
@@ -175,7 +177,7 @@ def test_other_names_and_shapes_are_refused(kind, wrong, tmp_path):
     state = {name: value.contiguous().clone() for name, value in WRONG[wrong](kind.good).items()}
     path = tmp_path / f"{kind.stem}.safetensors"
     save_file(state, path, kind.metadata)
-    with pytest.raises(files.WrongFile, match=path.name) as refused:
+    with pytest.raises(weights_files.WrongFile, match=path.name) as refused:
         kind.load(path)
     assert len(str(refused.value)) < 1000
 
@@ -186,7 +188,7 @@ def test_a_truncated_file_is_refused(kind, tmp_path):
     whole = path.read_bytes()
     for size in (len(whole) - 1, len(whole) // 2, 20, 0):
         path.write_bytes(whole[:size])
-        with pytest.raises(files.WrongFile, match=f"{path.name} is not a whole safetensors file"):
+        with pytest.raises(weights_files.WrongFile, match=f"{path.name} is not a whole safetensors file"):
             kind.load(path)
 
 
@@ -198,7 +200,7 @@ def test_a_payload_is_refused_and_does_not_run(kind, inside, ending, tmp_path):
         torch.save({**kind.good, "extra": Payload(tmp_path / "ran")}, path)
     else:
         path.write_bytes(pickle.dumps(Payload(tmp_path / "ran"), protocol=2))
-    with pytest.raises(files.WrongFile, match=f"{path.name} was refused"):
+    with pytest.raises(weights_files.WrongFile, match=f"{path.name} was refused"):
         kind.load(path)
     assert not (tmp_path / "ran").exists()
     torch.load(path, weights_only=False) if inside else pickle.loads(path.read_bytes())  # noqa: S301
@@ -219,13 +221,13 @@ def test_a_payload_is_refused_and_does_not_run(kind, inside, ending, tmp_path):
 def test_a_classifiers_settings_are_checked(settings, tmp_path):
     save_file({"weight": torch.zeros(2)}, tmp_path / "odd.safetensors", {"classifier": settings})
     for load in (DigitClassifier, ClassifierFeatures):
-        with pytest.raises(files.WrongFile, match="odd.safetensors"):
+        with pytest.raises(weights_files.WrongFile, match="odd.safetensors"):
             load(tmp_path / "odd.safetensors")
 
 
 def test_a_classifier_of_something_else_is_refused(tmp_path):
-    with pytest.raises(files.WrongFile, match=r"a classifier for something else.*\[10\] are needed"):
-        DigitClassifier(resolve("test", files.VERIFIERS, SCENES.name, ()))
+    with pytest.raises(weights_files.WrongFile, match=r"a classifier for something else.*\[10\] are needed"):
+        DigitClassifier(resolve("test", files.VERIFIERS, SCENES_FILE.name, ()))
     for name, metadata in (
         ("plain", None),
         ("other", {"classifier": json.dumps({"architecture": "plain", "width": 8, "heads": [10]})}),
@@ -235,7 +237,7 @@ def test_a_classifier_of_something_else_is_refused(tmp_path):
         "plain": "no 'classifier' entry",
         "other": "does not hold the weights of the classifier that its settings describe",
     }.items():
-        with pytest.raises(files.WrongFile, match=message):
+        with pytest.raises(weights_files.WrongFile, match=message):
             DigitClassifier(tmp_path / f"{name}.safetensors")
 
 
@@ -258,7 +260,7 @@ def test_a_clip_folders_config_is_checked(config, tmp_path):
     folder = write_clip_folder(tmp_path / "odd", preprocess=config if isinstance(config, dict) else None)
     if isinstance(config, str):
         (folder / files.CLIP_CONFIG).write_text(config)
-    with pytest.raises(files.WrongFile, match="folder odd"):
+    with pytest.raises(weights_files.WrongFile, match="folder odd"):
         load_tower(folder)
 
 
@@ -278,7 +280,7 @@ def test_statistics_in_an_npz_are_checked(tmp_path):
     (tmp_path / "short.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-100])
     (tmp_path / "pickle.npz").write_bytes(pickle.dumps(Payload(tmp_path / "ran"), protocol=2))
     for name in (*arrays, "short", "pickle"):
-        with pytest.raises(files.WrongFile, match=f"{name}.npz"):
+        with pytest.raises(weights_files.WrongFile, match=f"{name}.npz"):
             load_statistics(tmp_path / f"{name}.npz")
     assert not (tmp_path / "ran").exists()
     assert load_statistics(tmp_path / "whole.npz").mean.tolist() == [0, 0, 0]
@@ -296,7 +298,7 @@ def test_an_image_reward_with_odd_layer_numbers_is_refused_before_it_is_built(la
     }
     state |= {name.format(layer): good[name.format(0)].clone() for layer in layers}
     save_file(state, tmp_path / "odd.safetensors")
-    with pytest.raises(files.WrongFile, match="odd.safetensors"):
+    with pytest.raises(weights_files.WrongFile, match="odd.safetensors"):
         load_network(tmp_path / "odd.safetensors")
 
 
@@ -319,7 +321,7 @@ def test_a_clip_folder_that_asks_for_a_gigantic_network_is_refused_before_it_is_
         )
     (folder / files.CLIP_CONFIG).write_text(json.dumps(config))
     began = time.monotonic()
-    with pytest.raises(files.WrongFile, match="huge|open_clip_model.safetensors"):
+    with pytest.raises(weights_files.WrongFile, match="huge|open_clip_model.safetensors"):
         load_tower(folder)
     assert time.monotonic() - began < 5
 
@@ -336,7 +338,7 @@ def test_a_clip_folder_that_asks_for_a_gigantic_network_is_refused_before_it_is_
     ],
 )
 def test_a_clip_folders_preprocessing_is_checked(look, tmp_path):
-    with pytest.raises(files.WrongFile, match="folder odd"):
+    with pytest.raises(weights_files.WrongFile, match="folder odd"):
         load_tower(write_clip_folder(tmp_path / "odd", preprocess=look))
 
 
@@ -348,7 +350,7 @@ def test_a_clip_folder_with_broken_tokenizer_files_is_refused(tmp_path):
     for content in (None, "{", '{"model": 3}'):
         if content:
             (folder / "tokenizer.json").write_text(content)
-        with pytest.raises(files.WrongFile, match="tokenizer files of the folder odd") as refused:
+        with pytest.raises(weights_files.WrongFile, match="tokenizer files of the folder odd") as refused:
             load_tower(folder)
         assert "trust_remote_code" not in str(refused.value)
 
@@ -362,7 +364,7 @@ def test_the_image_half_of_a_clip_is_told_apart(tmp_path):
         },
         tmp_path / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors",
     )
-    with pytest.raises(files.WrongFile, match="image half of a CLIP only"):
+    with pytest.raises(weights_files.WrongFile, match="image half of a CLIP only"):
         load_tower(tmp_path / "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors")
 
 
@@ -401,7 +403,7 @@ def test_a_file_written_over_while_it_is_loaded_takes_nothing_down(tmp_path, com
 def test_a_file_that_cannot_be_opened_is_not_called_hostile(tmp_path):
     for ending in (".pt", ".safetensors"):
         with pytest.raises(FileNotFoundError):
-            files.load_weights(tmp_path / f"gone{ending}")
+            weights_files.load_weights(tmp_path / f"gone{ending}")
 
 
 def test_a_covariance_that_is_none_is_refused():

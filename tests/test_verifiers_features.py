@@ -12,17 +12,12 @@ from noisesearch.nodes import class_verifiers, feature_verifiers
 from noisesearch.verifiers import files
 from noisesearch.verifiers.judges import imagenet
 from noisesearch.verifiers.base import Batch
-from noisesearch.verifiers.catalogue import resolve
 from noisesearch.verifiers.networks.clip_tower import load_tower
 from noisesearch.demo.classifiers import ClassifierFeatures
 from noisesearch.verifiers.networks.features import DinoFeatures, ImageFeatures
-from noisesearch.verifiers.files import VERIFIERS
-from noisesearch.verifiers.judges.imagenet import (
-    EfficientNetLite0,
-    ImageNetClassifier,
-    find_class,
-    read_class,
-)
+from noisesearch.verifiers.files import VERIFIERS, resolve
+from noisesearch.verifiers.judges.imagenet import ImageNetClassifier, find_class, read_class
+from noisesearch.verifiers.networks.imagenet import EfficientNetLite0
 from noisesearch.verifiers.judges.reference import ReferenceSimilarity
 from noisesearch.demo.classifiers import load_classifier
 from photos import NAMES, blurred, noisy, photo

@@ -12,6 +12,7 @@ from noisesearch.nodes import class_verifiers, feature_verifiers
 from noisesearch.nodes import verifiers as nodes
 from noisesearch.verifiers import files
 from noisesearch.verifiers.catalogue import SCORERS, all_files, load_verifier
+from noisesearch.verifiers.networks.weights import load_weights
 
 
 def test_broken_and_foreign_files_are_refused(tmp_path):
@@ -29,10 +30,10 @@ def test_broken_and_foreign_files_are_refused(tmp_path):
         "number.pt": "no table of named tensors",
     }.items():
         with pytest.raises(ValueError, match=message):
-            files.load_weights(tmp_path / name)
-    assert files.load_weights(tmp_path / "whole.safetensors")["weight"].shape == (100,)
+            load_weights(tmp_path / name)
+    assert load_weights(tmp_path / "whole.safetensors")["weight"].shape == (100,)
     torch.save({"state_dict": {"weight": torch.ones(3)}}, tmp_path / "wrapped.pt")
-    assert files.load_weights(tmp_path / "wrapped.pt")["weight"].tolist() == [1, 1, 1]
+    assert load_weights(tmp_path / "wrapped.pt")["weight"].tolist() == [1, 1, 1]
 
 
 def test_lists_show_files_and_open_clip_folders_as_one_name_each(tmp_path, monkeypatch):
@@ -99,7 +100,7 @@ def test_the_load_node_gives_a_scorer_with_its_settings(tmp_path, monkeypatch):
     "given, message",
     [
         (dict(scorer="digit"), "no scorer 'digit'. There are: ImageReward"),
-        (dict(device="gpu"), "runs on one of auto, cpu, not on 'gpu'"),
+        (dict(device="gpu"), "no device 'gpu'. There are: auto, cpu"),
         (dict(architecture="ViT-X"), "no architecture 'ViT-X'"),
         (dict(over_frames="max"), "no way to judge a video 'max'. There are: mean, min"),
         (dict(frames=0), "at least 1 frame, not 0"),

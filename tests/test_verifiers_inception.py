@@ -14,6 +14,7 @@ from verifier_helpers import add_root, images, pil
 
 from noisesearch.nodes import class_verifiers, feature_verifiers
 from noisesearch.verifiers import files
+from noisesearch.verifiers.networks.weights import WrongFile, load_weights
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import FID_INCEPTION, INCEPTION
 from noisesearch.verifiers.networks.inception import FidInception, InceptionClassifier, load_fid_inception
@@ -55,7 +56,7 @@ def test_without_tensorflows_poolings_the_features_are_others(folder):
     plain = inception_v3(
         weights=None, num_classes=1008, aux_logits=False, transform_input=False, init_weights=False
     )
-    plain.load_state_dict(files.load_weights(folder / FID_INCEPTION.name))
+    plain.load_state_dict(load_weights(folder / FID_INCEPTION.name))
     plain.fc = torch.nn.Identity()
     pixels = torch.rand(1, 3, 299, 299, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
@@ -88,7 +89,7 @@ def test_the_classifier_is_timms_with_its_own_preprocessing(folder, monkeypatch)
         crop_pct=config.crop_pct,
     )
     network, batch = timm.create_model("inception_v3").train(False), images(2, 400, 380)
-    network.load_state_dict(files.load_weights(folder / INCEPTION.name))
+    network.load_state_dict(load_weights(folder / INCEPTION.name))
     expected = network(torch.stack([look(pil(image)) for image in batch])).log_softmax(1)[:, 281]
     judge, features = class_verifiers.NoiseSearchImageNetClassifier.execute(
         "tabby cat", "log-probability", "cpu", "Inception v3"
@@ -99,14 +100,14 @@ def test_the_classifier_is_timms_with_its_own_preprocessing(folder, monkeypatch)
 
 def test_other_files_are_refused(folder, tmp_path):
     for name, loader in ((FID_INCEPTION.name, FidInception), (INCEPTION.name, InceptionClassifier)):
-        good = files.load_weights(folder / name)
+        good = load_weights(folder / name)
         for kind, state in {
             "flat": {k: v.flatten() for k, v in good.items()},
             "names": {f"other.{k}": v for k, v in good.items()},
             "half": dict(list(good.items())[::2]),
         }.items():
             torch.save(state, tmp_path / f"{kind}.pth")
-            with pytest.raises(files.WrongFile, match=f"{kind}.pth does not hold the weights of .*Inception"):
+            with pytest.raises(WrongFile, match=f"{kind}.pth does not hold the weights of .*Inception"):
                 loader(tmp_path / f"{kind}.pth")
 
 

@@ -14,7 +14,8 @@ from verifier_helpers import images
 
 from noisesearch.nodes import verifiers as nodes
 from noisesearch.verifiers.base import Batch
-from noisesearch.verifiers.judges.text_match import TextMatch, edit_distance, quoted
+from noisesearch.verifiers.judges.edits import edit_distance
+from noisesearch.verifiers.judges.text_match import TextMatch, quoted
 
 letters = st.text("abc", max_size=7)
 

@@ -1,14 +1,22 @@
 """What a verifier is: images (and a prompt) in, one score per image out (Ma et al. 2025, section 3)."""
 
+from __future__ import annotations
+
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import torch
 
-from ..untrusted import Short
+from ..untrusted import Short, choice, excerpt, listed
+from .fingerprint import described
 
 OVER_FRAMES = ("mean", "min")
+_WORD = re.compile(r"\w+|[^\w\s]")
+_HALVES = re.compile(r"[\ud800-\udfff]")  # of characters beyond 16 bits; no encoding knows them alone
+_LOOKED_UP = 8  # words of a name; the rest of a longer one is compared
+_TOLD = 40  # names
 MAX_ASPECT = 64  # beyond it, fitting an image into a square network takes absurd memory for no meaning
 
 
@@ -30,7 +38,7 @@ class Batch:
         default_factory=dict, init=False, repr=False, compare=False
     )  # the same tensors every time: verifiers that share a network recognise them
 
-    def frames(self, count: int) -> "Batch":
+    def frames(self, count: int) -> Batch:
         """Videos [B, T, ...] as single images [B * n, ...]: n = min(count, T) frames, evenly spread, first and last included."""
         total = self.images.shape[1]
         count = min(count, total)
@@ -44,7 +52,7 @@ class Batch:
             self._parts[count] = replace(self, images=picked, previews=previews)
         return self._parts[count]
 
-    def only(self, chosen: torch.Tensor) -> "Batch":
+    def only(self, chosen: torch.Tensor) -> Batch:
         """The images that are True in `chosen`, bool [B]."""
         key = tuple(chosen.tolist())
         if all(key):
@@ -72,9 +80,18 @@ class Verifier(Short, ABC):
         Bad input (a prompt it cannot use, say) raises ValueError with what was given and what is allowed.
         """
 
+    def check(self, prompt: str) -> None:
+        """Raise ValueError unless the verifier can judge by this prompt. Asked before anything is sampled."""
+        if self.needs_prompt:
+            check_prompt(prompt, self.name)
+
     def notes(self, prompt: str) -> tuple[str, ...]:
         """What the user should know before trusting the scores, such as text that was cut off."""
         return ()
+
+    def fingerprint(self) -> dict:
+        """Class, settings and files, in JSON: equal for verifiers that score alike. Attributes with a leading underscore are left out."""
+        return described(self)
 
 
 class ImageVerifier(Verifier):
@@ -102,20 +119,30 @@ class ImageVerifier(Verifier):
         return scores
 
 
-def check_batch(batch, verifier):
+def check_prompt(prompt: str, who: str) -> None:
+    """Raise ValueError unless this is text that a network can be given."""
+    if not prompt.strip():
+        raise ValueError(
+            f"{who} compares images with the prompt, which is empty. Write one, or judge by the images alone."
+        )
+    if _HALVES.search(prompt):
+        raise ValueError(
+            f"{who} cannot read the prompt: it holds half of a character, as is left when an emoji is cut in two: {excerpt(prompt)}."
+        )
+
+
+def check_batch(batch: Batch, verifier: Verifier) -> None:
     """Raise ValueError unless the batch has what the verifier needs."""
     check_shape(batch.images, verifier.name)
-    if verifier.needs_prompt and not batch.prompt.strip():
-        raise ValueError(
-            f"{verifier.name} compares images with the prompt, which is empty. Write one, or judge by the images alone."
-        )
+    if verifier.needs_prompt:
+        check_prompt(batch.prompt, verifier.name)
     if verifier.needs_previews and (batch.previews is None or len(batch.previews) != len(batch.images)):
         raise ValueError(
             f"{verifier.name} compares each image with its preview at flow time 0.4, and there is none. It works inside a search only."
         )
 
 
-def check_shape(images, who):
+def check_shape(images: torch.Tensor, who: str) -> None:
     """Raise ValueError unless these are images, or videos, that a network can be shown."""
     shape = tuple(images.shape)
     if len(shape) not in (4, 5) or shape[-1] != 3 or 0 in shape:
@@ -128,24 +155,24 @@ def check_shape(images, who):
         )
 
 
-def reference_images(images, who):
+def reference_images(images: torch.Tensor, who: str) -> torch.Tensor:
     """Images [N, H, W, 3 or more] that others are compared with, as float32 [N, H, W, 3]; ValueError unless every one is whole."""
     images = images[..., :3].float()
     check_shape(images, who)
     broken = (~finite(images)).nonzero().flatten().tolist()
     if broken:
         raise ValueError(
-            f"{who} was given images to compare with that hold NaN or infinity: number {', '.join(str(i + 1) for i in broken)} of {len(images)}. Leave them out."
+            f"{who} was given images to compare with that hold NaN or infinity: number {listed(i + 1 for i in broken)} of {len(images)}. Leave them out."
         )
     return images
 
 
-def finite(images):
+def finite(images: torch.Tensor) -> torch.Tensor:
     """bool [B]: which images hold no NaN and no infinity."""
     return torch.isfinite(images).flatten(1).all(1).cpu()
 
 
-def per_video(scores, videos, rule):
+def per_video(scores: torch.Tensor, videos: int, rule: str) -> torch.Tensor:
     """One score per video [B] from the scores of its frames [B * n]: the mean, or the worst, of those that could be judged; NaN when fewer than half could (a fade-in from black is no flaw)."""
     frames = scores.view(videos, -1)
     judged = ~frames.isnan()
@@ -153,14 +180,41 @@ def per_video(scores, videos, rule):
     return found.where(2 * judged.sum(1) >= frames.shape[1], torch.nan)
 
 
-def named_in(prompt, names):
-    """Those of `names` that the prompt contains as whole words, whatever their case; of names within names, the longest."""
-    prompt = prompt.lower()
-    found = [
-        name
-        for name in names
-        if name.lower() in prompt and re.search(rf"(?<!\w){re.escape(name.lower())}(?!\w)", prompt)
-    ]
-    return [
-        name for name in found if not any(name != other and name.lower() in other.lower() for other in found)
-    ]
+def named_in(prompt: str, names: Iterable[str]) -> list[str]:
+    """Those of `names` that the prompt contains as whole words, whatever their case; of names within names, the longest. At most 40, longest first.
+
+    In time linear in both texts: names are looked up by their first words.
+    """
+    words = _words(prompt)
+    text, runs = _joined(words), {}
+    found = []
+    for name in names:
+        wanted = _words(name)
+        count = min(len(wanted), _LOOKED_UP)
+        if count not in runs:
+            runs[count] = {tuple(words[i : i + count]) for i in range(len(words) - count + 1)}
+        if (
+            wanted
+            and tuple(wanted[:count]) in runs[count]
+            and (count == len(wanted) or _joined(wanted) in text)
+        ):
+            found.append((_joined(wanted), name))
+    found = sorted(found, key=lambda one: -len(one[0]))[:_TOLD]
+    return [name for words, name in found if not any(words != other and words in other for other, _ in found)]
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.lower())
+
+
+def _joined(words: list[str]) -> str:
+    """Words in a form in which whole ones only are found in another."""
+    return f"\n{chr(10).join(words)}\n"
+
+
+def over_frames_of(verifier: ImageVerifier, frames: int, rule: str) -> ImageVerifier:
+    """The verifier, judging videos by so many frames and this rule."""
+    if type(frames) is not int or frames < 1:
+        raise ValueError(f"A video is judged by at least 1 frame, not {excerpt(frames)}.")
+    verifier.frames, verifier.over_frames = frames, choice(rule, OVER_FRAMES, "way to judge a video")
+    return verifier

@@ -1,104 +1,115 @@
 """The scorers of the Load Verifier node: which file each one reads, where it comes from, and how it becomes a verifier."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..untrusted import choice
-from .networks import clip_models
+from .base import ImageVerifier, over_frames_of
+from .files import AUTO, CLIPS, VERIFIERS, Published, Wanted, file_names, resolve, stamp
 from .judges.aesthetic import Aesthetic
-from .base import OVER_FRAMES, ImageVerifier
 from .judges.clip_score import ClipScore
-from .networks.clip_tower import load_tower
-from .networks.dino_head import DinoLinearHead
-from .networks.features import DinoFeatures
-from .files import CLIPS, VERIFIERS, file_names
 from .judges.image_quality import ImageQuality
 from .judges.image_reward import ImageReward
 from .judges.image_reward_package import PackagedImageReward
-from .judges.imagenet import EfficientNetLite0
-from .networks.inception import FidInception, InceptionClassifier
 from .judges.preference import HumanPreference, PickScore
-from .published import AUTO, Published, resolve, stamp
+from .networks import clip_models
+from .networks.clip_tower import ClipTower, load_tower
+from .networks.dino_head import DinoLinearHead
+from .networks.features import DinoFeatures, ImageFeatures
+from .networks.imagenet import EfficientNetLite0
+from .networks.inception import FidInception, InceptionClassifier
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a verifier or a feature network is made with. path: its file; None for those without one."""
+
+    path: Path | None
+    device: str = AUTO
+    architecture: str = AUTO
+
+    def tower(self) -> ClipTower:
+        """The CLIP in the file, shared with whoever uses it too."""
+        return load_tower(self.path, self.architecture, self.device)
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """One kind of verifier or feature network. load(path, device, architecture) makes it; files: what "auto" looks for, in this order; also: CLIPs it needs besides."""
+    """One kind of verifier or feature network. files: what "auto" looks for, in this order, none for those without a file; make: Setup -> it; also: CLIPs it needs besides."""
 
     folder: str
     files: tuple[Published, ...]
-    load: Callable
+    make: Callable[[Setup], object]
     also: tuple[Published, ...] = ()
+
+    def load(self, who: str, file: str, device: str, architecture: str):
+        """FileNotFoundError says which file belongs where."""
+        if file != AUTO and not self.files:
+            raise ValueError(f"{who} takes no file; set file to {AUTO}.")
+        path = resolve(who, self.folder, file, self.files) if self.files else None
+        return self.make(Setup(path, device, architecture))
+
+    def stamp(self, file: str) -> str:
+        """What tells a cache that one of its files has changed."""
+        clips = [(CLIPS, AUTO, self.also)] if self.also else []
+        return stamp((self.folder, file, self.files), *clips)
 
 
 def load_verifier(
-    scorer,
-    file=AUTO,
-    device=AUTO,
-    architecture=AUTO,
-    frames=ImageVerifier.frames,
-    over_frames=ImageVerifier.over_frames,
-):
-    """The verifier of a scorer's name. file: a name of its folder list, or "auto" for the file it was published with.
-
-    FileNotFoundError says which file belongs where.
-    """
+    scorer: str,
+    file: str = AUTO,
+    device: str = AUTO,
+    architecture: str = AUTO,
+    frames: int = ImageVerifier.frames,
+    over_frames: str = ImageVerifier.over_frames,
+) -> ImageVerifier:
+    """The verifier of a scorer's name. file: a name of its folder list, or "auto" for the file it was published with."""
     entry = SCORERS[choice(scorer, SCORERS, "scorer")]
-    return over_frames_of(
-        entry.load(resolve(scorer, entry.folder, file, entry.files), device, architecture),
-        frames,
-        over_frames,
-    )
+    return over_frames_of(entry.load(scorer, file, device, architecture), frames, over_frames)
 
 
-def over_frames_of(verifier, frames, rule):
-    """The ImageVerifier, judging videos by so many frames and this rule."""
-    if frames < 1:
-        raise ValueError(f"A video is judged by at least 1 frame, not {frames}.")
-    verifier.frames, verifier.over_frames = frames, choice(rule, OVER_FRAMES, "way to judge a video")
-    return verifier
+def load_features(
+    network: str, file: str = AUTO, device: str = AUTO, architecture: str = AUTO
+) -> ImageFeatures:
+    """The feature network of a name in FEATURES, as `load_verifier`."""
+    return FEATURES[choice(network, FEATURES, "feature network")].load(network, file, device, architecture)
 
 
-def load_clip(who, file=AUTO, device=AUTO, architecture=AUTO, files=None):
+def load_clip(
+    who: str,
+    file: str = AUTO,
+    device: str = AUTO,
+    architecture: str = AUTO,
+    files: tuple[Published, ...] | None = None,
+) -> ClipTower:
     """The shared CLIP tower of a name in models/clip_verifiers. who: the verifier that needs it, for the error; files: what "auto" looks for."""
     return load_tower(resolve(who, CLIPS, file, files or CLIP_FILES), architecture, device)
 
 
-def load_features(network, file=AUTO, device=AUTO, architecture=AUTO):
-    """The feature network of a name in FEATURES, as `load_verifier`."""
-    entry = FEATURES[choice(network, FEATURES, "feature network")]
-    path = resolve(network, entry.folder, file, entry.files) if entry.files else None
-    return entry.load(path, device, architecture)
-
-
-def all_files():
+def all_files() -> list[str]:
     """What the node's file list offers: "auto", then every name of both folders."""
     return [AUTO, *sorted({*file_names(VERIFIERS), *file_names(CLIPS)})]
 
 
-def clip_files():
+def clip_files() -> list[str]:
     """The files a node can choose among that needs a CLIP."""
     return [AUTO, *file_names(CLIPS)]
 
 
-def head_files():
+def head_files() -> list[str]:
     """The files a node can choose among that needs one of models/verifiers."""
     return [AUTO, *file_names(VERIFIERS)]
 
 
-def architectures():
+def architectures() -> list[str]:
     """What the node's architecture list offers."""
     return [AUTO, *(model.name for model in clip_models.MODELS)]
 
 
-def stamp_of(entry, file):
-    """The stamp of a Scorer's files."""
-    return stamp(
-        (entry.folder, file, entry.files), *((CLIPS, AUTO, files) for files in (entry.also,) if files)
-    )
-
-
-def _open_clip(name, size, page):
+def _open_clip(name: str, size: str, page: str) -> Published:
     return Published(
         f"{name}.safetensors", size, "MIT", f"Hugging Face: open_clip_model.safetensors of {page}"
     )
@@ -162,56 +173,32 @@ INCEPTION = Published(
     "Hugging Face: model.safetensors of timm/inception_v3.tf_in1k",
 )
 
+
+def _aesthetic(setup: Setup) -> Aesthetic:
+    clip = load_clip("The aesthetic score", AUTO, setup.device, files=OPENAI_L14)
+    return Aesthetic(clip, setup.path)
+
+
 SCORERS = {
-    "ImageReward": Scorer(
-        VERIFIERS, (IMAGE_REWARD,), lambda path, device, architecture: ImageReward(path, device)
-    ),
-    "CLIPScore": Scorer(
-        CLIPS,
-        CLIP_FILES,
-        lambda path, device, architecture: ClipScore(load_tower(path, architecture, device)),
-    ),
-    "CLIP cosine": Scorer(
-        CLIPS,
-        CLIP_FILES,
-        lambda path, device, architecture: ClipScore(load_tower(path, architecture, device), raw=True),
-    ),
-    "PickScore": Scorer(
-        CLIPS,
-        (PICK_SCORE,),
-        lambda path, device, architecture: PickScore(load_tower(path, architecture, device)),
-    ),
-    "HPSv2.1": Scorer(
-        CLIPS,
-        (HPS,),
-        lambda path, device, architecture: HumanPreference(load_tower(path, architecture, device)),
-    ),
-    "aesthetic (LAION v2)": Scorer(
-        VERIFIERS,
-        (AESTHETIC_HEAD,),
-        lambda path, device, architecture: Aesthetic(
-            load_clip("The aesthetic score", AUTO, device, files=OPENAI_L14), path
-        ),
-        OPENAI_L14,
-    ),
-    "image quality (BRISQUE)": Scorer(
-        VERIFIERS, (BRISQUE,), lambda path, device, architecture: ImageQuality(path)
-    ),
+    "ImageReward": Scorer(VERIFIERS, (IMAGE_REWARD,), lambda s: ImageReward(s.path, s.device)),
+    "CLIPScore": Scorer(CLIPS, CLIP_FILES, lambda s: ClipScore(s.tower())),
+    "CLIP cosine": Scorer(CLIPS, CLIP_FILES, lambda s: ClipScore(s.tower(), raw=True)),
+    "PickScore": Scorer(CLIPS, (PICK_SCORE,), lambda s: PickScore(s.tower())),
+    "HPSv2.1": Scorer(CLIPS, (HPS,), lambda s: HumanPreference(s.tower())),
+    "aesthetic (LAION v2)": Scorer(VERIFIERS, (AESTHETIC_HEAD,), _aesthetic, OPENAI_L14),
+    "image quality (BRISQUE)": Scorer(VERIFIERS, (BRISQUE,), lambda s: ImageQuality(s.path)),
     "ImageReward (package)": Scorer(
-        VERIFIERS, (IMAGE_REWARD,), lambda path, device, architecture: PackagedImageReward(path, device)
+        VERIFIERS, (IMAGE_REWARD,), lambda s: PackagedImageReward(s.path, s.device)
     ),
 }
 
 FEATURES = {
-    "CLIP": Scorer(
-        CLIPS, CLIP_FILES, lambda path, device, architecture: load_tower(path, architecture, device)
-    ),
-    "DINO": Scorer(VERIFIERS, DINO, lambda path, device, architecture: DinoFeatures(path, device)),
-    "Inception (FID)": Scorer(
-        VERIFIERS, (FID_INCEPTION,), lambda path, device, architecture: FidInception(path, device)
-    ),
-    "EfficientNet-Lite0": Scorer(VERIFIERS, (), lambda path, device, architecture: EfficientNetLite0(device)),
+    "CLIP": Scorer(CLIPS, CLIP_FILES, Setup.tower),
+    "DINO": Scorer(VERIFIERS, DINO, lambda s: DinoFeatures(s.path, s.device)),
+    "Inception (FID)": Scorer(VERIFIERS, (FID_INCEPTION,), lambda s: FidInception(s.path, s.device)),
+    "EfficientNet-Lite0": Scorer(VERIFIERS, (), lambda s: EfficientNetLite0(s.device)),
 }
+
 
 _HEADS = tuple(
     Published(
@@ -230,12 +217,12 @@ DINO_HEADS = {
 INCEPTION_CLASSIFIER = "Inception v3"
 
 
-def imagenet_networks():
+def imagenet_networks() -> list[str]:
     """What the ImageNet Classifier can run."""
     return ["EfficientNet-Lite0", *DINO_HEADS, INCEPTION_CLASSIFIER]
 
 
-def load_imagenet(name, device=AUTO, file=AUTO, head=AUTO):
+def load_imagenet(name: str, device: str = AUTO, file: str = AUTO, head: str = AUTO) -> ImageFeatures:
     """The network of that name, with `logits` and `image_features`. file and head: names of models/verifiers in place of the published ones."""
     wanted = _imagenet_files(choice(name, imagenet_networks(), "ImageNet network"), file, head)
     if any(given != AUTO for given in (file, head)[len(wanted) :]):
@@ -248,11 +235,11 @@ def load_imagenet(name, device=AUTO, file=AUTO, head=AUTO):
     return DinoLinearHead(*paths, device) if len(paths) > 1 else InceptionClassifier(*paths, device)
 
 
-def imagenet_stamp(name, file=AUTO, head=AUTO):
+def imagenet_stamp(name: str, file: str = AUTO, head: str = AUTO) -> str:
     return stamp(*_imagenet_files(name, file, head))
 
 
-def _imagenet_files(name, file, head):
+def _imagenet_files(name: str, file: str, head: str) -> list[Wanted]:
     """(folder, file, published) of each file that the network of this name is made of."""
     published = (INCEPTION,) if name == INCEPTION_CLASSIFIER else DINO_HEADS.get(name, ())
     return [(VERIFIERS, chosen, (known,)) for chosen, known in zip((file, head), published)]

@@ -1,10 +1,14 @@
 """Several verifiers as one (Ma et al. 2025, section 3: the verifier ensemble). Only declared here: the search combines their scores."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from ..untrusted import Short
+from ..untrusted import Short, excerpt
 
-METHODS = ("average rank", "z-score", "weighted sum")
+LONGEST_NAME = 200  # letters
 
 
 @dataclass(frozen=True)
@@ -13,15 +17,14 @@ class Ensemble(Short):
 
     members: the verifiers, with distinct names (the second of a name gets " 2").
     weights: one number per member, not negative, not all 0.
-    method: "average rank" as in the paper (rank per member, weighted mean), "z-score" (scores standardised over the pool), or
-        "weighted sum" (the raw scores; only for members on one scale).
+    method: one of the search's ways to combine scores (search/selection.py, which checks it); None for the paper's, average rank.
     held_out: scored and reported, never used to choose: the honest witness of verifier hacking.
     sanity_gate: images that `sanity.healthy` refuses are shown to nobody and cannot be judged.
     """
 
     members: tuple
     weights: tuple[float, ...]
-    method: str = "average rank"
+    method: str | None = None
     held_out: object | None = None
     sanity_gate: bool = False
 
@@ -37,10 +40,6 @@ class Ensemble(Short):
             raise ValueError(
                 f"A verifier ensemble needs one finite weight per verifier, none negative and not all 0; it was given {given}."
             )
-        if self.method not in METHODS:
-            raise ValueError(
-                f"Unknown way to combine verifiers {self.method!r}: choose {', '.join(METHODS)}."
-            )
         nested = [member for member in (*self.members, self.held_out) if isinstance(member, Ensemble)]
         if nested:
             raise ValueError("An ensemble cannot hold another ensemble: connect its verifiers one by one.")
@@ -52,24 +51,28 @@ class Ensemble(Short):
                 raise ValueError(
                     f"A verifier is an object with a name and a method score(batch), which this {type(verifier).__name__} is not. See docs/own_verifier.md of NoiseSearch."
                 )
+            if not 0 < len(verifier.name) <= LONGEST_NAME or not verifier.name.isprintable():
+                raise ValueError(
+                    f"A verifier's name is 1 to {LONGEST_NAME} printable letters, not {excerpt(verifier.name)}."
+                )
         object.__setattr__(self, "members", tuple(numbered(self.members)))
 
     @property
-    def everyone(self):
+    def everyone(self) -> tuple:
         """All that score, the held-out one last."""
         return self.members if self.held_out is None else (*self.members, self.held_out)
 
     @property
-    def name(self):
+    def name(self) -> str:
         return " + ".join(member.name for member in self.members)
 
 
-def as_ensemble(verifier):
+def as_ensemble(verifier: Any) -> Ensemble:
     """Whatever lies on a verifier socket, as an Ensemble."""
     return verifier if isinstance(verifier, Ensemble) else Ensemble((verifier,), (1.0,))
 
 
-def numbered(verifiers):
+def numbered(verifiers: Iterable) -> Iterator:
     """The verifiers with names that differ: the second "CLIPScore" becomes "CLIPScore 2"."""
     seen = {}
     for verifier in verifiers:
@@ -84,10 +87,10 @@ def numbered(verifiers):
 class Renamed(Short):
     """A verifier under another name; everything else is its own (any object with `name` and `score`)."""
 
-    def __init__(self, verifier, name):
+    def __init__(self, verifier: Any, name: str):
         self.verifier, self.name = verifier, name
 
-    def __getattr__(self, attribute):
+    def __getattr__(self, attribute: str) -> Any:
         if attribute == "verifier":  # not there yet while being copied
             raise AttributeError(attribute)
         return getattr(self.verifier, attribute)

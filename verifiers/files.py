@@ -1,26 +1,44 @@
-"""Where verifier files live, and how they are opened: names come from folder lists, and nothing in a file may run."""
+"""Where verifier files live: found by a name of ComfyUI's folder lists, named with their source when they are missing."""
 
-from contextlib import contextmanager
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import folder_paths
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+
+from ..untrusted import listed
 
 VERIFIERS, CLIPS = "verifiers", "clip_verifiers"  # folders under ComfyUI's models/
 EXTENSIONS = {".safetensors", ".sft", ".pt", ".pth", ".bin"}
 STATISTICS = {".npz"}  # listed too; read by verifiers/judges/frechet.py
 CLIP_CONFIG = "open_clip_config.json"  # what makes a folder an open_clip model
+AUTO = "auto"
 
 _PACK_MODELS = Path(__file__).resolve().parent.parent / "models"
+_READ_WHOLE = (
+    64 * 2**20
+)  # bytes; of larger files an identity says when they were written instead of what is in them
 
 
-class WrongFile(ValueError):
-    """A file that is not what it was taken for."""
+@dataclass(frozen=True)
+class Published:
+    """A file as its authors published it; page: where, in words (the site and its page there)."""
+
+    name: str
+    size: str
+    licence: str
+    page: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.size}, {self.licence}, {self.page})"
 
 
-def register_folders():
+Wanted = tuple[
+    str, str, tuple[Published, ...]
+]  # (folder, name or "auto", what "auto" looks for in this order)
+
+
+def register_folders() -> None:
     """Tell ComfyUI about models/verifiers and models/clip_verifiers, the user's and the pack's own."""
     for folder in (VERIFIERS, CLIPS):
         for root in (Path(folder_paths.models_dir), _PACK_MODELS, _PACK_MODELS / "demo"):
@@ -28,7 +46,7 @@ def register_folders():
         folder_paths.folder_names_and_paths[folder][1].update(EXTENSIONS | STATISTICS)
 
 
-def file_names(folder):
+def file_names(folder: str) -> list[str]:
     """The names one can choose in a folder list, sorted; an open_clip folder counts as one name."""
     names = set()
     for name in folder_paths.get_filename_list(folder):
@@ -37,7 +55,7 @@ def file_names(folder):
     return sorted(names)
 
 
-def find(folder, name):
+def find(folder: str, name: str) -> Path | None:
     """The path of a listed file or open_clip folder, None when it is not there."""
     if name not in file_names(folder):
         return None
@@ -45,80 +63,55 @@ def find(folder, name):
     return found or Path(folder_paths.get_full_path_or_raise(folder, name))
 
 
-def written(path):
+def resolve(who: str, folder: str, file: str, published: tuple[Published, ...]) -> Path:
+    """The path of a listed file, or with "auto" of the first published one that is there. FileNotFoundError says what belongs where."""
+    path = _find(folder, file, published)
+    if path is None:
+        asked = "finds none of its usual files" if file == AUTO else f"cannot find {listed([file])}"
+        other = next((other for other in (VERIFIERS, CLIPS) if other != folder and find(other, file)), None)
+        elsewhere = f" (it is in models/{other}, whose files are for other verifiers)" if other else ""
+        usual = "; ".join(map(str, published))
+        put = f"Put one of these there, under this name: {usual}. " if published else ""
+        there = listed(file_names(folder)) or "nothing"
+        raise FileNotFoundError(
+            f"{who} {asked} in ComfyUI/models/{folder}{elsewhere}. {put}There now: {there}."
+        )
+    return path
+
+
+def _find(folder: str, file: str, published: tuple[Published, ...]) -> Path | None:
+    wanted = [known.name for known in published] if file == AUTO else [file]
+    return next((found for found in (find(folder, name) for name in wanted) if found), None)
+
+
+def stamp(*wanted: Wanted) -> str:
+    """What tells a cache that files have changed: for each its path and the time it was written, or that it is missing."""
+    paths = [_find(*one) for one in wanted]
+    return "; ".join(f"{path} {written(path)}" if path else "missing" for path in paths)
+
+
+def written(path: Path) -> int:
     """When a file, or the newest in a folder, was written (ns)."""
-    return max(file.stat().st_mtime_ns for file in (path.iterdir() if path.is_dir() else [path]))
+    return max(file.stat().st_mtime_ns for file in _files_of(path))
 
 
-def load_weights(path):
-    """The state dict of a safetensors file, or of a torch file that holds tensors only (`weights_only=True`).
-
-    WrongFile: another kind of file, a broken file, or one that would have to run code to be read.
-    """
-    path = Path(path)
-    if path.suffix.lower() not in EXTENSIONS:
-        raise WrongFile(f"{path.name} is not a weights file: allowed are {', '.join(sorted(EXTENSIONS))}.")
-    try:
-        state = (
-            load_file(path)
-            if path.suffix.lower() in (".safetensors", ".sft")
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except SafetensorError as error:
-        raise WrongFile(
-            f"{path.name} is not a whole safetensors file ({error}). Copy or download it again."
-        ) from error
-    except (MemoryError, OSError):  # not the file's fault
-        raise
-    except Exception as error:
-        raise WrongFile(
-            f"{path.name} was refused: it is broken, or it is a pickle that holds more than tensors and could run code. "
-            f"Use a safetensors file instead. ({type(error).__name__})"  # torch's own words advise to trust the file
-        ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if (
-        not isinstance(state, dict)
-        or not state
-        or not all(isinstance(value, torch.Tensor) for value in state.values())
-    ):
-        raise WrongFile(
-            f"{path.name} holds no table of named tensors, so it cannot be the weights of a verifier."
-        )
-    return state
+def identity(path: Path) -> dict:
+    """What tells a file, or a folder of files, from another, in JSON: name, size and a hash; of a large file when it was written."""
+    if path.is_dir():
+        return {"name": path.name, "files": [identity(file) for file in _files_of(path)]}
+    state = path.stat()
+    whole = state.st_size <= _READ_WHOLE
+    mark = (
+        {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()} if whole else {"written": state.st_mtime_ns}
+    )
+    return {"name": path.name, "bytes": state.st_size, **mark}
 
 
-def load_named(path, names, what):
-    """The weights of a file that must hold these names; WrongFile says which are missing."""
-    state = load_weights(path)
-    missing = [name for name in names if name not in state]
-    if missing:
-        raise WrongFile(f"{Path(path).name} does not hold {what}: it lacks {', '.join(missing)}.")
-    return state
+def _files_of(path: Path) -> list[Path]:
+    return sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
 
 
-@contextmanager
-def taken_for(what, path):
-    """Whatever fails inside, where the tensors of a file are used by name and shape, means that it holds something else: WrongFile."""
-    try:
-        yield
-    except WrongFile:
-        raise
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise WrongFile(
-            f"{Path(path).name} does not hold {what}: {type(error).__name__}, {reason}"
-        ) from error
-
-
-def load_strict(network, state, path, what):
-    """Fill the network; WrongFile names the file and what does not fit."""
-    with taken_for(f"the weights of {what}", path):
-        network.load_state_dict(state)
-    return network
-
-
-def _clip_folder(folder, name):
+def _clip_folder(folder: str, name: str) -> Path | None:
     """The open_clip folder of that name under one of the folder's roots, or None."""
     for root in folder_paths.get_folder_paths(folder):
         if (Path(root) / name / CLIP_CONFIG).is_file():

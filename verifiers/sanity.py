@@ -13,7 +13,7 @@ BURNT = (
 )  # ... into at least so many pure colours (black and white included), each on such a share of it
 
 
-def healthy(images):
+def healthy(images: torch.Tensor) -> torch.Tensor:
     """bool [B]: finite, not empty (black, white, any one colour, with or without grain) and not burnt out into pure colours.
 
     Images are [B, H, W, 3]. Of videos, [B, T, H, W, 3], at least half of the frames must be. A drawing in black on white, a light in the
@@ -24,7 +24,7 @@ def healthy(images):
     return torch.tensor([_is_picture(image.float().cpu()) for image in images])
 
 
-def _is_picture(image):
+def _is_picture(image: torch.Tensor) -> bool:
     if not torch.isfinite(image).all():
         return False
     pixels = image.flatten(0, 1).clamp(0, 1)

@@ -1,9 +1,14 @@
 """LAION's aesthetic predictor v2: how much people liked such a picture, whatever the prompt (Schuhmann et al. 2022)."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 import torch
 
-from ..base import ImageVerifier
-from ..files import WrongFile, load_weights, taken_for
+from ...untrusted import listed
+from ..base import Batch, ImageVerifier
+from ..networks.weights import State, WrongFile, load_named, outline
 
 LAYERS = (
     0,
@@ -23,12 +28,11 @@ class Aesthetic(ImageVerifier):
 
     name = "aesthetic"
 
-    def __init__(self, features, path):
+    def __init__(self, features, path: Path):
         self.features = features
-        with taken_for("an aesthetic head", path):
-            self.weight, self.bias = fold(load_weights(path), path)
+        self.weight, self.bias = load_head(path)
 
-    def judge(self, batch):
+    def judge(self, batch: Batch) -> torch.Tensor:
         features = self.features.image_features(batch.images)
         if features.shape[1] != len(self.weight):
             raise ValueError(
@@ -38,19 +42,29 @@ class Aesthetic(ImageVerifier):
         return (features.double() @ self.weight + self.bias).float()
 
 
-def fold(state, path):
-    """LAYERS of a state dict, one after the other, as one (weight [inputs], bias) in float64."""
-    found = {
-        int(name.split(".")[1]) for name in state if name.startswith("layers.") and name.endswith(".weight")
-    }
-    if found != set(LAYERS) or state[f"layers.{LAYERS[-1]}.weight"].shape[0] != 1:
+def load_head(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """LAYERS of a file, one after the other, as one (weight [inputs], bias []) in float64."""
+    sizes = outline(path)
+    found = {name.split(".")[1] for name in sizes if name.startswith("layers.") and name.endswith(".weight")}
+    if found != set(map(str, LAYERS)):
         raise WrongFile(
-            f"{path.name} is not the linear aesthetic head: it needs the layers {', '.join(map(str, LAYERS))}, the last with one output, and has {sorted(found) or 'none'}. "
+            f"{path.name} is not the linear aesthetic head: it needs the layers {', '.join(map(str, LAYERS))} and has [{listed(sorted(found, key=lambda layer: (len(layer), layer)))}]. "
             "(Heads with ReLUs between their layers have other numbers, and are another function.)"
         )
-    inputs = state[f"layers.{LAYERS[0]}.weight"].shape[1]
-    weight, bias = torch.eye(inputs, dtype=torch.float64), torch.zeros(inputs, dtype=torch.float64)
-    for layer in LAYERS:
-        matrix = state[f"layers.{layer}.weight"].double()
-        weight, bias = matrix @ weight, matrix @ bias + state[f"layers.{layer}.bias"].double()
-    return weight[0], bias
+    names = tuple(f"layers.{layer}.{kind}" for layer in LAYERS for kind in ("weight", "bias"))
+    state = load_named(path, names, "the linear aesthetic head", _fitting)
+    weight, bias = torch.ones(1, dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    for layer in reversed(LAYERS):  # from its one output on, so that nothing grows beyond a row
+        bias = bias + weight @ state[f"layers.{layer}.bias"]
+        weight = weight @ state[f"layers.{layer}.weight"]
+    return weight, bias
+
+
+def _fitting(sizes: State) -> dict[str, tuple[int, ...]]:
+    """The shapes of layers that follow each other and end in one number."""
+    shapes, outputs = {}, 1
+    for layer in reversed(LAYERS):
+        inputs = sizes[f"layers.{layer}.weight"].shape[1]
+        shapes |= {f"layers.{layer}.weight": (outputs, inputs), f"layers.{layer}.bias": (outputs,)}
+        outputs = inputs
+    return shapes

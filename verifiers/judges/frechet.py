@@ -4,15 +4,24 @@ Not a judge of single images: a candidate's score is minus the Frechet distance 
 with the candidate added. An upper bound for what a search can do to FID, which needs the very statistics it is measured by.
 """
 
+from __future__ import annotations
+
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import ZipFile
 
 import comfy.model_management as mm
+import numpy as np
 import torch
 
 from ...untrusted import Short
-from ..base import ImageVerifier, reference_images
-from ..files import WrongFile, load_named, taken_for
+from ..base import Batch, ImageVerifier, reference_images
+from ..networks.archive import open_archive
+from ..networks.weights import State, WrongFile, load_named, taken_for
+
+MOST_FEATURES = 4096  # a covariance of so many has 128 MiB
+_BLOCK = 256  # rows of a covariance that are looked at together
 
 
 @dataclass(frozen=True)
@@ -30,13 +39,15 @@ class Statistics(Short):
             )
         if not (torch.isfinite(self.mean).all() and torch.isfinite(self.covariance).all()):
             raise ValueError("Feature statistics hold NaN or infinity.")
-        if not torch.allclose(
-            self.covariance, self.covariance.T, rtol=1e-3, atol=1e-6 * float(self.covariance.abs().max())
+        largest = float(max(self.covariance.max(), -self.covariance.min()))
+        if not all(
+            torch.allclose(rows, columns.T, rtol=1e-3, atol=1e-6 * largest)
+            for rows, columns in zip(self.covariance.split(_BLOCK), self.covariance.split(_BLOCK, dim=1))
         ):
             raise ValueError("The covariance of feature statistics must be symmetric.")
 
 
-def statistics_of(features):
+def statistics_of(features: torch.Tensor) -> Statistics:
     """Statistics of features [N, D], N >= 2, with the unbiased covariance."""
     if len(features) < 2:
         raise ValueError(
@@ -46,34 +57,67 @@ def statistics_of(features):
     return Statistics(features.mean(0), torch.cov(features.T))
 
 
-def load_statistics(path):
+def load_statistics(path: Path) -> Statistics:
     """Statistics from a safetensors file with `mean` and `covariance`, or an .npz with `mu` and `sigma` (as FID tools write it, arrays only)."""
     path = Path(path)
     with taken_for("feature statistics", path):
         if path.suffix.lower() == ".npz":
             return Statistics(*_arrays(path))
-        state = load_named(path, ("mean", "covariance"), "feature statistics")
-        return Statistics(
-            state["mean"].double().clone(), state["covariance"].double().clone()
-        )  # not the file's own memory
+        state = load_named(path, ("mean", "covariance"), "feature statistics", _shapes)
+        return Statistics(state["mean"], state["covariance"])
 
 
-def _arrays(path):
-    """mu and sigma of an .npz, as float64."""
-    import numpy as np
+def _shapes(sizes: State) -> dict[str, tuple[int, ...]]:
+    (count,) = sizes["mean"].shape
+    return {"mean": (_sane(count),), "covariance": (count, count)}
 
+
+def _sane(count: int) -> int:
+    if not 0 < count <= MOST_FEATURES:
+        raise ValueError(f"statistics of {count} features, where 1 to {MOST_FEATURES} are allowed")
+    return count
+
+
+def _arrays(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """mu and sigma of an .npz, as float64. The shapes are compared before either is inflated."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {
-                name: torch.from_numpy(np.asarray(arrays[name], dtype=np.float64))
-                for name in ("mu", "sigma")
-                if name in arrays
-            }
+        with open(path, "rb") as file, open_archive(file) as archive:
+            mean, covariance = (_header(archive, name) for name in ("mu", "sigma"))
+            (count,) = mean[0]
+            if covariance[0] != (_sane(count), count):
+                raise ValueError(f"mu has shape {mean[0]} and sigma {covariance[0]}, which do not fit")
+            return _array(archive, "mu", *mean), _array(archive, "sigma", *covariance)
+    except (MemoryError, OSError):
+        raise
+    except KeyError as error:
+        raise WrongFile(
+            f"{path.name} does not hold feature statistics: it needs the arrays mu and sigma."
+        ) from error
     except Exception as error:
-        raise WrongFile(f"{path.name} was refused: it is not a plain .npz of arrays ({error}).") from error
-    if len(found) < 2:
-        raise WrongFile(f"{path.name} does not hold feature statistics: it needs the arrays mu and sigma.")
-    return found["mu"], found["sigma"]
+        reason = " ".join(str(error).split())[:200]
+        raise WrongFile(f"{path.name} was refused: it is not a plain .npz of arrays ({reason}).") from error
+
+
+def _header(archive: ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and kind of the numbers of one array."""
+    with archive.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[
+            version
+        ]
+        shape, _, kind = read(file)
+        if kind.kind not in "fiu" or kind.itemsize > 8:
+            raise ValueError(f"its {name} holds no plain numbers")
+        size = archive.getinfo(f"{name}.npy").file_size
+        if size != file.tell() + kind.itemsize * math.prod(shape):
+            raise ValueError(f"its {name} has another size than its shape says")
+        return shape, kind
+
+
+def _array(archive: ZipFile, name: str, shape: tuple[int, ...], kind: np.dtype) -> torch.Tensor:
+    with archive.open(f"{name}.npy") as file:
+        found = np.lib.format.read_array(file, allow_pickle=False)
+    return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float64))
 
 
 class FrechetOracle(ImageVerifier):
@@ -84,7 +128,7 @@ class FrechetOracle(ImageVerifier):
 
     name = "FID oracle"
 
-    def __init__(self, features, reference, accepted=None):
+    def __init__(self, features, reference: Statistics, accepted: torch.Tensor | None = None):
         self.features, self.reference = features, reference
         values, vectors = torch.linalg.eigh(reference.covariance)
         if values[0] < -1e-3 * values[-1].abs():
@@ -96,18 +140,18 @@ class FrechetOracle(ImageVerifier):
         if accepted is not None:
             self.accept(accepted)
 
-    def accept(self, images):
+    def accept(self, images: torch.Tensor) -> None:
         """Add images [N, H, W, 3] to the set."""
         self.accepted = torch.cat([self.accepted, self._features(reference_images(images, self.name))])
 
-    def judge(self, batch):
+    def judge(self, batch: Batch) -> torch.Tensor:
         return torch.stack([-self._with(candidate) for candidate in self._features(batch.images)]).float()
 
-    def _with(self, candidate):
+    def _with(self, candidate: torch.Tensor) -> torch.Tensor:
         mm.throw_exception_if_processing_interrupted()
         return self.distance(torch.cat([self.accepted, candidate[None]]))
 
-    def distance(self, features):
+    def distance(self, features: torch.Tensor) -> torch.Tensor:
         """The Frechet distance of features [N, D] to the reference; one image has no spread."""
         mean = features.mean(0)
         scattered = (features - mean) / max(len(features) - 1, 1) ** 0.5
@@ -120,7 +164,7 @@ class FrechetOracle(ImageVerifier):
             - 2 * shared
         )
 
-    def _features(self, images):
+    def _features(self, images: torch.Tensor) -> torch.Tensor:
         features = self.features.image_features(images).double()
         if features.shape[1] != len(self.reference.mean):
             raise ValueError(

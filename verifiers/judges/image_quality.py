@@ -4,13 +4,17 @@ Every pixel is normalised by the mean and deviation of its neighbourhood; in cle
 follow generalised Gaussians, and blur, noise and compression change the shapes. 18 shape numbers at two scales go into a regression.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+
 import comfy.model_management as mm
 import torch
 import torch.nn.functional as F
 
-from ..base import ImageVerifier
-from ..files import WrongFile, load_named
+from ..base import Batch, ImageVerifier
 from ..networks.preprocess import to_bytes
+from ..networks.weights import State, load_named
 
 _GREY = (0.2125, 0.7154, 0.0721)
 _HALVING = (-0.09375, 0.59375, 0.59375, -0.09375)  # cubic convolution with a = -0.75, sampled between pixels
@@ -26,19 +30,11 @@ class ImageQuality(ImageVerifier):
 
     name = "image quality"
 
-    def __init__(self, path):
+    def __init__(self, path: Path):
         names = ("vectors", "coefficients", "gamma", "rho", "min", "max")
-        self.model = {
-            name: value.double().clone() for name, value in load_named(path, names, "a BRISQUE model").items()
-        }
-        vectors = self.model["coefficients"].numel()
-        for name, shape in zip(names, ((vectors, _NUMBERS), (vectors,), (), (), (_NUMBERS,), (_NUMBERS,))):
-            if self.model[name].shape != shape:
-                raise WrongFile(
-                    f"{path.name} does not hold a BRISQUE model: its {name} have shape {list(self.model[name].shape)} instead of {list(shape)}."
-                )
+        self.model = load_named(path, names, "a BRISQUE model", _shapes)
 
-    def judge(self, batch):
+    def judge(self, batch: Batch) -> torch.Tensor:
         if min(batch.images.shape[1:3]) < _SMALLEST:
             height, width = batch.images.shape[1:3]
             raise ValueError(
@@ -46,7 +42,7 @@ class ImageQuality(ImageVerifier):
             )
         return torch.cat([-self._brisque(image) for image in batch.images.split(1)])
 
-    def _brisque(self, images):
+    def _brisque(self, images: torch.Tensor) -> torch.Tensor:
         mm.throw_exception_if_processing_interrupted()
         grey = (to_bytes(images) * torch.tensor(_GREY).view(3, 1, 1)).sum(1, keepdim=True) / 255
         values = torch.cat([features(grey), features(halved(grey))], dim=1)
@@ -62,7 +58,13 @@ class ImageQuality(ImageVerifier):
         return scores.where(varied, torch.nan)
 
 
-def features(grey):
+def _shapes(sizes: State) -> dict[str, tuple[int, ...]]:
+    vectors = sizes["coefficients"].numel()
+    ends = {"min": (_NUMBERS,), "max": (_NUMBERS,)}
+    return {"vectors": (vectors, _NUMBERS), "coefficients": (vectors,), "gamma": (), "rho": (), **ends}
+
+
+def features(grey: torch.Tensor) -> torch.Tensor:
     """[B, 1, H, W] in [0, 1] -> 18 shape numbers per image [B, 18]."""
     field = normalised(grey)
     alpha, left, right = fit(field)
@@ -85,14 +87,14 @@ def features(grey):
     return torch.stack(columns, dim=1)
 
 
-def normalised(grey):
+def normalised(grey: torch.Tensor) -> torch.Tensor:
     """Each pixel minus its local mean, over its local deviation (7 x 7 Gaussian of deviation 7/6; black beyond the border)."""
     mean = _smooth(grey)
     deviation = (mean.square() - _smooth(grey.square())).abs().sqrt()
     return (grey - mean) / (deviation + 1 / 255)
 
 
-def halved(grey):
+def halved(grey: torch.Tensor) -> torch.Tensor:
     """Half as wide and high, by cubic convolution without antialiasing."""
     taps = torch.tensor(_HALVING, dtype=grey.dtype)
     height, width = (round(side / 2) for side in grey.shape[-2:])
@@ -102,7 +104,7 @@ def halved(grey):
     )[..., :height, :width]
 
 
-def fit(values):
+def fit(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """An asymmetric generalised Gaussian by moments: (shape in [0.2, 10], mean square left of 0, mean square right of it), each [B]."""
     values = values.flatten(1)
     below = values < 0
@@ -127,7 +129,7 @@ def fit(values):
     return low.where(ratio.isfinite(), torch.nan), left, right
 
 
-def _smooth(grey):
+def _smooth(grey: torch.Tensor) -> torch.Tensor:
     offsets = torch.arange(-3, 4, dtype=grey.dtype)
     kernel = torch.exp(-offsets.square() / (2 * (7 / 6) ** 2))
     kernel = kernel / kernel.sum()

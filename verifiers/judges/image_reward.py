@@ -4,17 +4,20 @@ The published weights run in transformers' own BLIP modules, which compute the s
 pinned dependencies break other packages, is not needed.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import torch
 
-from ..base import ImageVerifier
-from ..files import load_named, load_strict, taken_for
+from ..base import Batch, ImageVerifier
 from ..networks.managed import ManagedModel
 from ..networks.preprocess import Preprocess
+from ..networks.weights import State, load_into, named, outline, taken_for
 
 MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of the reward over the authors' data
 TOKENS = 35
+MOST_LAYERS = 64  # the published network has 24 and 12
 WHAT = "ImageReward as published (ImageReward.pt)"
 PUBLISHED = (
     "blip.visual_encoder.pos_embed",
@@ -37,11 +40,11 @@ class ImageReward(ImageVerifier):
     name = "ImageReward"
     needs_prompt = True
 
-    def __init__(self, path, device="auto"):
-        self.model = ManagedModel(load_network(path), device, half=True, row_bytes=128 * 2**20)
+    def __init__(self, path: Path, device: str = "auto"):
+        self.model = ManagedModel(load_network(path), device, half=True, row_bytes=128 * 2**20, source=path)
         self.preprocess, self.tokenizer = Preprocess(self.model.network.image_size), load_tokenizer()
 
-    def judge(self, batch):
+    def judge(self, batch: Batch) -> torch.Tensor:
         ids, mask = self.tokens(batch.prompt)
         return self.model.run(
             lambda network, rows: network(rows, ids.to(rows.device), mask.to(rows.device)),
@@ -49,14 +52,14 @@ class ImageReward(ImageVerifier):
             self.preprocess,
         )
 
-    def tokens(self, prompt):
+    def tokens(self, prompt: str) -> tuple[torch.Tensor, torch.Tensor]:
         """(ids, attention mask), each int64 [TOKENS]."""
         ids = self.tokenizer.encode(prompt).ids
         ids = ids if len(ids) <= TOKENS else [*ids[: TOKENS - 1], ids[-1]]
         padding = TOKENS - len(ids)
         return torch.tensor(ids + [0] * padding), torch.tensor([1] * len(ids) + [0] * padding)
 
-    def notes(self, prompt):
+    def notes(self, prompt: str) -> tuple[str, ...]:
         used = len(self.tokenizer.encode(prompt).ids)
         return (f"reads {TOKENS} of the prompt's {used} tokens; the end is ignored",) if used > TOKENS else ()
 
@@ -83,14 +86,16 @@ class RewardNetwork(torch.nn.Module):
         return (self.head(read[:, 0])[:, 0].float() - MEAN) / STD
 
 
-def load_network(path):
+def load_network(path: Path) -> RewardNetwork:
     """The RewardNetwork of a file with the published names."""
     with taken_for(WHAT, path):
-        state = load_named(path, PUBLISHED, WHAT)
-        return load_strict(empty_network(state), renamed(state), path, "ImageReward")
+        sizes = named(outline(path), PUBLISHED, path, WHAT)
+        return load_into(
+            lambda: empty_network(sizes), path, "ImageReward", lambda state, network: renamed(state)
+        )
 
 
-def empty_network(state):
+def empty_network(state: State) -> RewardNetwork:
     """A RewardNetwork of the sizes that the published weights have (heads are 64 wide, as in every BLIP)."""
     from transformers import BlipTextConfig, BlipVisionConfig
     from transformers.models.blip.modeling_blip import BlipVisionModel
@@ -124,7 +129,7 @@ def empty_network(state):
     )
 
 
-def renamed(state):
+def renamed(state: State) -> State:
     """The published names as RewardNetwork's; weights that no score depends on are left out."""
     out = {}
     for name, value in state.items():
@@ -148,7 +153,7 @@ def load_tokenizer():
     return tokenizer
 
 
-def _vision_name(name):
+def _vision_name(name: str) -> str:
     names = {"cls_token": "embeddings.class_embedding", "pos_embed": "embeddings.position_embedding"}
     if name in names:
         return names[name]
@@ -159,7 +164,7 @@ def _vision_name(name):
     return {"patch_embed.proj": "embeddings.patch_embedding", "norm": "post_layernorm"}[stem] + f".{kind}"
 
 
-def _head(width):
+def _head(width: int) -> torch.nn.Module:
     """The published positions in a Sequential with dropouts, which do nothing when scoring."""
     linear, nothing = torch.nn.Linear, torch.nn.Identity
     return torch.nn.Sequential(
@@ -174,8 +179,8 @@ def _head(width):
     )
 
 
-def _layers(state, prefix):
-    found = {int(name.removeprefix(prefix).split(".")[0]) for name in state if name.startswith(prefix)}
-    if found != set(range(len(found))):
-        raise ValueError(f"its layers {prefix}N are not numbered 0 to {len(found) - 1}")
+def _layers(state: State, prefix: str) -> int:
+    found = {name.removeprefix(prefix).split(".")[0] for name in state if name.startswith(prefix)}
+    if len(found) > MOST_LAYERS or found != set(map(str, range(len(found)))):
+        raise ValueError(f"its layers {prefix}N are not numbered 0 to at most {MOST_LAYERS - 1}")
     return len(found)

@@ -1,17 +1,21 @@
 """ImageReward as the package `image-reward` runs it, for those who have a working one and want its very numbers. `image_reward.py` needs no package."""
 
+from __future__ import annotations
+
 import warnings
 from pathlib import Path
 
 import torch
 from PIL import Image
 
-from ..files import load_named
-from .image_reward import PUBLISHED, WHAT, ImageReward, load_tokenizer
+from ..base import Batch
 from ..networks.managed import ManagedModel
 from ..networks.preprocess import to_bytes
+from ..networks.weights import WrongFile, named, outline, read_config, taken_for
+from .image_reward import PUBLISHED, WHAT, ImageReward, load_tokenizer
 
 CONFIG = "med_config.json"
+LARGEST = 2**16  # number in it; the published one has 30524 words
 
 
 class PackagedImageReward(ImageReward):
@@ -22,13 +26,11 @@ class PackagedImageReward(ImageReward):
 
     name = "ImageReward (package)"
 
-    def __init__(self, path, device="auto"):
-        self.model, self.tokenizer = (
-            ManagedModel(load_packaged(path), device, row_bytes=128 * 2**20),
-            load_tokenizer(),
-        )
+    def __init__(self, path: Path, device: str = "auto"):
+        self.model = ManagedModel(load_packaged(path), device, row_bytes=128 * 2**20, source=path)
+        self.tokenizer = load_tokenizer()
 
-    def judge(self, batch):
+    def judge(self, batch: Batch) -> torch.Tensor:
         def rewards(network, rows):
             network.device = rows.device  # where the package sends its inputs
             return torch.tensor([network.score(batch.prompt, picture(image)) for image in rows.split(1)])
@@ -36,20 +38,33 @@ class PackagedImageReward(ImageReward):
         return self.model.run(rewards, batch.images)
 
 
-def picture(image):
+def picture(image: torch.Tensor) -> Image.Image:
     """[1, H, W, 3] in [0, 1] as ComfyUI would save it."""
     return Image.fromarray(to_bytes(image)[0].movedim(0, -1).to(torch.uint8).numpy())
 
 
-def load_packaged(path):
+def load_packaged(path: Path) -> torch.nn.Module:
     """The package's network. Its loader ignores weights that do not fit and may open any pickle, so the file is looked at first."""
     package = require_image_reward()
-    load_named(path, PUBLISHED, WHAT)
+    named(outline(path), PUBLISHED, path, WHAT)
     config = Path(path).with_name(CONFIG)
     if not config.is_file():
         raise FileNotFoundError(
             f"The package image-reward needs {CONFIG} beside {Path(path).name}, else it would download it. Take it from the same page (zai-org/ImageReward)."
         )
+    with taken_for("the package's settings", config):
+        if any(isinstance(number, int) and number > LARGEST for number in read_config(config).values()):
+            raise ValueError(f"it asks for more than {LARGEST} of something")
+    try:
+        torch.load(
+            path, map_location="cpu", weights_only=True
+        )  # the reader that the package uses, told to run nothing
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:
+        raise WrongFile(
+            f"{Path(path).name} was refused by torch ({type(error).__name__}), whose reader the package uses. Take ImageReward.pt as published."
+        ) from error
     return package.load(str(path), device="cpu", med_config=str(config))
 
 

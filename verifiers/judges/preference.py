@@ -1,11 +1,16 @@
 """CLIPs trained further on what people preferred: PickScore and HPSv2."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
 import torch.nn.functional as F
 
-from .clip_score import PromptVerifier
+from ..base import Batch
 from ..networks.preprocess import CLIP_MEAN, CLIP_STD, normalise, pad_to_square
+from .clip_score import PromptVerifier
 
 
 class PickScore(PromptVerifier):
@@ -13,12 +18,12 @@ class PickScore(PromptVerifier):
 
     name = "PickScore"
 
-    def look(self):
+    def look(self) -> Callable[[torch.Tensor], torch.Tensor]:
         """The tower's preprocessing, cropped as the published processor (transformers') crops."""
         look = self.tower.preprocess
         return replace(look, fit="crop low") if look.fit == "crop" else look
 
-    def judge(self, batch):
+    def judge(self, batch: Batch) -> torch.Tensor:
         return self.tower.scale * super().judge(batch)
 
 
@@ -27,7 +32,7 @@ class HumanPreference(PromptVerifier):
 
     name = "HPSv2"
 
-    def look(self):
+    def look(self) -> Callable[[torch.Tensor], torch.Tensor]:
         return WholeImage(self.tower.preprocess.size)
 
 
@@ -37,7 +42,7 @@ class WholeImage:
 
     size: int
 
-    def __call__(self, images):
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """[B, H, W, 3] in [0, 1] -> [B, 3, size, size]."""
         pixels = (images.movedim(-1, 1).cpu().float().clamp(0, 1) * 255).floor() / 255
         height, width = pixels.shape[-2:]

@@ -1,6 +1,11 @@
 """How alike an image is to reference images: the direction of its features (likeness, style, subject, as the network sees them)."""
 
-from ..base import ImageVerifier, reference_images
+from __future__ import annotations
+
+import torch
+
+from ..base import Batch, ImageVerifier, reference_images
+from ..fingerprint import marked
 from ..networks.features import unit
 
 
@@ -12,9 +17,10 @@ class ReferenceSimilarity(ImageVerifier):
 
     name = "reference similarity"
 
-    def __init__(self, features, references):
-        self.features = features
-        self.references = unit(features.image_features(reference_images(references, self.name)))
+    def __init__(self, features, references: torch.Tensor):
+        images = reference_images(references, self.name)
+        self.features, self.references = features, marked(images)
+        self._seen = unit(features.image_features(images))
 
-    def judge(self, batch):
-        return (unit(self.features.image_features(batch.images)) @ self.references.T).mean(1)
+    def judge(self, batch: Batch) -> torch.Tensor:
+        return (unit(self.features.image_features(batch.images)) @ self._seen.T).mean(1)

@@ -4,7 +4,11 @@ open_clip falls back to OpenAI's preprocessing and plain GELU for any file on di
 (its name contains the model's name), or come as a folder with its own open_clip_config.json.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+
+from ...untrusted import choice, listed
 
 from .preprocess import CLIP_MEAN, CLIP_STD, HALF
 
@@ -91,15 +95,13 @@ MODELS = (
 )
 
 
-def by_name(name):
+def by_name(name: str) -> ClipModel:
     """The model whose name is exactly this; ValueError with the names there are."""
     found = {model.name: model for model in MODELS}
-    if name not in found:
-        raise ValueError(f"There is no architecture {name!r}. There are: auto, {', '.join(found)}.")
-    return found[name]
+    return found[choice(name, ("auto", *found), "architecture")]
 
 
-def by_file(file_name):
+def by_file(file_name: str) -> ClipModel:
     """The model that a file's name mentions (the longest match), ignoring case and punctuation.
 
     ValueError: no known model, with the list of known ones and what to do.
@@ -112,11 +114,11 @@ def by_file(file_name):
     }
     if not found:
         raise ValueError(
-            f"The name of {file_name} says nothing about its architecture. Either choose it under `architecture`, or name the file after one of "
+            f"The name of {listed([file_name])} says nothing about its architecture. Either choose it under `architecture`, or name the file after one of "
             f"{', '.join(model.name for model in MODELS)}, or use the model's whole folder with its open_clip_config.json."
         )
     return found[max(found, key=len)]
 
 
-def _plain(name):
+def _plain(name: str) -> str:
     return "".join(char for char in name.lower() if char.isalnum())

@@ -1,5 +1,12 @@
 """A stock CLIP_VISION model as a source of image features."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..fingerprint import network_mark
 from .features import ImageFeatures, unit
 from .managed import Chunked
 
@@ -10,13 +17,16 @@ class ClipVisionFeatures(ImageFeatures):
     image_features: [B, H, W, 3] in [0, 1] -> float32 [B, D] of length 1.
     """
 
-    def __init__(self, clip_vision):
+    def __init__(self, clip_vision: Any):
         self.clip_vision, self.chunked = clip_vision, Chunked()
 
-    def features(self, images):
+    def fingerprint(self) -> dict:
+        return network_mark(self.clip_vision.model)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
         return unit(self.chunked(self._embeddings, images))
 
-    def _embeddings(self, images):
+    def _embeddings(self, images: torch.Tensor) -> torch.Tensor:
         found = self.clip_vision.encode_image(images)["image_embeds"]
         if found is None:
             raise ValueError(

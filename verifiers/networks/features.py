@@ -1,12 +1,18 @@
 """Networks that turn an image into a vector. Each has `image_features(images [B, H, W, 3]) -> float32 [B, D]`, as `ClipTower` and `ClipVisionFeatures` have."""
 
+from __future__ import annotations
+
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from ...untrusted import Short
-from ..files import load_strict, load_weights
+from ..fingerprint import described
 from .managed import ManagedModel
 from .preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from .weights import load_into
 
 DINOS = (
     *(
@@ -24,7 +30,11 @@ REMEMBERED = 4  # images and their previews, each looked at in two ways
 class ImageFeatures(Short):
     """Base of the networks here: subclasses write `features`, which runs once for verifiers that ask for the same images."""
 
-    def image_features(self, images, look=None):
+    def fingerprint(self) -> dict:
+        """As a verifier's."""
+        return described(self)
+
+    def image_features(self, images: torch.Tensor, look: Callable | None = None) -> torch.Tensor:
         """[B, H, W, 3] in [0, 1] -> float32 [B, D]. The same tensor asked for again, in the same `look`, costs nothing."""
         last = self.__dict__.setdefault("_last", [])
         for known, used, found in last:
@@ -41,23 +51,30 @@ class DinoFeatures(ImageFeatures):
     ImportError without timm; ValueError for another file.
     """
 
-    def __init__(self, path, device="auto"):
-        timm = require_timm()
-        known = [name for name in DINOS if name in Path(path).name.lower()]
-        if not known:
-            raise ValueError(
-                f"The name of {Path(path).name} says nothing about its architecture. Name it after one of {', '.join(DINOS)}."
-            )
-        name = max(known, key=len)
-        network = timm.create_model(name, num_classes=0, dynamic_img_size=True, global_pool="token")
-        self.model = ManagedModel(load_strict(network, load_weights(path), path, name), device, half=True)
+    def __init__(self, path: Path, device: str = "auto"):
+        timm, name = require_timm(), _architecture(path)
+        network = load_into(
+            lambda: timm.create_model(name, num_classes=0, dynamic_img_size=True, global_pool="token"),
+            path,
+            name,
+        )
+        self.model = ManagedModel(network, device, half=True, source=path)
         self.preprocess = Preprocess(224, resize=256, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
-    def features(self, images):
+    def features(self, images: torch.Tensor) -> torch.Tensor:
         return self.model.run(lambda network, rows: network(rows), images, self.preprocess)
 
 
-def unit(features):
+def _architecture(path: Path) -> str:
+    known = [name for name in DINOS if name in Path(path).name.lower()]
+    if not known:
+        raise ValueError(
+            f"The name of {Path(path).name} says nothing about its architecture. Name it after one of {', '.join(DINOS)}."
+        )
+    return max(known, key=len)
+
+
+def unit(features: torch.Tensor) -> torch.Tensor:
     """The same directions, of length 1."""
     return features / features.norm(dim=1, keepdim=True).clamp(min=1e-12)
 

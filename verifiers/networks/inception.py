@@ -1,13 +1,17 @@
 """Two Inceptions: the network of 2015 whose features FID is defined by, and a classifier of the 1000 ImageNet classes (Szegedy et al. 2015, arXiv 1512.00567)."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 
 from .features import ImageFeatures, require_timm
-from ..files import load_strict, load_weights, taken_for
-from ..judges.imagenet import TimmClassifier
+from .imagenet import TimmClassifier
 from .managed import ManagedModel
 from .preprocess import HALF, Preprocess, to_bytes
+from .weights import State, load_into
 
 SIDE = 299  # pixels
 
@@ -18,22 +22,19 @@ class FidInception(ImageFeatures):
     path: the file of the package pytorch-fid. WrongFile for another.
     """
 
-    def __init__(self, path, device="auto"):
-        self.model = ManagedModel(load_fid_inception(path), device, row_bytes=64 * 2**20)
+    def __init__(self, path: Path, device: str = "auto"):
+        self.model = ManagedModel(load_fid_inception(path), device, row_bytes=64 * 2**20, source=path)
 
-    def features(self, images):
+    def features(self, images: torch.Tensor) -> torch.Tensor:
         return self.model.run(lambda network, rows: network(rows), images, resized)
 
 
-def load_fid_inception(path):
+def load_fid_inception(path: Path) -> torch.nn.Module:
     """torchvision's Inception with the poolings of TensorFlow's, and without its last layer."""
     from torchvision.models import inception_v3
 
-    with taken_for("the weights of FID's Inception", path):
-        network = inception_v3(
-            weights=None, num_classes=1008, aux_logits=False, transform_input=False, init_weights=False
-        )
-        load_strict(network, load_weights(path), path, "FID's Inception")
+    settings = dict(num_classes=1008, aux_logits=False, transform_input=False, init_weights=False)
+    network = load_into(lambda: inception_v3(weights=None, **settings), path, "FID's Inception")
     mean, most = torch.nn.AvgPool2d(3, 1, 1, count_include_pad=False), torch.nn.MaxPool2d(3, 1, 1)
     for name in ("5b", "5c", "5d", "6b", "6c", "6d", "6e", "7b"):
         _repool(getattr(network, f"Mixed_{name}"), mean)
@@ -42,13 +43,13 @@ def load_fid_inception(path):
     return network
 
 
-def _repool(block, pool):
+def _repool(block: torch.nn.Module, pool: torch.nn.Module) -> None:
     """Give a block of torchvision's another pooling in its last branch."""
     branches = block._forward
     block._forward = lambda x: [*branches(x)[:-1], block.branch_pool(pool(x))]
 
 
-def resized(images):
+def resized(images: torch.Tensor) -> torch.Tensor:
     """[B, H, W, 3] in [0, 1] -> [B, 3, SIDE, SIDE] in [-1, 1]; bilinear and without antialiasing, as FID is defined."""
     parts = [
         F.interpolate((to_bytes(part) / 255).float(), (SIDE, SIDE), mode="bilinear", align_corners=False)
@@ -60,10 +61,13 @@ def resized(images):
 class InceptionClassifier(TimmClassifier):
     """Inception v3 by a file of timm's, `inception_v3.tf_in1k`. ImportError without timm; WrongFile for another file."""
 
-    def __init__(self, path, device="auto"):
-        with taken_for("the weights of Inception v3", path):
-            state = {
-                name: value for name, value in load_weights(path).items() if not name.startswith("AuxLogits.")
-            }
-            network = load_strict(require_timm().create_model("inception_v3"), state, path, "Inception v3")
-        super().__init__(network, Preprocess(SIDE, resize=int(SIDE / 0.875), mean=HALF, std=HALF), device)
+    def __init__(self, path: Path, device: str = "auto"):
+        timm = require_timm()
+        network = load_into(lambda: timm.create_model("inception_v3"), path, "Inception v3", _without_help)
+        look = Preprocess(SIDE, resize=int(SIDE / 0.875), mean=HALF, std=HALF)
+        super().__init__(network, look, device, path)
+
+
+def _without_help(state: State, network: torch.nn.Module) -> State:
+    """The weights without those of a second output, which only training needs."""
+    return {name: value for name, value in state.items() if not name.startswith("AuxLogits.")}

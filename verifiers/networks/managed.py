@@ -1,12 +1,18 @@
 """A network under ComfyUI's memory management, run in chunks that fit."""
 
+from __future__ import annotations
+
 import logging
+from collections.abc import Callable
+from pathlib import Path
 
 import comfy.model_management as mm
 import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...compat import is_out_of_memory
+from ...untrusted import choice
+from ..files import identity
 
 DEVICES = ("auto", "cpu")
 CHUNK = 16  # rows that run at once when memory allows
@@ -26,11 +32,19 @@ class ManagedModel:
     device: "auto" follows ComfyUI's rule for text encoders (the GPU unless memory is short), "cpu" stays on the CPU.
     half: run in float16 where the device does that well. Only for networks whose ranking survives it; float32 otherwise.
     row_bytes: working memory of one input row, so that ComfyUI makes room before it runs.
+    source: the file or folder that the weights are from, for the fingerprint.
     """
 
-    def __init__(self, network, device="auto", half=False, row_bytes=64 * 2**20):
-        if device not in DEVICES:
-            raise ValueError(f"A verifier runs on one of {', '.join(DEVICES)}, not on {device!r}.")
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        device: str = "auto",
+        half: bool = False,
+        row_bytes: int = 64 * 2**20,
+        source: Path | None = None,
+    ):
+        choice(device, DEVICES, "device")
+        self.source = None if source is None else identity(Path(source))
         load_device = torch.device("cpu") if device == "cpu" else mm.text_encoder_device()
         offload_device = torch.device("cpu") if device == "cpu" else mm.text_encoder_offload_device()
         self.dtype = torch.float16 if half and mm.should_use_fp16(load_device) else torch.float32
@@ -39,17 +53,25 @@ class ManagedModel:
         self.patcher = ModelPatcher(ScorerNetwork(network), load_device, offload_device)
 
     @property
-    def network(self):
+    def network(self) -> torch.nn.Module:
         return self.patcher.model.network
 
-    def run(self, function, rows, prepare=lambda chunk: chunk):
+    def fingerprint(self) -> dict:
+        return {"weights": self.source}
+
+    def run(
+        self,
+        function: Callable[[torch.nn.Module, torch.Tensor], torch.Tensor],
+        rows: torch.Tensor,
+        prepare: Callable[[torch.Tensor], torch.Tensor] = lambda chunk: chunk,
+    ) -> torch.Tensor:
         """function(network, prepare(chunk)) for every chunk of `rows` ([B, ...]), as one float32 tensor [B, ...] on the CPU.
 
         Floating-point rows arrive in the network's dtype. When float16 overflows, the network becomes float32 and the chunk runs again.
         """
         return self.chunked(lambda chunk: self._once(function, prepare(chunk)), rows)
 
-    def _once(self, function, chunk):
+    def _once(self, function: Callable, chunk: torch.Tensor) -> torch.Tensor:
         # Plain layers cannot run half offloaded, hence force_full_load.
         mm.load_models_gpu([self.patcher], memory_required=len(chunk) * self.row_bytes, force_full_load=True)
         with torch.no_grad():
@@ -62,7 +84,7 @@ class ManagedModel:
             return self._once(function, chunk)
         return result
 
-    def _widen(self):
+    def _widen(self) -> None:
         logging.warning(
             "NoiseSearch: %s overflows in float16; it runs in float32 from now on.",
             type(self.network).__name__,
@@ -77,32 +99,38 @@ class ManagedModel:
 
 
 class Chunked:
-    """Calls a function on as many rows at a time as memory allows: when it runs out the chunk is halved, down to one row, and stays so."""
+    """Calls a function on as many rows at a time as memory allows: when it runs out the chunk is halved, down to one row, and stays so.
 
-    def __init__(self):
-        self.most = CHUNK
+    Before one row is given up, every other model is moved out.
+    """
 
-    def __call__(self, function, rows):
+    def __init__(self, most: int = CHUNK):
+        self.most = most
+
+    def __call__(self, function: Callable[[torch.Tensor], torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
         """function(chunk) -> [b, ...] on the CPU, for every chunk of `rows` [B, ...], as one tensor [B, ...]."""
-        start, results = 0, []
+        start, results, alone = 0, [], False
         while start < len(rows):
             mm.throw_exception_if_processing_interrupted()
             chunk = rows[start : start + self.most]
-            result = self._attempt(function, chunk)
+            result = self._attempt(function, chunk, alone)
             if result is None:
+                if len(chunk) == 1:
+                    mm.unload_all_models()
+                    alone = True
                 mm.soft_empty_cache()
                 self.most = (len(chunk) + 1) // 2
             else:
                 results.append(result)
                 start += len(chunk)
-        return torch.cat(results)
+        return results[0] if len(results) == 1 else torch.cat(results)
 
     @staticmethod
-    def _attempt(function, chunk):
-        """The result, or None when memory ran out (in a frame of its own, so that its tensors are gone afterwards)."""
+    def _attempt(function: Callable, chunk: torch.Tensor, alone: bool) -> torch.Tensor | None:
+        """The result, or None when memory ran out and there is more to try (in a frame of its own, so that its tensors are gone afterwards)."""
         try:
             return function(chunk)
         except Exception as error:
-            if len(chunk) == 1 or not is_out_of_memory(error):
+            if alone or not is_out_of_memory(error):
                 raise
             return None

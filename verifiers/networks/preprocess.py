@@ -1,5 +1,7 @@
 """Image tensors [B, H, W, 3] as a network wants them, equal to what Pillow and torchvision make of the saved PNG, without either."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +49,7 @@ class Preprocess:
                 f"it was given {self.fit!r}, {self.interpolation!r}, {self.mean} and {self.std}."
             )
 
-    def __call__(self, images):
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """[B, H, W, 3] in [0, 1] -> [B, 3, size, size], normalised; rows are independent of each other."""
         parts = images.split(1)  # one full-size float64 copy at a time
         return torch.cat(
@@ -55,17 +57,17 @@ class Preprocess:
         )
 
 
-def to_bytes(images):
+def to_bytes(images: torch.Tensor) -> torch.Tensor:
     """[B, H, W, 3] in [0, 1] -> [B, 3, H, W] whole numbers 0..255 in float64: what ComfyUI writes into a PNG (it truncates)."""
     return (images.movedim(-1, 1).cpu().float().clamp(0, 1) * 255).floor().double()
 
 
-def normalise(pixels, mean, std):
+def normalise(pixels: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
     """(pixels - mean) / std per channel in float32, for [B, 3, H, W]."""
     return (pixels.float() - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
 
 
-def _crop(pixels, spec):
+def _crop(pixels: torch.Tensor, spec: Preprocess) -> torch.Tensor:
     height, width = pixels.shape[-2:]
     short = spec.resize or spec.size
     long = int(short * max(height, width) / min(height, width))
@@ -79,17 +81,17 @@ def _crop(pixels, spec):
     )
 
 
-def _squash(pixels, spec):
+def _squash(pixels: torch.Tensor, spec: Preprocess) -> torch.Tensor:
     return resize_bytes(pixels, spec.size, spec.size, spec.interpolation)
 
 
-def _pad(pixels, spec):
+def _pad(pixels: torch.Tensor, spec: Preprocess) -> torch.Tensor:
     scale = spec.size / max(pixels.shape[-2:])
     height, width = (max(1, round(side * scale)) for side in pixels.shape[-2:])
     return pad_to_square(resize_bytes(pixels, height, width, spec.interpolation), spec.size)
 
 
-def pad_to_square(pixels, size):
+def pad_to_square(pixels: torch.Tensor, size: int) -> torch.Tensor:
     """Black borders around [B, C, h, w], up to [B, C, size, size]."""
     height, width = pixels.shape[-2:]
     top, left = (size - height) // 2, (size - width) // 2
