@@ -175,10 +175,7 @@ def _last_words(found: Sequence[FoundOne], judges: Sequence[Judge]) -> str:
         lines.append(f"{best} · {len(one.result.ranking)} candidates · {one.search_nfe + one.final_nfe} NFE")
     if judges and judges[0].prompt:
         lines.append(f"judged by: {judges[0].prompt[:300]}")
-    if any(not math.isfinite(one.leading) for one in found if one.scores):
-        lines.append(
-            "Nothing could be judged (NaN): this is the first candidate, not the best. See the report's notes."
-        )
+    lines += dict.fromkeys(judge.warning for judge in judges if judge.warning)
     return "\n".join(lines)
 
 
