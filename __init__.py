@@ -12,7 +12,9 @@ if (
     class NoiseSearchExtension(ComfyExtension):
         async def get_node_list(self):
             from .nodes import NODES
+            from .session.routes import register
 
+            register()
             return list(NODES)
 
     async def comfy_entrypoint() -> NoiseSearchExtension:

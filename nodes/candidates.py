@@ -10,13 +10,13 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..compat import COMFYUI, schema
 from ..search.noise import MOST_MOVES, NoiseRecipe
-from ..search.rollout import Outcome, Recipe, Rollout, recipes_from_json, recipes_to_json
+from ..search.rollout import Outcome, Recipe, Rollout, recipes_to_json
 from ..search.seeds import MASK, mix
 from ..session.judging import Judge
 from ..session.noises import RecipeNoise, index_of, plain_samples, recipe_of
 from ..session.report import clean
 from ..untrusted import excerpt
-from .sockets import ALIASES, CATEGORY, MAX_SEED, Report, ReportType, VerifierType
+from .sockets import ALIASES, CATEGORY, MAX_SEED, Report, ReportType, VerifierType, index_input, recipes_at
 
 MOST_CANDIDATES = 256
 NO_MINIMUM = -1e6
@@ -109,7 +109,8 @@ class NoiseSearchFromRecipe(io.ComfyNode):
                     multiline=True,
                     default="",
                     tooltip="The recipe output of a search or of Noise Candidates, unchanged.",
-                )
+                ),
+                index_input(),
             ],
             outputs=[
                 io.Noise.Output(display_name="noise"),
@@ -118,8 +119,8 @@ class NoiseSearchFromRecipe(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, recipe):
-        noise = RecipeNoise(recipes_from_json(recipe))
+    def execute(cls, recipe, index=-1):
+        noise = RecipeNoise(recipes_at(recipe, index))
         noise.check()
         return io.NodeOutput(noise, noise.seed)
 

@@ -4,6 +4,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..compat import advanced
+from ..search.rollout import Recipe, recipes_from_json
 from ..untrusted import Short
 
 SearchType = io.Custom("NOISE_SEARCH")
@@ -150,6 +151,7 @@ def wish_inputs():
     ]
 
 
+JUDGE, ME = "the judge", "me"  # who chooses
 LATER = ("choose", "pick", "journal", "draft_steps", "draft_cfg", "verify_top")
 
 
@@ -158,7 +160,68 @@ def later_inputs():
 
     Saved workflows hold the values of widgets by their place: nothing may ever be put before what is there.
     """
-    return []
+    return [
+        advanced(
+            io.Combo.Input(
+                "choose",
+                options=[JUDGE, ME],
+                default=JUDGE,
+                optional=True,
+                tooltip="the judge: its best image goes on. me: the search ends with its best few, and nothing goes on until you pick one of them.",
+            )
+        ),
+        advanced(
+            io.String.Input(
+                "pick",
+                default="",
+                optional=True,
+                tooltip="A recipe, or what a saved picture carries of its winner: that image is rendered once, without a search and a judge. Empty = search.",
+            )
+        ),
+    ]
+
+
+def later_outputs():
+    """Outputs that both search nodes were given since, behind all their others."""
+    return [
+        io.String.Output(
+            display_name="top_recipes",
+            tooltip="The recipes of top_images, best first. Noise from Recipe and Replay Recipe take one of them by its index.",
+        ),
+        io.Int.Output(
+            display_name="top_seeds",
+            is_output_list=True,
+            tooltip="The seeds of top_images, best first. After a random search each gives its image in a stock KSampler.",
+        ),
+        io.String.Output(
+            display_name="file_name",
+            tooltip="The winner's seed as text, for the filename_prefix of Save Image: the widget's own %seed% is that of the first candidate.",
+        ),
+    ]
+
+
+def index_input():
+    """Which recipe of a list is meant; the last input of nodes that take recipes."""
+    return io.Int.Input(
+        "index",
+        default=-1,
+        min=-1,
+        max=4095,
+        optional=True,
+        tooltip="Which recipe of a list, counted from 0 (top_recipes of a search: best first). -1 = all, one for each sample of a latent batch.",
+    )
+
+
+def recipes_at(text: str, index: int) -> list[Recipe]:
+    """The recipes of a text, or the one at an index."""
+    recipes = recipes_from_json(text)
+    if index < 0:
+        return recipes
+    if index >= len(recipes):
+        raise ValueError(
+            f"index is {index}, but there are {len(recipes)} recipes: take one from 0 to {len(recipes) - 1}, or -1 for all."
+        )
+    return [recipes[index]]
 
 
 def result_outputs():

@@ -15,6 +15,7 @@ from comfy.samplers import KSAMPLER
 
 from ..search.rollout import EXTRA, Outcome, Rollout
 from .batches import BatchSize
+from .flight import Flight, GivenUp
 from .glances import Glances
 from .jobs import Job, Jobs
 from .ledger import Ledger
@@ -65,7 +66,8 @@ class Evaluator:
         on_glance=None,
     ):
         self.solver, self.schedule, self.sample, self.ledger = solver, schedule, sample, ledger
-        self.watched = ledger.watch(guider, on_evaluation)
+        self.flight = Flight()
+        self.watched = ledger.watch(guider, on_evaluation, self.flight.step)
         self.model = guider.model_patcher.model
         self.batch = BatchSize(rows if solver.batches else 1)
         self.decode, self.judge = decode, judge
@@ -102,14 +104,22 @@ class Evaluator:
     ) -> Generator[list[Outcome], None, None]:
         """The outcomes of (id, rollout) pairs, wave after wave, in the order asked.
 
-        enough: asked between batches; True ends the wave early, and what is sampled gets decoded, judged and handed out.
+        enough: asked between batches and evaluations; True ends the wave, and what is sampled gets decoded, judged and handed out. A
+        batch in flight is given up unless it is nearly there.
         """
+        self.flight.enough = enough
         pending = deque(self.jobs.add(id, rollout) for id, rollout in asked)
         self.shelf.begin({rollout.parent for _, rollout in asked if rollout.parent is not None})
         while pending:
             wave, sampled = Wave(self.swaps), []
             while pending and not (sampled and (wave.over or enough())):
-                sampled += self._next_batch(pending, wave)
+                try:
+                    sampled += self._next_batch(pending, wave)
+                except GivenUp:
+                    pending.clear()
+            if not sampled:
+                return
+            self.flight.landed = self.flight.landed or any(job.rollout.finished for job, _ in sampled)
             self.swaps.looking()
             yield self._judged(sampled)
             self.glances.rest()
@@ -152,7 +162,7 @@ class Evaluator:
         try:
             with self.ledger.clock("sampling"):
                 self._run(jobs)
-        except Exception:
+        except BaseException:  # GivenUp is none of the ordinary ones
             self.ledger.lost_nfe += self.ledger.nfe - nfe
             self.ledger.nfe, self.ledger.asked_nfe = nfe, asked
             raise
@@ -160,6 +170,7 @@ class Evaluator:
 
     def _run(self, jobs: list[Job]) -> None:
         first, rows = jobs[0], len(jobs)
+        self.flight.begin(rows, self.jobs.evaluations(first))
         parents = [self.shelf[job.rollout.parent] for job in jobs if job.rollout.parent is not None]
         fresh = self.noises.batch([job.rollout.noise for job in jobs]) if first.renoised else None
         roots = self.noises.batch([job.root for job in jobs])
@@ -276,9 +287,15 @@ def _inpaint_noise(x, seed):
     return noise.to(x)
 
 
-def replay(evaluator: Evaluator, rollouts: Sequence[Rollout]) -> int:
-    """Run a lineage (`Recipe.pieces`) without any verifier, in an evaluator that ran nothing else. Returns the id of its finished outcome."""
+def replay(
+    evaluator: Evaluator, rollouts: Sequence[Rollout], enough: Callable[[], bool] = lambda: False
+) -> int | None:
+    """Run a lineage (`Recipe.pieces`) without any verifier, in an evaluator that ran nothing else.
+
+    Returns the id of its finished outcome; None when it was given up because it was `enough`.
+    """
     for i, rollout in enumerate(rollouts):
-        list(evaluator.evaluate([(i, rollout)]))
+        if not list(evaluator.evaluate([(i, rollout)], enough)):
+            return None
         evaluator.keep([i])
     return len(rollouts) - 1

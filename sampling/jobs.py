@@ -104,6 +104,11 @@ class Jobs:
             )
         return self._costs[sigmas, known, rollout.finished] + self.pays_preview(rollout)
 
+    def evaluations(self, job: Job) -> int:
+        """What the job was priced at."""
+        parent = job.rollout.parent
+        return self.cost(job.rollout, None if parent is None else self._jobs[parent].rollout)
+
     def pays_preview(self, rollout: Rollout) -> int:
         """Evaluations spent on showing it to the verifiers."""
         return int(rollout.score and not rollout.finished and self.preview == EXTRA)

@@ -30,7 +30,7 @@ class Ledger:
 
     nfe: int = 0
     asked_nfe: int = 0
-    lost_nfe: int = 0  # of batches that ran out of memory and were run again
+    lost_nfe: int = 0  # of batches that ran out of memory and were run again, or were given up when the search was told to stop
     network_rows: int = 0
     decodes: int = 0
     verifier_calls: int = 0  # images judged, summed over verifiers
@@ -39,15 +39,21 @@ class Ledger:
     def __post_init__(self) -> None:
         self._lock = threading.Lock()  # newer ComfyUI calls the network from one thread per GPU
 
-    def watch(self, guider: Any, on_evaluation: Callable[[], None] = lambda: None) -> Any:
+    def watch(
+        self,
+        guider: Any,
+        on_evaluation: Callable[[], None] = lambda: None,
+        before_evaluation: Callable[[], None] = lambda: None,
+    ) -> Any:
         """A copy of the guider on a clone of its model patcher; the user's own are left as they are.
 
-        Checks for ComfyUI's cancel before each evaluation and calls `on_evaluation` after it.
+        Checks for ComfyUI's cancel before each evaluation; calls `before_evaluation` then, and `on_evaluation` after it.
         """
         network = _Network()
 
         def asked(executor: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
             mm.throw_exception_if_processing_interrupted()
+            before_evaluation()
             with self._lock:
                 self.asked_nfe += x.shape[0]
             out = executor(x, *args, **kwargs)

@@ -16,6 +16,9 @@ from .seeds import mix
 from .selection import Comparison, Standing
 
 
+BY_HAND = "stopped by hand"
+
+
 class Evaluator(Protocol):
     """Runs rollouts and scores what comes out. `sampling/evaluator.py` does it with a diffusion model.
 
@@ -41,7 +44,8 @@ class Evaluator(Protocol):
     ) -> Generator[list[Outcome], None, None]:
         """The outcomes of (id, rollout) pairs, wave after wave, in the order asked.
 
-        enough: looked at between batches; once it says so, what is sampled already makes the last wave.
+        enough: looked at between batches and evaluations; once it says so, what is sampled already makes the last wave, and a batch in
+        flight may be given up. The first evaluation of a search that has nothing yet is never given up for good: see `_Run.finish`.
         """
         ...
 
@@ -162,6 +166,8 @@ class _Run:
     def drive(self, seed: int) -> Result:
         result = self.result
         told: list[Outcome] | None = None
+        if self.should_stop():  # before this sample's turn came: it gets its first candidate
+            result.stopped = BY_HAND
         with closing(result.settings.begin(seed, self.view)) as search:
             ask: Callable[..., list[Rollout]] = search.send
             while not result.stopped:
@@ -257,6 +263,8 @@ class _Run:
                 result.stopped = result.stopped or self.reason_to_stop()
                 if result.stopped:
                     break
+        if len(told) < len(rollouts) and not result.stopped:  # the evaluator gave up what was in flight
+            result.stopped = self.out_of_time()
         return told
 
     def enough(self) -> bool:
@@ -283,7 +291,7 @@ class _Run:
 
     def out_of_time(self) -> str:
         if self.should_stop():
-            return "stopped by hand"
+            return BY_HAND
         if self.limits.seconds is not None and time.monotonic() - self.began >= self.limits.seconds:
             return "the time limit is reached"
         return ""
@@ -295,6 +303,7 @@ class _Run:
         stopped, self.result.stopped = self.result.stopped, ""
         if not within:
             last = fresh(seed)
+            self.affordable([last], [self.cost(last)])  # or it is said that the budget is too small
         else:
             unfinished = [outcome for outcome in within if outcome.scores] or within
             lowest = min(outcome.rollout.stop for outcome in unfinished)

@@ -20,7 +20,7 @@ class FoundOne:
 
     wished: the settings before planning (those it ran with are in `result`). latents, images: of the best few, best first. denoised: the
     winner's last clean prediction. scores, held_out: of the winner as it is handed on. leading: the one of them that speaks where one number must, NaN without a
-    judge. rows: samples that ran at once, at the end. notes: what the user should know.
+    judge. top_recipes: of `latents`. rows: samples that ran at once, at the end. notes: what the user should know.
     """
 
     wished: Search
@@ -35,6 +35,7 @@ class FoundOne:
     leading: float
     held_out: float | None
     witness: dict
+    top_recipes: list[Recipe]
     search_nfe: int
     final_nfe: int
     rows: int
@@ -53,6 +54,7 @@ class Found:
     recipes: list[Recipe]
     scores: list[float]
     report: dict
+    found: list[FoundOne]
 
     @property
     def seed(self) -> int:
@@ -81,4 +83,5 @@ def assembled(latent: dict, found: list[FoundOne], report: dict) -> Found:
         recipes=[one.recipe for one in found],
         scores=[one.leading for one in found],
         report=report,
+        found=found,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 import comfy.utils
 import torch
@@ -32,15 +33,27 @@ class LiveProgress:
         self.say(text)
 
     def say(self, text: str) -> None:
-        running = sys.modules.get("server")  # absent where nodes run without ComfyUI's server
-        server = getattr(running.PromptServer, "instance", None) if running else None
-        if server is not None and self.node_id is not None:
+        running = server()
+        if running is not None and self.node_id is not None:
             readable = text.encode("utf-8", "replace").decode()  # lone surrogates
-            server.send_progress_text(
-                readable, self.node_id, server.client_id
-            )  # to whoever queued it, not to every tab
+            # to whoever queued it, not to every tab
+            running.send_progress_text(readable, self.node_id, running.client_id)
 
 
 def _picture(image: torch.Tensor) -> Image.Image:
     frame = image[0] if image.ndim == 4 else image[0, image.shape[1] // 2]
     return Image.fromarray((frame[..., :3].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
+
+
+def announce(node_id: str | None, run: str) -> None:
+    """Tell the client that queued the graph the id by which its search can be stopped."""
+    running = server()
+    if running is not None and node_id is not None and running.client_id is not None:
+        said = {"run": run, "node": node_id, "prompt": getattr(running, "last_prompt_id", None)}
+        running.send_sync("noise_search.run", said, running.client_id)
+
+
+def server() -> Any:
+    """ComfyUI's server; None where nodes run without one."""
+    running = sys.modules.get("server")
+    return getattr(running.PromptServer, "instance", None) if running else None

@@ -23,6 +23,7 @@ from .judging import FINAL, Judge
 from .plan import Plan, plans_of, task_of
 from .progress import LiveProgress
 from .report import report_of
+from .stop import Stopper
 from .wishes import Wishes
 
 __all__ = ["Found", "Wishes", "search_images"]
@@ -41,8 +42,12 @@ def search_images(
     wishes: Wishes,
     final_sigmas: torch.Tensor | None = None,
     node_id: str | None = None,
+    stopper: Stopper | None = None,
 ) -> Found:
-    """Search once for every sample of the latent batch. Bad input raises ValueError before anything runs."""
+    """Search once for every sample of the latent batch. Bad input raises ValueError before anything runs.
+
+    stopper: what tells it to stop and keep the best.
+    """
     NoiseRecipe(seed)  # refuses what is no seed
     wished = RandomSearch() if settings is None else as_search(settings)
     task = task_of(guider, sampler, sigmas, wished, verifier, vae, prompt, wishes, final_sigmas)
@@ -52,7 +57,7 @@ def search_images(
     live.total = sum(plan.limits.nfe for plan in plans)
     found = []
     while plans:  # one after the other, so that each one's latents can go
-        found.append(_Running(plans.pop(0), wishes, ledger, live, faults).run(seed))
+        found.append(_Running(plans.pop(0), wishes, ledger, live, faults, stopper or Stopper()).run(seed))
     report = report_of(wished, seed, judges, ledger, found, faults)
     with faults.spared("The progress line"):
         live.say(_last_words(found, judges))
@@ -63,9 +68,16 @@ class _Running:
     """A plan that is being carried out."""
 
     def __init__(
-        self, plan: Plan, wishes: Wishes, ledger: Ledger, live: LiveProgress, faults: Faults
+        self,
+        plan: Plan,
+        wishes: Wishes,
+        ledger: Ledger,
+        live: LiveProgress,
+        faults: Faults,
+        stopper: Stopper,
     ) -> None:
         self.plan, self.wishes, self.ledger, self.live, self.faults = plan, wishes, ledger, live, faults
+        self.stopper = stopper
         self.before = ledger.nfe
         self.notes: list[str] = []
 
@@ -73,7 +85,9 @@ class _Running:
         plan, evaluator = self.plan, self.plan.evaluator
         with self.faults.spared("The progress line"):
             self.live.say(plan.announcement)
-        result = run(plan.search, seed, evaluator, plan.comparison, plan.limits, self._show)
+        searches = plan.search.needs_verifier  # there is nothing to keep of a replay that is broken off
+        should_stop = (lambda: self.stopper.stopped) if searches else (lambda: False)
+        result = run(plan.search, seed, evaluator, plan.comparison, plan.limits, self._show, should_stop)
         search_nfe = self.ledger.nfe - self.before
         self.notes += result.faults
         top = [outcome.id for outcome in result.ranking[: self.wishes.keep_top]]
@@ -100,6 +114,7 @@ class _Running:
             leading=scores[plan.judge.leading] if plan.judge and scores else math.nan,
             held_out=witness.get(FINAL, witness.get(top[0])),
             witness=witness,
+            top_recipes=[Recipe(lineage(result.outcomes, id), plan.sample.index) for id in top],
             search_nfe=search_nfe,
             final_nfe=self.ledger.nfe - self.before - search_nfe,
             rows=evaluator.batch.rows,
@@ -121,7 +136,17 @@ class _Running:
             )
             return None
         with self.faults.spared("The last rendering of the winner"):
-            last = replay(renderer, recipe.pieces)
+            renderer.flight.landed = True  # the search has its image
+            last = (
+                None
+                if self.stopper.hurried
+                else replay(renderer, recipe.pieces, lambda: self.stopper.hurried)
+            )
+            if last is None:
+                self.notes.append(
+                    "The last rendering of the winner was skipped: the search was told to stop twice."
+                )
+                return None
             latent, denoised = _finished(renderer.shelf[last])
             if bool(latent.isfinite().all()):
                 return latent, denoised, renderer.image(last)

@@ -19,7 +19,7 @@ ROOMS = {
     "search": {"search", "untrusted"},
     "compat": set(),
     "untrusted": set(),
-    "__init__": {"nodes"},
+    "__init__": {"nodes", "session"},
 }
 COMFYUI = {
     "comfy",

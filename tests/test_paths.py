@@ -10,7 +10,7 @@ from graphs import Graph, half_mask, some_latent
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from noisesearch.nodes.candidates import NoiseSearchFromRecipe
-from noisesearch.nodes.search import NoiseSearchPaths, NoiseSearchReplay
+from noisesearch.nodes.searches import NoiseSearchPaths, NoiseSearchReplay
 from noisesearch.sampling.levels import Levels
 from noisesearch.sampling.samplers import multistep_consistency
 from noisesearch.search.algorithms import SearchOverPaths

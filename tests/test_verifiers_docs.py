@@ -10,7 +10,7 @@ from verifier_helpers import images
 from noisesearch.nodes import VERIFIERS
 from noisesearch.nodes.ensemble import NoiseSearchVerifierEnsemble
 from noisesearch.session.judging import Judge
-from noisesearch.nodes.search import prompt_for
+from noisesearch.nodes.searching import prompt_for
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import SCORERS
 

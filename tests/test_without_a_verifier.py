@@ -5,7 +5,8 @@ import torch
 from closed_form import PixelVAE
 from graphs import Graph, some_latent
 
-from noisesearch.nodes.search import UNCONNECTED, NoiseSearchKSampler, NoiseSearchSampler, has_judge
+from noisesearch.nodes.search import NoiseSearchKSampler, NoiseSearchSampler
+from noisesearch.nodes.searching import UNCONNECTED, has_judge
 from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
 
 

@@ -1,0 +1,194 @@
+"""The searches, as settings that flow over a socket."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..compat import COMFYUI, advanced, schema
+from ..search.algorithms import RandomSearch, Replay, SearchOverPaths, ZeroOrder
+from ..search.algorithms.paths import HALF, PRESETS
+from ..search.algorithms.zero_order import PIVOTS
+from ..search.rollout import PREVIEWS
+from .sockets import ALIASES, CATEGORY, SearchType, index_input, recipes_at
+
+CUSTOM = "custom"
+
+
+class NoiseSearchRandom(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchRandom",
+            display_name="Random Search",
+            category=f"{CATEGORY}/searches",
+            search_aliases=ALIASES,
+            description="Best of so many seeds. The safe choice: every candidate is new, and the winner's seed works in any stock sampler.",
+            inputs=[],
+            outputs=[SearchType.Output(display_name="search")],
+        )
+
+    @classmethod
+    def execute(cls):
+        return io.NodeOutput(RandomSearch())
+
+
+class NoiseSearchZeroOrder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchZeroOrder",
+            display_name="Zero-Order Search",
+            category=f"{CATEGORY}/searches",
+            search_aliases=[*ALIASES, "hill climbing", "local search"],
+            description="Climb from a first image to better ones like it: look at neighbours of the best noise, move to the best of them, repeat.",
+            inputs=[
+                io.Int.Input(
+                    "neighbours",
+                    default=ZeroOrder.neighbours,
+                    min=1,
+                    max=256,
+                    tooltip="Candidates around the best noise in each round (the paper's N).",
+                ),
+                io.Float.Input(
+                    "similarity",
+                    default=ZeroOrder.cosine,
+                    min=-0.99,
+                    max=0.999,
+                    step=0.01,
+                    round=0.001,
+                    tooltip="Cosine between a noise and its neighbours. Higher = smaller steps. 0.95 is the paper's first author's; small budgets want larger steps.",
+                ),
+                io.Combo.Input(
+                    "pivot",
+                    options=list(PIVOTS),
+                    default=PIVOTS[0],
+                    tooltip="keep best: never leave the best noise for a worse one. always move: the paper to the letter. restart when stuck: a new noise when no neighbour is better.",
+                ),
+                advanced(
+                    io.Int.Input(
+                        "chains",
+                        default=ZeroOrder.chains,
+                        min=1,
+                        max=64,
+                        optional=True,
+                        tooltip="How many climb side by side, each from a noise of its own. They share batches, which is faster on a GPU.",
+                    )
+                ),
+            ],
+            outputs=[SearchType.Output(display_name="search")],
+        )
+
+    @classmethod
+    def execute(cls, neighbours, similarity, pivot, chains=ZeroOrder.chains):
+        return io.NodeOutput(ZeroOrder(neighbours, similarity, pivot, chains))
+
+
+class NoiseSearchPaths(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        local = PRESETS["local"]
+        return schema(
+            node_id="NoiseSearchPaths",
+            display_name="Search over Paths",
+            category=f"{CATEGORY}/searches",
+            search_aliases=[*ALIASES, "particle", "branching"],
+            description="Branch half-way: put fresh noise into half-denoised images, let the verifier see where each is heading, go on with the best.",
+            inputs=[
+                io.Int.Input(
+                    "paths",
+                    default=SearchOverPaths.paths,
+                    min=1,
+                    max=64,
+                    tooltip="Images kept from round to round (the paper's N).",
+                ),
+                io.Int.Input(
+                    "width",
+                    default=0,
+                    min=0,
+                    max=1024,
+                    tooltip="Noises tried per path and round (the paper's M). 0 = as many as candidates or budget_nfe pay for.",
+                ),
+                io.Combo.Input(
+                    "preset",
+                    options=[*PRESETS, CUSTOM],
+                    default="local",
+                    tooltip="local: our measured setting. paper: start 0.12, forward 0.78, backward 0.81, probably the paper's (it prints none). custom: the three values below.",
+                ),
+                io.Float.Input(
+                    "start",
+                    default=local[0],
+                    min=0.01,
+                    max=0.99,
+                    step=0.01,
+                    tooltip="custom: share of noise (flow time) at which the search begins.",
+                ),
+                io.Float.Input(
+                    "forward",
+                    default=local[1],
+                    min=0.01,
+                    max=0.99,
+                    step=0.01,
+                    tooltip="custom: how much noise each round puts back, in flow time.",
+                ),
+                io.Float.Input(
+                    "backward",
+                    default=local[2],
+                    min=0.02,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="custom: how much each round then removes. Must be larger than forward.",
+                ),
+                io.Int.Input(
+                    "steps_per_round",
+                    default=SearchOverPaths.steps,
+                    min=HALF,
+                    max=1000,
+                    tooltip="Sampling steps in each round (the paper's L). -1 = half of those your schedule has in between. 0 = all of those.",
+                ),
+                io.Combo.Input(
+                    "preview",
+                    options=list(PREVIEWS),
+                    default=PREVIEWS[0],
+                    tooltip="What the verifier sees of an unfinished image. extra evaluation: one more NFE, sharper (the paper). free: what the sampler predicted last.",
+                ),
+            ],
+            outputs=[SearchType.Output(display_name="search")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, preset=None, forward=None, backward=None):
+        """Before anything is queued; linked values are not known yet."""
+        if preset == CUSTOM and None not in (forward, backward) and backward <= forward:
+            return f"A round must go further down than up, or the search never ends: backward ({backward}) must be larger than forward ({forward})."
+        return True
+
+    @classmethod
+    def execute(cls, paths, width, preset, start, forward, backward, steps_per_round, preview):
+        times = (start, forward, backward) if preset == CUSTOM else PRESETS[preset]
+        return io.NodeOutput(SearchOverPaths(paths, width, *times, steps_per_round, preview))
+
+
+class NoiseSearchReplay(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchReplay",
+            display_name="Replay Recipe",
+            category=f"{CATEGORY}/searches",
+            search_aliases=ALIASES,
+            description="Makes a found image again from its recipe, without a verifier. Connect it where the search was, with the same model, prompt and settings.",
+            inputs=[
+                io.String.Input(
+                    "recipe", multiline=True, default="", tooltip="The recipe output of a search, unchanged."
+                ),
+                index_input(),
+            ],
+            outputs=[SearchType.Output(display_name="search")],
+        )
+
+    @classmethod
+    def execute(cls, recipe, index=-1):
+        return io.NodeOutput(Replay(tuple(recipes_at(recipe, index)), COMFYUI))
+
+
+NODES = [NoiseSearchRandom, NoiseSearchZeroOrder, NoiseSearchPaths, NoiseSearchReplay]
