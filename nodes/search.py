@@ -9,7 +9,7 @@ from ..compat import schema
 from ..sampling.stock import cfg_guider, ksampler_sigmas
 from ..session.noises import seed_of
 from ..session.wishes import Wishes
-from .searching import EVERYWHERE, UNCONNECTED, Searching, has_judge, needed, stops_of, hidden
+from .searching import EVERYWHERE, UNCONNECTED, Searching, has_judge, needed, stops_of
 from .sockets import (
     ALIASES,
     CATEGORY,
@@ -65,7 +65,7 @@ class NoiseSearchKSampler(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **inputs):
-        return stops_of(hidden(cls, "unique_id"))
+        return stops_of(inputs)
 
     @classmethod
     def execute(
@@ -172,7 +172,7 @@ class NoiseSearchSampler(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **inputs):
-        return stops_of(hidden(cls, "unique_id"))
+        return stops_of(inputs)
 
     @classmethod
     def execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +24,8 @@ from .sockets import ME, Report
 EVERYWHERE = [io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.dynprompt, io.Hidden.extra_pnginfo]
 UNCONNECTED = object()  # a socket that nothing is connected to; None: what is connected is not known yet
 
-_stops: dict[
-    str, int
-] = {}  # {node id: how often it was stopped}: a stopped result must not answer "queue again" from the cache
+# {the widgets of a node: how often it was stopped}: a stopped result must not answer "queue again" from ComfyUI's cache
+_stops: dict[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,10 @@ class Searching:
         return io.NodeOutput(*outputs, ui={"noise_search": [found.report]})
 
     def _remember_stop(self, stopper: Stopper) -> None:
-        node_id = str(hidden(self.cls, "unique_id"))
-        if stopper.stopped:
-            _stops[node_id] = _stops.get(node_id, 0) + 1
+        node = graph_of(self.cls).get(str(hidden(self.cls, "unique_id")))
+        if stopper.stopped and node:
+            key = _widgets(node["inputs"])
+            _stops[key] = _stops.get(key, 0) + 1
 
     def _waits(self, picked: Pick | None, extra: Any) -> bool:
         """Whether a person at a browser chooses, and has not yet."""
@@ -121,9 +122,17 @@ def _key(extra: Any) -> Any:
     return ours.get("run") if isinstance(ours, dict) else None
 
 
-def stops_of(node_id: Any) -> int:
-    """What tells ComfyUI's cache that a stopped search must go on when it is queued again."""
-    return _stops.get(str(node_id), 0)
+def stops_of(inputs: dict) -> int:
+    """What tells ComfyUI's cache that a stopped search must go on when it is queued again. inputs: as `fingerprint_inputs` gets them,
+    linked ones None; a node's id is not to be had there."""
+    return _stops.get(_widgets(inputs), 0)
+
+
+def _widgets(inputs: dict) -> str:
+    typed = {
+        name: value for name, value in inputs.items() if value is not None and not isinstance(value, list)
+    }
+    return json.dumps(typed, sort_keys=True, default=str)
 
 
 def needed(pick: Any, inputs: dict) -> list[str]:

@@ -263,7 +263,7 @@ def test_a_pick_needs_neither_judge_nor_search():
 
 
 def test_a_node_that_was_never_stopped_is_cached_as_ever():
-    assert stops_of("some node") == stops_of("some node") == 0
+    assert stops_of({"seed": 1}) == stops_of({"seed": 1, "model": None}) == 0
 
 
 # -- the picture -----------------------------------------------------------------------------------------------------------
