@@ -115,22 +115,28 @@ class NoiseRecipe:
             total = weight * noise.double() + total
         return total.to(noise.dtype)
 
-    def check_turns(self) -> list:
+    def check_turns(self) -> tuple[list | int, float]:
         """Raise ValueError where a move goes along the very noise that it moves, as `noise` will only after it is drawn.
 
-        Returns what makes the noise's direction in space, up to its sign: where it begins, then the moves that turn it.
+        Returns what makes the noise's direction in space, and its sign: where it begins, then the moves that turn it.
         """
-        mix = self.mix or ((self.seed, 1.0),)
+        mix = sorted((seed & DRAWN, weight) for seed, weight in self.mix or ((self.seed, 1.0),))
         sign = math.copysign(1.0, mix[0][1])
-        turns: list = [sorted((seed & DRAWN, sign * weight) for seed, weight in mix)]
+        here: list | int = [(seed, sign * weight) for seed, weight in mix] if len(mix) > 1 else mix[0][0]
+        turns: list = [here]
         for direction, cosine in self.moves:
-            nested = isinstance(direction, NoiseRecipe)
-            towards = direction.check_turns() if nested else [[(direction & DRAWN, 1.0)]]
-            if len(towards) == len(turns) and towards == turns:
+            if isinstance(direction, NoiseRecipe):
+                towards, way = direction.check_turns()
+            else:
+                towards, way = direction & DRAWN, 1.0
+            if towards == here:
                 raise ValueError(PARALLEL)
             if abs(cosine) < 1.0:
-                turns.append((towards, cosine))
-        return turns
+                turns += (towards, sign * way, cosine)
+                here = turns
+            else:
+                sign *= cosine
+        return here, sign
 
     def to_dict(self) -> dict:
         moves = [[d if isinstance(d, int) else d.to_dict(), c] for d, c in self.moves]

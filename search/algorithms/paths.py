@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..noise import NoiseRecipe
-from ..rollout import EXTRA, PREVIEWS, Rollout
+from ..rollout import EXTRA, MOST_PIECES, PREVIEWS, Rollout
 from ..seeds import MASK, mix
 from .base import Asking, Best, BudgetTooSmall, Search, Terms, prices
 
@@ -114,6 +114,11 @@ class SearchOverPaths(Search):
         if not self.backward > self.forward + END:
             raise ValueError(
                 f"A round must go further down than up, or the search never ends: backward ({self.backward}) must be larger than forward ({self.forward})."
+            )
+        rounds = self.start / (self.backward - self.forward)
+        if rounds > MOST_PIECES - 1:
+            raise ValueError(
+                f"Each round goes down by {self.backward - self.forward:.3g} only, so that it takes {rounds:.0f} rounds to the end, and {MOST_PIECES - 1} is the most: raise backward or lower forward."
             )
         if self.preview not in PREVIEWS:
             raise ValueError(f"The preview is one of {', '.join(PREVIEWS)}, not {self.preview!r}.")
