@@ -5,5 +5,5 @@ from . import candidates, class_verifiers, demo, ensemble, feature_verifiers, sa
 from .guard import guarded
 
 VERIFIERS = [*verifiers.NODES, *ensemble.NODES, *class_verifiers.NODES, *feature_verifiers.NODES]
-NODES = [*search.NODES, *candidates.NODES, *samplers.NODES, *VERIFIERS, *demo.NODES]
-NODES = [guarded(node) for node in NODES]
+_NODES = [*search.NODES, *candidates.NODES, *samplers.NODES, *VERIFIERS, *demo.NODES]
+NODES = [guarded(node) for node in _NODES]
