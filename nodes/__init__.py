@@ -15,5 +15,5 @@ from . import (
 from .guard import guarded
 
 VERIFIERS = [*verifiers.NODES, *ensemble.NODES, *class_verifiers.NODES, *feature_verifiers.NODES]
-NODES = [*search.NODES, *searches.NODES, *candidates.NODES, *samplers.NODES, *VERIFIERS, *demo.NODES]
-NODES = [guarded(node) for node in NODES]
+_NODES = [*search.NODES, *searches.NODES, *candidates.NODES, *samplers.NODES, *VERIFIERS, *demo.NODES]
+NODES = [guarded(node) for node in _NODES]

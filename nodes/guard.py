@@ -23,15 +23,11 @@ def guarded(node):
 
 
 def _execute(execute):
-    names = signature(execute)
-    others = [name for name, one in names.parameters.items() if one.kind == Parameter.VAR_KEYWORD]
+    names = list(signature(execute).parameters)[1:]
 
     @wraps(execute)
     def checked(cls, *args, **kwargs):
-        given = dict(list(names.bind(cls, *args, **kwargs).arguments.items())[1:])
-        for name in others:
-            given |= given.pop(name, {})
-        check(declared_by(cls), given, cls.INPUT_IS_LIST)
+        check(declared_by(cls), {**dict(zip(names, args)), **kwargs}, cls.INPUT_IS_LIST)
         return execute(cls, *args, **kwargs)
 
     return _sayable(checked)
@@ -47,8 +43,10 @@ def _validator(node):
     wanted = list(signature(own).parameters)[1:]
 
     def validate_inputs(cls, **given):
+        lists = cls.INPUT_IS_LIST
+        known = {name: one for name, one in given.items() if (one[0] if lists else one) is not None}
         try:
-            check(declared_by(cls), {name: value for name, value in given.items() if value is not None})
+            check(declared_by(cls), known, lists)
         except ValueError as error:
             return str(error)
         return own(cls, **{name: value for name, value in given.items() if name in wanted})

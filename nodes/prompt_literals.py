@@ -23,14 +23,8 @@ STRING_NODES: dict[str, Callable[..., str]] = {
     }.get(mode, lambda: string)(),
 }
 HANDED_ON = {"ShowText|pysssss": "text", "PreviewAny": "source"}  # nodes that show a text and hand it on
-NOT_TEXT = (
-    "file",
-    "path",
-    "folder",
-    "dir",
-    "url",
-    "seed",
-)  # in the name of a STRING that leads to something else
+# in the name of a STRING that leads to a text elsewhere
+NOT_TEXT = ("file", "path", "folder", "dir", "url", "seed")
 
 
 class Computed(ValueError):
@@ -56,9 +50,11 @@ def literal(graph: PromptGraph, value) -> str:
                 raise Computed(f"{graph.class_type(here[0])}, which leads back to itself")
             waiting += missing
             continue
-        texts[here] = combine(
-            **{name: texts[tuple(part)] if is_link(part) else part for name, part in parts.items()}
-        )
+        known = {name: texts[tuple(part)] if is_link(part) else part for name, part in parts.items()}
+        try:
+            texts[here] = combine(**known)
+        except (AttributeError, TypeError):  # a part that is no text, or no number
+            raise Computed(graph.class_type(here[0])) from None
         if len(texts[here]) > LONGEST:
             raise Computed(f"{graph.class_type(here[0])}, in more than {LONGEST} characters")
     return texts[tuple(value)]

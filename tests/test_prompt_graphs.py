@@ -828,6 +828,12 @@ WRONG = {
         text_from(t=n("Some Missing Text", text="a cat")),
         "computed .*'Some Missing Text'",
     ),
+    "parts of other types": (
+        text_from(
+            t=n("StringSubstring", string="a cat", start=["u", 0], end=3), u=n("PrimitiveString", value="0")
+        ),
+        "computed .*'StringSubstring'",
+    ),
     "text in a circle": (
         text_from(
             t=n("StringConcatenate", string_a=["u", 0], string_b="a", delimiter=""),
@@ -878,6 +884,23 @@ def test_the_negative_of_a_pair_is_told_apart(name):
     link = ["c", 2] if name == "context" else nodes["s"]["inputs"]["negative"]
     nodes = {**nodes, "s": n("NoiseSearchKSampler", negative=link)}
     assert find_prompt(nodes, "s", "negative") == BAD
+
+
+def test_nodes_that_are_put_in_while_the_graph_runs():
+    """Loops and the like replace a node by several, whose ids are not in the graph that was queued."""
+    from types import SimpleNamespace
+
+    from comfy_execution.graph import DynamicPrompt
+
+    from noisesearch.nodes.search import graph_of
+
+    running = DynamicPrompt({"3": encode("a cat"), "5": n("Loop", positive=["3", 0])})
+    running.add_ephemeral_node("5.0.7", n("NoiseSearchKSampler", positive=["5.0.6", 0]), "5", "5")
+    running.add_ephemeral_node("5.0.6", n("FluxGuidance", conditioning=["3", 0], guidance=3.0), "5", "5")
+    node = SimpleNamespace(hidden=SimpleNamespace(dynprompt=running, prompt=running.get_original_prompt()))
+    assert find_prompt(graph_of(node), "5.0.7", "positive") == "a cat"
+    before = SimpleNamespace(hidden=SimpleNamespace(prompt={"3": encode("a cat")}))
+    assert graph_of(before) == {"3": encode("a cat")} and graph_of(SimpleNamespace(hidden=None)) == {}
 
 
 def test_without_a_graph():

@@ -71,7 +71,7 @@ def test_members_of_one_name_are_numbered_and_stay_themselves():
     [
         ({}, "no verifier connected"),
         ({"verifier_1": Brightness(), "weight_1": 0.0}, "not all 0"),
-        ({"verifier_1": Brightness(), "weight_1": float("inf")}, "one finite weight"),
+        ({"verifier_1": Brightness(), "weight_1": float("inf")}, "weight_1 is a number, not inf"),
         ({"verifier_1": "a string"}, "this str is not"),
         ({"verifier_1": Brightness(), "held_out": object()}, "this object is not"),
         ({"verifier_1": Brightness(), "method": "vote"}, "'vote'"),
@@ -92,6 +92,12 @@ def test_members_of_one_name_are_numbered_and_stay_themselves():
 def test_bad_ensembles_are_refused(inputs, message):
     with pytest.raises(ValueError, match=message):
         ensemble(**inputs)
+
+
+@pytest.mark.parametrize("weights", [(float("inf"),), (float("nan"),), (-1.0,), (0.0,), (1.0, 1.0)])
+def test_weights_that_cannot_be(weights):
+    with pytest.raises(ValueError, match="one finite weight per verifier, none negative and not all 0"):
+        Ensemble((Brightness(),), weights)
 
 
 def broken_images(good):

@@ -119,7 +119,7 @@ def test_choices_that_do_not_exist_are_refused(given, message, tmp_path, monkeyp
         **given,
     }
     with pytest.raises(ValueError, match=message):
-        nodes.NoiseSearchLoadVerifier.execute(**choices)
+        load_verifier(**choices)
 
 
 def test_a_file_in_the_other_folder_is_told(tmp_path, monkeypatch):
@@ -130,7 +130,7 @@ def test_a_file_in_the_other_folder_is_told(tmp_path, monkeypatch):
     ):
         load_verifier("ImageReward", "some.safetensors")
     with pytest.raises(FileNotFoundError) as refused:
-        feature_verifiers.NoiseSearchLoadFeatureStatistics.execute("gone.npz")
+        files.resolve("Load Feature Statistics", files.VERIFIERS, "gone.npz", ())
     assert "under this name" not in str(refused.value)
 
 
@@ -180,11 +180,11 @@ def test_a_file_that_was_replaced_or_added_is_loaded_anew(tmp_path, monkeypatch)
 def test_networks_without_a_file_take_none():
     with pytest.raises(ValueError, match="EfficientNet-Lite0 takes no file; set file and head to auto"):
         class_verifiers.NoiseSearchImageNetClassifier.execute(
-            "cat", "logit", "cpu", "EfficientNet-Lite0", "x.pth"
+            "cat", "logit", "cpu", "EfficientNet-Lite0", "digits_judge.safetensors"
         )
     with pytest.raises(ValueError, match="Inception v3 takes one file and no head"):
         class_verifiers.NoiseSearchImageNetClassifier.execute(
-            "cat", "logit", "cpu", "Inception v3", "auto", "x.pth"
+            "cat", "logit", "cpu", "Inception v3", "auto", "digits_judge.safetensors"
         )
-    with pytest.raises(ValueError, match="no ImageNet network 'ResNet'"):
+    with pytest.raises(ValueError, match="no network 'ResNet'"):
         class_verifiers.NoiseSearchImageNetClassifier.execute("cat", "logit", "cpu", "ResNet")
