@@ -1,7 +1,7 @@
 """The graph nodes. Every file of this room that has nodes ends in a list NODES."""
 
 from ..demo import judges as _  # noqa: F401  (adds itself to the catalogue, before the nodes list it)
-from . import candidates, class_verifiers, demo, ensemble, feature_verifiers, samplers, search, verifiers
+from . import candidates, class_verifiers, demo, ensemble, feature_verifiers, folder, samplers, search, verifiers
 
 VERIFIERS = [*verifiers.NODES, *ensemble.NODES, *class_verifiers.NODES, *feature_verifiers.NODES]
-NODES = [*search.NODES, *candidates.NODES, *samplers.NODES, *VERIFIERS, *demo.NODES]
+NODES = [*search.NODES, *candidates.NODES, *folder.NODES, *samplers.NODES, *VERIFIERS, *demo.NODES]
