@@ -7,6 +7,7 @@ from . import (
     demo,
     ensemble,
     feature_verifiers,
+    folder,
     samplers,
     search,
     searches,
@@ -15,5 +16,13 @@ from . import (
 from .guard import guarded
 
 VERIFIERS = [*verifiers.NODES, *ensemble.NODES, *class_verifiers.NODES, *feature_verifiers.NODES]
-_NODES = [*search.NODES, *searches.NODES, *candidates.NODES, *samplers.NODES, *VERIFIERS, *demo.NODES]
+_NODES = [
+    *search.NODES,
+    *searches.NODES,
+    *candidates.NODES,
+    *folder.NODES,
+    *samplers.NODES,
+    *VERIFIERS,
+    *demo.NODES,
+]
 NODES = [guarded(node) for node in _NODES]

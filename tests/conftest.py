@@ -1,13 +1,14 @@
 """One ComfyUI for all tests: in this process (on the CPU, one thread), and one real server for those that ask for it."""
 
 import os
+import sys
 from pathlib import Path
 
 import hypothesis
 import photos
 import pytest
 
-from comfy_server import ComfyServer, base_directory
+from comfy_server import ComfyServer, base_directory, needed
 from pack import use_comfyui
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +26,11 @@ if os.environ.get("CI"):
     hypothesis.settings.load_profile("reproducible")
 
 use_comfyui(COMFYUI)
+
+try:
+    import comfy.sd  # noqa: E402, F401  (what all else of ComfyUI hangs on)
+except ModuleNotFoundError as error:
+    pytest.exit(needed(error.name, sys.executable), 3)
 
 import torch  # noqa: E402  (after use_comfyui: ComfyUI sets torch up)
 

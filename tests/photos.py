@@ -37,7 +37,7 @@ def variants(name):
 
 
 def fill(inputs):
-    """ComfyUI's input folder as example_workflows/score_a_folder.json wants it: the photos, a blurred cat and a black frame in `photos`; a picture to compare with."""
+    """ComfyUI's input folder for example_workflows/score_a_folder.json: the photos, a blurred cat and a black frame in `photos`; a picture to compare with."""
     (inputs / "photos").mkdir()
     shown = {
         **{name: photo(name) for name in NAMES},
@@ -47,3 +47,11 @@ def fill(inputs):
     for name, pixels in shown.items():
         Image.fromarray(pixels).save(inputs / "photos" / f"{name}.png")
     Image.fromarray(noisy(photo("chelsea"), 10)).save(inputs / "example.png")
+
+
+def judged(graph):
+    """That workflow, made to load the folder `photos`; any other as it is."""
+    for node in graph["nodes"]:
+        if node["type"] == "NoiseSearchLoadFolder":
+            node["widgets_values"][0] = "photos"
+    return graph

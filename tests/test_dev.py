@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 import bootstrap
 from bootstrap import Place, SetupError
-from comfy_server import PACK, base_directory, free_port, link_folder
+from comfy_server import PACK, ComfyServer, ServerError, base_directory, free_port, link_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -227,6 +227,32 @@ def test_missing_packages_are_named_and_not_installed(users):
         bootstrap.require(
             Place(_python(users, "print('torch aiohttp pytest')"), users, own=False), {"pytest": "pytest"}
         )
+
+
+def test_what_comfyui_itself_lacks_is_said(users, capsys):
+    (users / "requirements.txt").write_text(
+        "torch\n# a comment\nno-such-package>=2\nno_such.other ; python_version > '3'\n"
+    )
+    bootstrap.require(Place(Path(sys.executable), users, own=False), {"pytest": "pytest"})
+    said = capsys.readouterr().out
+    assert (
+        "your ComfyUI asks for no-such-package, no_such.other, which" in said and "requirements.txt" in said
+    )
+    (users / "requirements.txt").write_text("torch\nPyYAML\n")
+    bootstrap.require(Place(Path(sys.executable), users, own=False), {"pytest": "pytest"})
+    assert capsys.readouterr().out == ""
+
+
+def test_a_server_that_ends_for_want_of_a_package_says_what_to_install(users, tmp_path):
+    (users / "main.py").write_text("import sys\nprint('starting')\nimport no_such_package.part\n")
+    with pytest.raises(ServerError) as failed:
+        ComfyServer(users, log=tmp_path / "server.log").start()
+    said = str(failed.value)
+    assert "ended with code 1: ComfyUI needs the package no_such_package, which is not there." in said
+    assert f"{sys.executable} -m pip install no_such_package" in said and "end of the server's log" in said
+    (users / "main.py").write_text("raise SystemExit('for another reason')\n")
+    with pytest.raises(ServerError, match=r"(?s)ended with code 1\n--- end of .*for another reason"):
+        ComfyServer(users, log=tmp_path / "server.log").start()
 
 
 def _python(folder, code):

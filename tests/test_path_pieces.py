@@ -5,6 +5,7 @@ import comfy.samplers
 import pytest
 import torch
 from graphs import Graph, evaluated, half_mask, some_latent
+from noisesearch.sampling.levels import Levels
 from noisesearch.session.progress import LiveProgress
 from noisesearch.search.algorithms import SearchOverPaths
 from noisesearch.search.noise import NoiseRecipe
@@ -25,18 +26,34 @@ def test_children_of_children_draw_noise_of_their_own():
     assert len(set(seeds)) == 3 and seeds[0] == 1
 
 
-ELSEWHERE = {
-    "sa_solver",
-    "sa_solver_pece",
-    "dpm_fast",
-}  # stock samplers that do not stop at the last of their sigmas
-ONE_STEP = {"uni_pc", "uni_pc_bh2"}  # nor these in one step
-LOOSE = {
-    "lcm",
-    "er_sde",
-    "res_multistep_ancestral",
-    "res_multistep_ancestral_cfg_pp",
-}  # draw too narrow, or too wide for so few steps: stock runs do, too
+MISSED = 0.2  # of the noise that belongs there: what stock samplers leave misses by less than 0.06, or by more than 0.29
+
+
+def missed(graph, piece, spread, seed=0):
+    """By what part a stock run of a piece of schedule misses the noise level at its end, from 16 samples that are right at its beginning.
+
+    spread: of the data around one point. Where it is tiny, every sampler that goes where it is told is right in any number of steps.
+    seed: of the sampler. The noise at the beginning is of seed 3; with the same one, old versions of ComfyUI draw it once more on a CPU.
+    """
+    mixture, levels = graph.model.mixture, Levels(graph.model.get_model_object("model_sampling"))
+    before, generator = mixture.stds.clone(), torch.Generator().manual_seed(3)
+    sampler, ends = graph.sampler, []
+    run = sampler.sampler_function
+    sampler.sampler_function = lambda *args, **kwargs: ends.append(run(*args, **kwargs)) or ends[-1]
+    noise = torch.randn(
+        16, 4, 8, 8, generator=generator
+    )  # of the seed that the sampler gets too, as in every stock run
+    clean = mixture.means[2].float() + spread * torch.randn(noise.shape, generator=generator)
+    mixture.stds[:] = spread
+    try:
+        latent = graph.model.model.process_latent_out(clean)
+        graph.guider.sample(noise, latent, sampler, piece, disable_pbar=True, seed=seed)
+    finally:
+        mixture.stds[:] = before
+    a, b = levels.coefficients(piece[-1])
+    left = float((ends[0].double() - a * mixture.means[2]).std())
+    right = float((b**2 + (a * spread) ** 2).sqrt())
+    return abs(left - right) / max(right, 0.1 * float(levels.coefficients(piece[0])[1]))
 
 
 @pytest.mark.parametrize("family", ["EPS", "CONST"])
@@ -45,16 +62,19 @@ LOOSE = {
 )
 @torch.inference_mode()
 def test_a_piece_ends_at_the_noise_it_is_asked_for_or_is_refused(name, family):
-    """By what is left in the latents of one component of the mixture, three pieces down a lineage."""
+    """By what is left in the latents of one component of the mixture, three pieces down a lineage. Which samplers end elsewhere
+    (it changes from version to version) is found by running them as stock does."""
     graph = Graph.mixture(family, sampler_name=name, steps=30, cfg=1.0)
     evaluator, mixture = graph.evaluator(rows=16), graph.model.mixture
-    if name in ELSEWHERE:
-        with pytest.raises(ValueError, match=f"{name}.* cannot be used for a piece"):
+    piece = evaluator.schedule.piece
+    if max(missed(graph, piece(*ends), 1e-3) for ends in ((0.7, 0.25, 6), (0.5, 0.0))) > MISSED:
+        graph.model.spy.reset()
+        with pytest.raises(ValueError, match="The sampler .* cannot be used for a piece"):
             graph.search(SearchOverPaths(2), candidates=8)
         assert graph.model.spy.calls == 0 and graph.search(candidates=2).seed in (11, 12)
         return
-    if name in ONE_STEP:
-        with pytest.raises(ValueError, match="unipc.* cannot be used for a piece"):
+    if missed(graph, piece(0.93, 0.5, 1), 1e-3) > MISSED:
+        with pytest.raises(ValueError, match="The sampler .* cannot be used for a piece"):
             graph.search(SearchOverPaths(2, steps=1), candidates=8)
     pieces = [(None, 0.75, None), (0.93, 0.5, 6), (0.7, 0.25, 6)]
     for number, (start, stop, steps) in enumerate(pieces):
@@ -71,9 +91,24 @@ def test_a_piece_ends_at_the_noise_it_is_asked_for_or_is_refused(name, family):
         ]
         evaluated(evaluator, rollouts, first=16 * number)
         x = torch.cat([evaluator.shelf[16 * number + i].state for i in range(16)]).double()
-        a, b = evaluator.schedule.levels.coefficients(evaluator.schedule.piece(None, stop)[-1])
+        a, b = evaluator.schedule.levels.coefficients(piece(None, stop)[-1])
         spread = float((x - a * mixture.means[2]).std() / (b**2 + (a * mixture.stds[2]) ** 2).sqrt())
-        assert spread == pytest.approx(1.0, abs=0.3 if name in LOOSE else 0.15), stop
+        if abs(spread - 1) > 0.15:  # too few steps for this sampler: a stock run is about as far off
+            seed = 3 if number == 0 else 0  # the first piece begins as a stock run does
+            allowed = 0.15 + missed(graph, piece(start, stop, steps), float(mixture.stds[2]), seed)
+            assert spread == pytest.approx(1.0, abs=allowed), stop
+
+
+def test_samplers_that_end_elsewhere_are_known():
+    """So that the test above cannot pass by refusing nothing, or everything."""
+    with torch.inference_mode():
+        graphs = {
+            name: Graph.mixture("EPS", sampler_name=name, steps=30, cfg=1.0) for name in ("euler", "dpm_fast")
+        }
+        found = {
+            name: missed(graph, graph.evaluator().schedule.piece(0.5), 1e-3) for name, graph in graphs.items()
+        }
+    assert found["euler"] < 0.06 and found["dpm_fast"] > 0.29
 
 
 @torch.inference_mode()

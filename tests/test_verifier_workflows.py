@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def run(server, object_info, name):
     """(report of the node that judges, {title: pictures as uint8 arrays})."""
-    graph = json.loads((ROOT / "example_workflows" / f"{name}.json").read_text("utf-8"))
+    graph = photos.judged(json.loads((ROOT / "example_workflows" / f"{name}.json").read_text("utf-8")))
     entry = server.run(workflow.to_api(graph, object_info), workflow=graph)
     (report,) = next(found["noise_search"] for found in entry["outputs"].values() if "noise_search" in found)
     titles = {str(node["id"]): node.get("title") for node in graph["nodes"]}

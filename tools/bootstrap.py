@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -177,6 +178,23 @@ def require(place: Place, packages: dict[str, str]) -> None:
         raise SetupError(
             f"{', '.join(missing)} is missing in your ComfyUI's Python. We install nothing there ourselves; this line does:\n    {line}"
         )
+    if not place.own and (absent := lacking(place)):
+        say(
+            f"your ComfyUI asks for {', '.join(absent)}, which {place.python} does not have. Should it not start: {place.python} -m pip install -r {place.comfyui / 'requirements.txt'}"
+        )
+
+
+def lacking(place: Place) -> list[str]:
+    """The packages that this ComfyUI's requirements.txt names and its Python does not have."""
+    file = place.comfyui / "requirements.txt"
+    lines = file.read_text("utf-8").splitlines() if file.is_file() else []
+    names = [match.group() for line in lines if (match := re.match(r"[A-Za-z0-9][\w.-]*", line.strip()))]
+    code = (
+        "import sys, importlib.metadata as m; have = {d.name.lower().replace('_', '-') for d in m.distributions() if d.name};"
+        "print(*(name for name in sys.argv[1:] if name.lower().replace('_', '-') not in have))"
+    )
+    found = subprocess.run([place.python, "-c", code, *names], capture_output=True, text=True)
+    return found.stdout.split()
 
 
 def _python_of(comfyui: Path) -> Path:

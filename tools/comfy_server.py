@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -26,6 +27,11 @@ HEADLESS = ("--disable-auto-launch", "--disable-api-nodes", "--database-url", "s
 
 class ServerError(RuntimeError):
     """The server refused or failed; the message says what it said."""
+
+
+def needed(package: str, python) -> str:
+    """A sentence about a package that ComfyUI itself imports and does not find."""
+    return f"ComfyUI needs the package {package}, which is not there. {python} -m pip install {package}"
 
 
 def free_port(preferred: int = 0) -> int:
@@ -150,7 +156,13 @@ class ComfyServer:
             code = (
                 "was never started" if self.process is None else f"ended with code {self.process.returncode}"
             )
-            raise ServerError(f"the ComfyUI server {code}{self.tail()}")
+            raise ServerError(f"the ComfyUI server {code}{self._lack()}{self.tail()}")
+
+    def _lack(self) -> str:
+        """What to install, when it ended for want of a package (ComfyUI 0.25 and later need torchaudio, for one)."""
+        text = self.log.read_text("utf-8", "replace") if self.log and self.log.exists() else ""
+        found = re.findall(r"^ModuleNotFoundError: No module named '([\w]+)", text, re.MULTILINE)
+        return f": {needed(found[-1], self._command[0])}" if found else ""
 
     # -- HTTP
 

@@ -28,7 +28,7 @@ def main(names):
         photos.fill(base / "input")
         with ComfyServer(ROOT / ".comfyui" / "ComfyUI", base) as server:
             for path in sorted(FOLDER.glob("*.json")):
-                graph = json.loads(path.read_text(encoding="utf-8"))
+                graph = photos.judged(json.loads(path.read_text(encoding="utf-8")))
                 if (
                     (names and path.stem not in names)
                     or path.stem.startswith("demo")
