@@ -8,6 +8,8 @@ import time
 import comfy.utils
 import torch
 
+from ..sampling.glances import Picture
+
 REFRESH = 0.1  # seconds between updates without a picture
 
 
@@ -29,6 +31,10 @@ class LiveProgress:
         """image: [1, (T,) H, W, C] in [0, 1]."""
         self.bar.update_absolute(nfe, self.total, None if image is None else ("JPEG", _picture(image), 512))
         self.say(text)
+
+    def glance(self, nfe: int, picture: Picture) -> None:
+        """A running sample, as ComfyUI's previewer shows it."""
+        self.bar.update_absolute(nfe, self.total, picture)
 
     def say(self, text: str) -> None:
         running = sys.modules.get("server")  # absent where nodes run without ComfyUI's server
