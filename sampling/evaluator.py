@@ -21,10 +21,9 @@ from .jobs import Job, Jobs
 from .ledger import Ledger
 from .noise_cache import NoiseCache
 from .renoise import renoise
-from .schedule import Schedule
+from .setup import Judge, Looks, Setup
 from .shelf import Kept, Shelf
-from .slicing import Sample
-from .solvers import Solver, Trace
+from .solvers import Trace
 from .waves import Swaps, Wave
 
 JUDGED = 16  # images decoded and judged at once; VAE and verifiers cut that further where memory is short
@@ -43,41 +42,34 @@ class End:
 
 
 class Evaluator:
-    """Runs rollouts for one sample of the user's batch with any guider, solver and schedule, and scores them.
-
-    guider: the user's, with this sample's conditioning (`samples.guider_of`). judge: (images [B, ...], outcome ids, early previews or
-    None) -> a list of score tuples, or None to score nothing (replay). decode: latents -> images. rows: how many samples at once. Everything is counted in `ledger`.
-    """
+    """Runs rollouts and scores them. rows: how many samples at once. Everything is counted in `ledger`."""
 
     def __init__(
         self,
-        guider,
-        solver: Solver,
-        schedule: Schedule,
-        sample: Sample,
+        setup: Setup,
         ledger: Ledger,
+        looks: Looks,
         rows: int = 1,
-        decode=None,
-        judge=None,
-        preview: str = EXTRA,
-        early: bool = False,
-        keep_images: int = 1,
-        on_evaluation=lambda: None,
-        on_glance=None,
-    ):
-        self.solver, self.schedule, self.sample, self.ledger = solver, schedule, sample, ledger
+        on_evaluation: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.solver, self.schedule, self.sample = setup.solver, setup.schedule, setup.sample
+        self.ledger, self.looks = ledger, looks
         self.flight = Flight()
-        self.watched = ledger.watch(guider, on_evaluation, self.flight.step)
-        self.model = guider.model_patcher.model
-        self.batch = BatchSize(rows if solver.batches else 1)
-        self.decode, self.judge = decode, judge
-        self.shelf = Shelf(keep_images)
+        self.watched = ledger.watch(setup.guider, on_evaluation, self.flight.step)
+        self.batch = BatchSize(rows if self.solver.batches else 1)
+        self.shelf = Shelf(looks.images)
+        patcher = self.watched.model_patcher
+        self.model = patcher.model
         self.jobs = Jobs(
-            solver, schedule, guider.model_patcher.get_model_object("model_sampling"), preview, early
+            self.solver,
+            self.schedule,
+            patcher.get_model_object("model_sampling"),
+            looks.preview,
+            looks.early,
         )
         self.noises = NoiseCache(self._draw)
-        self.swaps = Swaps(self.watched.model_patcher)
-        self.glances = Glances(self.watched.model_patcher, on_glance)
+        self.swaps = Swaps(patcher)
+        self.glances = Glances(patcher, looks.glance)
 
     @property
     def top(self) -> float:
@@ -135,10 +127,8 @@ class Evaluator:
         kept = self.shelf[id]
         if kept.image is not None:
             return kept.image
-        with self.ledger.clock("decoding"):
-            image = self.decode(self._shown(kept))
-        self.ledger.decodes += 1
-        if kept.latent is not None:
+        image = self._decoded([self._shown(kept)])
+        if kept.finished:
             kept.image = image
         return image
 
@@ -250,25 +240,30 @@ class Evaluator:
 
     def _judged(self, sampled: list[tuple[Job, int]]) -> list[Outcome]:
         scores: dict[int, tuple[float, ...]] = {}
-        shown = [job for job, _ in sampled if job.rollout.score and self.judge is not None]
-        for i in range(0, len(shown), JUDGED):
-            scores |= self._score(shown[i : i + JUDGED])
+        if self.looks.judge is not None:
+            shown = [job for job, _ in sampled if job.rollout.score]
+            for i in range(0, len(shown), JUDGED):
+                scores |= self._score(shown[i : i + JUDGED], self.looks.judge)
         return [Outcome(job.id, job.rollout, scores.get(job.id, ()), nfe) for job, nfe in sampled]
 
-    def _score(self, jobs: list[Job]) -> dict[int, tuple[float, ...]]:
+    def _score(self, jobs: list[Job], judge: Judge) -> dict[int, tuple[float, ...]]:
         kept = [self.shelf[job.id] for job in jobs]
         mm.throw_exception_if_processing_interrupted()
-        with self.ledger.clock("decoding"):
-            images = self.decode(torch.cat([self._shown(one) for one in kept]))
-            watched = self.jobs.early is not None
-            early = self.decode(torch.cat([one.early for one in kept])) if watched else None
-            self.ledger.decodes += len(jobs) * (2 if watched else 1)
+        images = self._decoded([self._shown(one) for one in kept])
+        early = self._decoded([one.early for one in kept]) if self.looks.early else None
         for one, image in zip(kept, images):
             if one.finished:
                 one.image, one.early = image[None].clone(), None
         with self.ledger.clock("verifying"):
-            scores = self.judge(images, [job.id for job in jobs], early)
+            scores = judge(images, [job.id for job in jobs], early)
         return {job.id: tuple(row) for job, row in zip(jobs, scores)}
+
+    def _decoded(self, latents: list[torch.Tensor]) -> torch.Tensor:
+        assert self.looks.decode is not None  # nobody asks for images otherwise
+        with self.ledger.clock("decoding"):
+            images = self.looks.decode(torch.cat(latents))
+        self.ledger.decodes += len(latents)
+        return images
 
     def _shown(self, kept: Kept) -> torch.Tensor:
         """The clean latent to look at: the sample, or the x-prediction of one that still has noise in it."""

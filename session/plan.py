@@ -13,6 +13,7 @@ from ..sampling.evaluator import Evaluator
 from ..sampling.ledger import Ledger
 from ..sampling.levels import Levels
 from ..sampling.schedule import Schedule
+from ..sampling.setup import Looks, Setup
 from ..sampling.slicing import Sample, draws_noise, guider_of, samples_of
 from ..sampling.solvers import Solver
 from ..search.algorithms.base import Search, fresh
@@ -111,21 +112,20 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
         _check(judge, settings, wishes)
     if draws_noise(task.guider):
         rows = 1
-    parts: dict[str, Any] = dict(
-        ledger=ledger, decode=decoder(task.vae), on_evaluation=lambda: live.advance(ledger.nfe)
+    looks = Looks(
+        decoder(task.vae),
+        judge,
+        settings.preview,
+        early,
+        wishes.keep_top,
+        lambda one: live.glance(ledger.nfe, one),
     )
-    evaluator = Evaluator(
-        task.guider,
-        task.solver,
-        task.schedule,
-        sample,
-        rows=rows,
-        judge=judge,
-        keep_images=wishes.keep_top,
-        preview=settings.preview,
-        early=early,
-        **parts,
-    )
+
+    def advance() -> None:
+        live.advance(ledger.nfe)
+
+    setup = Setup(task.guider, task.solver, task.schedule, sample)
+    evaluator = Evaluator(setup, ledger, looks, rows, advance)
     whole = evaluator.cost(fresh(0), None)
     budget = wishes.budget_nfe or wishes.candidates * whole
     # batched arithmetic differs visibly from a lone run's on GPUs; what does not pay for two samples and one more is no batch
@@ -137,7 +137,8 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
     )
     renderer = None
     if task.final or (wishes.exact and batched and settings.needs_verifier):
-        renderer = Evaluator(task.guider, task.solver, task.final or task.schedule, sample, rows=1, **parts)
+        again = replace(setup, schedule=task.final or task.schedule)
+        renderer = Evaluator(again, ledger, Looks(looks.decode, glance=looks.glance), 1, advance)
     limits = _limits(settings, wishes, budget, evaluator, renderer)
     terms_here = terms(evaluator, limits)
     search = settings.plan(terms_here)

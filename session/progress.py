@@ -10,6 +10,8 @@ import comfy.utils
 import torch
 from PIL import Image
 
+from ..sampling.glances import Picture
+
 REFRESH = 0.1  # seconds between updates without a picture
 
 
@@ -31,6 +33,10 @@ class LiveProgress:
         """image: [1, (T,) H, W, C] in [0, 1]."""
         self.bar.update_absolute(nfe, self.total, None if image is None else ("JPEG", _picture(image), 512))
         self.say(text)
+
+    def glance(self, nfe: int, picture: Picture) -> None:
+        """A running sample, as ComfyUI's previewer shows it."""
+        self.bar.update_absolute(nfe, self.total, picture)
 
     def say(self, text: str) -> None:
         running = server()

@@ -12,6 +12,7 @@ from noisesearch.sampling.ledger import Ledger
 from noisesearch.sampling.levels import Levels
 from noisesearch.sampling.slicing import guider_of, samples_of
 from noisesearch.sampling.schedule import Schedule
+from noisesearch.sampling.setup import Looks, Setup
 from noisesearch.sampling.solvers import Solver
 
 STEPS = 6
@@ -109,17 +110,11 @@ class Graph:
             disable_pbar=True,
         )
 
-    def evaluator(self, rows=3, index=0, **parts):
-        schedule = Schedule(self.sigmas, Levels(self.model.get_model_object("model_sampling")))
-        return Evaluator(
-            guider_of(self.guider, index),
-            Solver(self.sampler),
-            schedule,
-            samples_of(self.latent, self.model)[index],
-            Ledger(),
-            rows=rows,
-            **parts,
-        )
+    def evaluator(self, rows=3, index=0, schedule=None, **looks):
+        schedule = schedule or Schedule(self.sigmas, Levels(self.model.get_model_object("model_sampling")))
+        sample = samples_of(self.latent, self.model)[index]
+        setup = Setup(guider_of(self.guider, index), Solver(self.sampler), schedule, sample)
+        return Evaluator(setup, Ledger(), Looks(**looks), rows)
 
     def search(
         self,

@@ -134,9 +134,9 @@ def test_a_start_above_the_schedules_top_is_the_top():
 def test_a_schedule_that_ends_above_zero(family):
     """What is finished there still holds noise: going up from it is going up from the same level of the whole schedule."""
     graph = Graph.mixture(family, steps=8)
-    whole, cut = graph.evaluator(), graph.evaluator()
+    whole = graph.evaluator()
     levels = whole.schedule.levels
-    cut.schedule = cut.jobs.schedule = Schedule(graph.sigmas[:-3], levels)
+    cut = graph.evaluator(schedule=Schedule(graph.sigmas[:-3], levels))
     stop, up = float(whole.schedule.times[-4]), float(whole.schedule.times[-6])
     for evaluator, end in ((whole, stop), (cut, 0.0)):
         evaluated(evaluator, [Rollout(NoiseRecipe(7), stop=end, score=False)])

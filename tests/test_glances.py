@@ -22,7 +22,7 @@ def looked_at(graph, monkeypatch, method, pause=0.0):
     monkeypatch.setattr(args, "preview_method", method)
     monkeypatch.setattr(glances, "PAUSE", pause)
     pictures, predicted = [], []
-    evaluator = graph.evaluator(rows=2, on_glance=pictures.append)
+    evaluator = graph.evaluator(rows=2, glance=pictures.append)
     look = evaluator.glances.look
     monkeypatch.setattr(evaluator.glances, "look", lambda x0: (predicted.append(x0[:1].clone()), look(x0)))
     assert len(evaluated(evaluator, [fresh(1), fresh(2)])) == 2
@@ -65,7 +65,7 @@ def test_a_finished_one_is_left_to_be_seen_for_a_while(graph, monkeypatch):
     monkeypatch.setattr(glances, "time", type("Clock", (), {"monotonic": staticmethod(lambda: now[0])}))
     monkeypatch.setattr(args, "preview_method", LatentPreviewMethod.Latent2RGB)
     pictures = []
-    evaluator = graph.evaluator(rows=1, on_glance=pictures.append, decode=PixelVAE().decode)
+    evaluator = graph.evaluator(rows=1, glance=pictures.append, decode=PixelVAE().decode)
     waves = evaluator.evaluate([(0, fresh(1)), (1, fresh(2)), (2, fresh(3))])
     next(waves)
     now[0] = 60.0  # a minute later, which the driver spent with the first
