@@ -187,7 +187,7 @@ class _Run:
                     told = self.answer(asked, costs, count)
         if not len(self.view.finished):
             self.finish(seed)
-        result.ranking = [result.outcomes[id] for id in self.view.finished.top(len(self.view.finished))]
+        result.ranking = [result.outcomes[id] for id in self.top(len(self.view.finished))]
         result.seconds = time.monotonic() - self.began
         return result
 
@@ -273,7 +273,7 @@ class _Run:
         return bool(self.result.stopped)
 
     def report(self, wave: list[Outcome]) -> None:
-        top = self.view.finished.top(max(self.limits.keep, self.result.settings.keeps, 1))
+        top = self.top(max(self.limits.keep, self.result.settings.keeps, 1))
         self.evaluator.keep(top)
         best = self.result.outcomes[top[0]] if top else None
         if best is not None and (not self.result.curve or self.result.curve[-1][1] is not best):
@@ -282,6 +282,12 @@ class _Run:
         if best is None and previews:
             best = self.view(previews, 1)[0]
         self.on_progress(Progress(len(self.view.finished), self.result.nfe, self.limits.nfe, best))
+
+    def top(self, k: int) -> list[int]:
+        """The best k finished outcomes, best first; of a replay, where nothing is compared, the last is what it is about."""
+        if self.result.settings.needs_verifier:
+            return self.view.finished.top(k)
+        return self.view.finished.ids[::-1][:k]
 
     def reason_to_stop(self) -> str:
         if self.limits.score is not None and len(self.view.finished):

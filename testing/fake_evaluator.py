@@ -128,3 +128,39 @@ class Renoise(Search):
             ]
             paths = best(tried, self.paths)
         yield [Rollout(parent=path.id) for path in paths]
+
+
+@dataclass(frozen=True)
+class Refine(Search):
+    """Starts again from the best finished samples, half way up: a search that builds on what is finished."""
+
+    parents: int = 2
+    children: int = 3
+    name = "refine"
+    cuts = True
+    keeps = 2
+
+    def begin(self, seed, best):
+        finished = yield [Rollout(NoiseRecipe(seed + i)) for i in range(self.children)]
+        for number in range(3):
+            finished += yield [
+                Rollout(NoiseRecipe(mix(seed, number, i, parent.id)), parent.id, start=0.5)
+                for parent in best(finished, self.parents)
+                for i in range(self.children)
+            ]
+
+
+@dataclass(frozen=True)
+class Particles(Search):
+    """Goes on from one state with several seeds: what a stochastic sampler draws differs, the preview is paid once."""
+
+    count: int = 3
+    name = "particles"
+    cuts = reinjects = True
+
+    def begin(self, seed, best):
+        states = yield [Rollout(NoiseRecipe(seed + i), stop=0.6) for i in range(self.count)]
+        for stop in (0.3, 0.0):
+            parent = best(states, 1)[0]
+            noises = [NoiseRecipe(mix(seed, int(10 * stop), i)) for i in range(self.count)]
+            states = yield [Rollout(noise, parent.id, parent.rollout.stop, stop) for noise in noises]

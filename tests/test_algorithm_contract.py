@@ -10,7 +10,7 @@ from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import pytest
-from fake_evaluator import HalfWay, Renoise
+from fake_evaluator import HalfWay, Particles, Refine, Renoise
 from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
 from noisesearch.search.algorithms.zero_order import PIVOTS
 from search_contract import SearchContract, digest
@@ -28,6 +28,8 @@ SEARCHES = {
     "paths, free previews": SearchOverPaths(preview="free"),
     "half way (the test's own)": HalfWay(),
     "renoise (the test's own)": Renoise(),
+    "refine (the test's own)": Refine(),
+    "particles (the test's own)": Particles(),
 }
 NONSENSE = [
     (ZeroOrder, dict(neighbours=0)),

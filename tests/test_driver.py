@@ -5,14 +5,15 @@ import time
 from dataclasses import dataclass
 
 import pytest
+import torch
 from fake_evaluator import FakeEvaluator, HalfWay, Renoise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from noisesearch.search.algorithms import RandomSearch, ZeroOrder
 from noisesearch.search.driver import BudgetTooSmall, Limits, run
 from noisesearch.search.noise import NoiseRecipe
-from noisesearch.search.rollout import Rollout
-from noisesearch.search.selection import Comparison
+from noisesearch.search.rollout import Outcome, Rollout
+from noisesearch.search.selection import METHODS, Comparison
 
 ONE = Comparison()
 
@@ -414,3 +415,38 @@ def test_the_winner_is_chosen_over_the_whole_pool():
         assert result.ranking == ONE.best(list(evaluator.outcomes.values()), 50)
         overtaken += sum(outcome.id < nfe // 10 - 1 for nfe, outcome in result.curve)
     assert overtaken, "in none of these searches did an older outcome become the best, so they show nothing"
+
+
+# -- what it costs -------------------------------------------------------------------------------------------------------
+
+
+class Instant:
+    """Outcomes without work, one a wave, of eight verifiers."""
+
+    top, levels = 1.0, (1.0, 0.0)
+
+    def __init__(self, count):
+        generator = torch.Generator().manual_seed(1)
+        self.scores = torch.rand(count, 8, generator=generator, dtype=torch.float64).tolist()
+
+    def cost(self, rollout, parent):
+        return 1
+
+    def own_steps(self, start, stop):
+        return 1
+
+    def keep(self, best):
+        assert len(best) <= 4
+
+    def evaluate(self, asked, enough):
+        for id, rollout in asked:
+            yield [Outcome(id, rollout, tuple(self.scores[id]), 1)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bookkeeping_stays_under_a_millisecond_a_candidate(method):
+    """Eight verifiers, one outcome a wave, 4000 of them; CPU time."""
+    began = time.process_time()
+    result = run(RandomSearch(), 0, Instant(4000), Comparison(method), Limits(4000, keep=4))
+    assert len(result.ranking) == 4000
+    assert time.process_time() - began < 4.0

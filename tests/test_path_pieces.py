@@ -169,3 +169,21 @@ def test_the_best_preview_is_shown_on_the_way(monkeypatch):
     assert ["on the way · best preview" in text for text, _ in shown] == [True, True, False]
     first = max(image["candidates"][i]["scores"][0] for i in image["rounds"][1])
     assert f"{first:.3g}" in shown[0][0] and all(picture.shape == (1, 8, 8, 3) for _, picture in shown)
+
+
+@pytest.mark.parametrize("family", ["EPS", "CONST"])
+@torch.inference_mode()
+def test_a_cut_at_a_level_of_the_schedule_changes_nothing(family):
+    """What `Terms.levels` names: at each of them a sample of a single-step solver is cut and goes on as if it had not been."""
+    graph = Graph.mixture(family)
+    whole = graph.stock(5)
+    levels = graph.evaluator().levels
+    assert len(levels) == graph.steps + 1 and levels[-1] == 0.0 and list(levels) == sorted(levels, reverse=True)
+    for level in levels[1:-1]:
+        evaluator = graph.evaluator()
+        first = Rollout(NoiseRecipe(5), stop=level, score=False)
+        cost = evaluator.cost(first, None) + evaluator.cost(Rollout(parent=0), first)
+        assert cost == graph.steps
+        evaluated(evaluator, [first])
+        evaluated(evaluator, [Rollout(parent=0)], 1)
+        torch.testing.assert_close(evaluator.shelf[1].latent, whole, atol=1e-5, rtol=0)
