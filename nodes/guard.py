@@ -15,7 +15,8 @@ CLS, ANY = Parameter("cls", Parameter.POSITIONAL_OR_KEYWORD), Parameter.POSITION
 
 def guarded(node):
     """The node class, whose inputs are checked when it is queued and when it runs."""
-    for name, guard in (("execute", _execute), ("fingerprint_inputs", _sayable)):
+    guards = {"execute": _execute, "fingerprint_inputs": _sayable, "check_lazy_status": _sayable}
+    for name, guard in guards.items():
         if name in vars(node):
             setattr(node, name, classmethod(guard(vars(node)[name].__func__)))
     node.validate_inputs = classmethod(_sayable(_validator(node)))

@@ -212,6 +212,10 @@ class Failing:
         raise cls.error
 
     @classmethod
+    def check_lazy_status(cls, **inputs):
+        raise cls.error
+
+    @classmethod
     def validate_inputs(cls):
         raise cls.error
 
@@ -230,7 +234,7 @@ def caused(error, cause):
     return error
 
 
-@pytest.mark.parametrize("method", ["execute", "fingerprint_inputs", "validate_inputs"])
+@pytest.mark.parametrize("method", ["execute", "fingerprint_inputs", "check_lazy_status", "validate_inputs"])
 @pytest.mark.parametrize(
     ("error", "said"),
     [

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from PIL import Image
+from test_recipe_limits import moved, nested
 
 from comfy_server import ComfyServer, ServerError, base_directory
 
@@ -246,3 +247,21 @@ def test_score_images_with_nothing_kept_or_rejected(server):
     graph["20"]["inputs"]["min_score"] = 1.0
     ran = set(server.images(server.run(graph)))
     assert "22" in ran and "21" not in ran
+
+
+@pytest.mark.parametrize(
+    "text, inputs, problem",
+    [
+        (nested(220), {}, "nested in noises more than 16 deep"),
+        (nested(16), {"sampler_name": "dpm_adaptive"}, "dpm_adaptive"),
+        (moved(10_000), {"sampler_name": "dpm_adaptive"}, "dpm_adaptive"),
+    ],
+    ids=["too deep", "deep, and the sampler node fails", "long, and the sampler node fails"],
+)
+def test_a_strangers_recipe_is_an_error_and_the_server_goes_on(server, text, inputs, problem):
+    """ComfyUI writes down what lies on the sockets of a node that fails; its worker died of nested noises."""
+    graph = searching({"class_type": "NoiseSearchReplay", "inputs": {"recipe": text}}, **inputs)
+    with pytest.raises(ServerError, match=problem) as caught:
+        server.run(graph)
+    assert "did not finish" not in str(caught.value)
+    server.run(searching(candidates=1))
