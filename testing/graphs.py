@@ -126,6 +126,7 @@ class Graph:
         final_sigmas=None,
         guider=None,
         sigmas=None,
+        stopper=None,
         **wishes,
     ):
         vae = vae or PixelVAE()
@@ -143,6 +144,7 @@ class Graph:
             prompt,
             Wishes(**wishes),
             final_sigmas,
+            stopper=stopper,
         )
 
 

@@ -178,7 +178,9 @@ def test_a_cut_at_a_level_of_the_schedule_changes_nothing(family):
     graph = Graph.mixture(family)
     whole = graph.stock(5)
     levels = graph.evaluator().levels
-    assert len(levels) == graph.steps + 1 and levels[-1] == 0.0 and list(levels) == sorted(levels, reverse=True)
+    assert (
+        len(levels) == graph.steps + 1 and levels[-1] == 0.0 and list(levels) == sorted(levels, reverse=True)
+    )
     for level in levels[1:-1]:
         evaluator = graph.evaluator()
         first = Rollout(NoiseRecipe(5), stop=level, score=False)
