@@ -15,10 +15,8 @@ from ..search.seeds import MASK, mix
 from ..session.judging import Judge
 from ..session.noises import RecipeNoise, index_of, plain_samples, recipe_of
 from ..session.report import clean
-from ..untrusted import excerpt
 from .sockets import ALIASES, CATEGORY, MAX_SEED, Report, ReportType, VerifierType, index_input, recipes_at
 
-MOST_CANDIDATES = 256
 NO_MINIMUM = -1e6
 NOTHING = ExecutionBlocker(
     None
@@ -49,7 +47,7 @@ class NoiseSearchCandidates(io.ComfyNode):
                     control_after_generate=True,
                     tooltip="Seed of the first candidate, or of the directions to look in.",
                 ),
-                io.Int.Input("count", default=4, min=1, max=MOST_CANDIDATES, tooltip="How many noises."),
+                io.Int.Input("count", default=4, min=1, max=256, tooltip="How many noises."),
                 io.Float.Input(
                     "similarity",
                     default=0.9,
@@ -74,8 +72,6 @@ class NoiseSearchCandidates(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent, seed, count, similarity, around=None):
-        if not 1 <= count <= MOST_CANDIDATES:  # a linked number is not checked by ComfyUI
-            raise ValueError(f"count is a number from 1 to {MOST_CANDIDATES}, not {excerpt(count)}.")
         plain_samples(latent)
         if around is None:
             noises = [NoiseRecipe((seed + i) & MASK) for i in range(count)]

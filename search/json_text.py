@@ -7,7 +7,7 @@ from typing import Any
 
 from ..untrusted import excerpt
 
-MOST_TEXT = 5_000_000  # characters
+MOST_TEXT = 8_000_000  # bytes
 MOST_MEMORY = 60_000_000  # bytes
 MEMORY = {
     "{": 250,
@@ -22,8 +22,9 @@ def read_json(text: str) -> Any:
     """The data of a JSON text. Stricter than `json.loads`: ValueError for NaN, infinities, keys that stand twice and numbers of many digits too."""
     if not isinstance(text, str):
         raise ValueError(f"it is no text but a {type(text).__name__}")
-    if len(text) > MOST_TEXT:
-        raise ValueError(f"it has {len(text)} characters, and {MOST_TEXT} is the most")
+    size = len(text) * (1 if text.isascii() else 4)
+    if size > MOST_TEXT:
+        raise ValueError(f"it takes {size} bytes, and {MOST_TEXT} is the most")
     if sum(text.count(mark) * size for mark, size in MEMORY.items()) > MOST_MEMORY:
         raise ValueError("it has too many entries")
     try:

@@ -24,9 +24,9 @@ MOST_DRAWS = 1 + MOST_MOVES
 MOST_STEPS = 10_000  # of a piece
 MOST_INDEX = 65_535
 MOST_VERSION = 40  # characters of ComfyUI's version
-# Of one text, over all its recipes: as many as a stock latent batch has samples, and what can be read in a second.
+# Of one text, over all its recipes: as many as a stock latent batch has samples, and what is read in a second and 64 MB.
 ALL_RECIPES = 4096
-ALL_TOGETHER = {"pieces": 20_000, "noises": 100_000}
+ALL_TOGETHER = {"pieces": 20_000, "noises": 200_000}
 UNCHANGED = "Paste the recipe output of a search node, unchanged."
 
 
@@ -241,8 +241,9 @@ def recipes_from_json(text: str) -> list[Recipe]:
     if not found:
         raise ValueError(f"The recipe is an empty list. {UNCHANGED}")
     recipes, left = [], dict(ALL_TOGETHER)
-    for entry in found:
-        recipe = Recipe.from_dict(entry)
+    found.reverse()
+    while found:
+        recipe = Recipe.from_dict(found.pop())  # what was read is let go of
         for what, count in (("pieces", len(recipe.pieces)), ("noises", recipe.draws)):
             left[what] -= count
             if left[what] < 0:

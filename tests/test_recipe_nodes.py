@@ -1,6 +1,7 @@
 """Noises from recipes, through the nodes: cancelled at once, refused before anything is paid, the same bits as the search had."""
 
 import json
+import math
 import weakref
 
 import comfy.model_management as mm
@@ -10,14 +11,15 @@ import torch
 from graphs import Graph, some_latent
 from noisesearch import compat
 from noisesearch.nodes.candidates import NoiseSearchCandidates, NoiseSearchFromRecipe
-from noisesearch.nodes.search import NoiseSearchReplay, outputs_of
+from noisesearch.nodes.searches import NoiseSearchReplay
+from noisesearch.nodes.searching import outputs_of
 from noisesearch.sampling.seeded import MOST_SKIPPED, seeded_noise
 from noisesearch.search.algorithms import RandomSearch, Replay
 from noisesearch.search.noise import MOST_MOVES, NoiseRecipe
 from noisesearch.search.rollout import MOST_INDEX, Recipe, Rollout, recipes_from_json, recipes_to_json
 from noisesearch.search.seeds import mix
 from noisesearch.session.noises import RecipeNoise, index_of, recipe_of, seed_of
-from test_recipe_limits import doubling, nested
+from test_recipe_limits import branching, nested
 
 LATENT = {"samples": torch.zeros(1, 4, 8, 8)}
 
@@ -146,7 +148,9 @@ def test_many_moves_of_a_large_latent_fit_into_memory(draws, monkeypatch):
 # -- refused ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", [nested(220), nested(180), doubling(14), "", "{}", "[]", "\ud800", "null"])
+@pytest.mark.parametrize(
+    "text", [nested(220), nested(180), branching(14), branching(7, 4), "", "{}", "[]", "\ud800", "null"]
+)
 @pytest.mark.parametrize("node", [NoiseSearchFromRecipe, NoiseSearchReplay])
 def test_hostile_recipes_are_refused_when_they_are_read(node, text, draws):
     with pytest.raises(ValueError, match="recipe") as caught:
@@ -205,17 +209,16 @@ def test_the_place_of_a_latent_in_its_batch(places, index):
     assert index_of(LATENT) == 0
 
 
-@pytest.mark.parametrize("count", [0, -1, 257, 10**9])
-def test_a_linked_count_is_checked(count):
-    with pytest.raises(ValueError, match=f"count is a number from 1 to 256, not {count}"):
-        NoiseSearchCandidates.execute(LATENT, 5, count, 0.9)
-
-
-@pytest.mark.parametrize("similarity", [1.5, float("nan")])
-def test_a_linked_similarity_is_checked(similarity):
-    with pytest.raises(ValueError, match=r"lies in \[-1, 1\]"):
+@pytest.mark.parametrize(
+    "change",
+    [{"count": 0}, {"count": 257}, {"count": 10**9}, {"similarity": 1.5}, {"similarity": math.nan}],
+    ids=str,
+)
+def test_linked_numbers_are_checked(change):
+    around = RecipeNoise([Recipe((Rollout(NoiseRecipe(1)),))])
+    with pytest.raises(ValueError, match=next(iter(change))):
         NoiseSearchCandidates.execute(
-            LATENT, 5, 2, similarity, RecipeNoise([Recipe((Rollout(NoiseRecipe(1)),))])
+            **{"latent": LATENT, "seed": 5, "count": 2, "similarity": 0.9, "around": around} | change
         )
 
 

