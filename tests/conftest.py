@@ -19,6 +19,7 @@ if not (COMFYUI / "main.py").is_file():
     )
 
 use_comfyui(COMFYUI)
+pytest.register_assert_rewrite("noisesearch.testing")
 
 import torch  # noqa: E402  (after use_comfyui: ComfyUI sets torch up)
 
