@@ -26,6 +26,7 @@ if os.environ.get("CI"):
     hypothesis.settings.load_profile("reproducible")
 
 use_comfyui(COMFYUI)
+pytest.register_assert_rewrite("noisesearch.testing")
 
 try:
     import comfy.sd  # noqa: E402, F401  (what all else of ComfyUI hangs on)

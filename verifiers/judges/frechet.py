@@ -21,7 +21,7 @@ from ..networks.archive import open_archive
 from ..networks.weights import State, WrongFile, load_named, taken_for
 
 MOST_FEATURES = 4096  # a covariance of so many has 128 MiB
-_BLOCK = 256  # rows of a covariance that are looked at together
+_BLOCK = 64  # rows of a covariance that are looked at together: what is compared is copied
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Statistics(Short):
             raise ValueError(
                 f"Feature statistics need a mean [D] and a covariance [D, D]; these are {list(size)} and {list(self.covariance.shape)}."
             )
-        if not (torch.isfinite(self.mean).all() and torch.isfinite(self.covariance).all()):
+        if not all(torch.isfinite(rows).all() for rows in (self.mean, *self.covariance.split(_BLOCK))):
             raise ValueError("Feature statistics hold NaN or infinity.")
         largest = float(max(self.covariance.max(), -self.covariance.min()))
         if not all(

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..fingerprint import network_mark
+from ..fingerprint import described, network_mark
 from .features import ImageFeatures, unit
 from .managed import Chunked
 
@@ -21,7 +21,8 @@ class ClipVisionFeatures(ImageFeatures):
         self.clip_vision, self.chunked = clip_vision, Chunked()
 
     def fingerprint(self) -> dict:
-        return network_mark(self.clip_vision.model)
+        network = getattr(self.clip_vision, "model", None)
+        return network_mark(network) if isinstance(network, torch.nn.Module) else described(self)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         return unit(self.chunked(self._embeddings, images))

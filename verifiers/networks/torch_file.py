@@ -17,7 +17,7 @@ import torch
 
 from .archive import ARCHIVE, open_archive
 
-MOST_STEPS = 200_000  # instructions; a tensor takes about 35
+MOST_STEPS = 100_000  # instructions; a tensor takes about 35
 MOST_BYTES = 2**20  # of the program, and of its names in a safetensors file
 
 _DTYPES = {

@@ -131,7 +131,15 @@ def taken_for(what: str, path: Path) -> Iterator[None]:
         yield
     except WrongFile:
         raise
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         reason = " ".join(str(error).split())[:300]
         raise WrongFile(
             f"{Path(path).name} does not hold {what}: {type(error).__name__}, {reason}"
