@@ -5,6 +5,7 @@ import inspect
 
 import comfy.model_management as mm
 import comfy.sample
+import torch
 from comfy_api.latest import io
 
 try:
@@ -47,3 +48,11 @@ def fix_empty_latent(model, latent):
     fixed = {key: value for key, value in latent.items() if key not in _LATENT_EXTRAS}
     fixed["samples"] = comfy.sample.fix_empty_latent_channels(model, latent["samples"], *hints)
     return fixed
+
+
+def draw_noise(latent, seed, places):
+    """What `comfy.sample.prepare_noise` draws, where that can be had without moving torch's global generator (0.3.67 and later)."""
+    draw = getattr(comfy.sample, "prepare_noise_inner", None)
+    if draw is None:
+        return comfy.sample.prepare_noise(latent, seed, places)
+    return draw(latent, torch.Generator().manual_seed(seed), places)

@@ -13,6 +13,7 @@ import comfy.sample
 import torch
 from comfy.samplers import KSAMPLER
 
+from .. import compat
 from ..search.rollout import EXTRA, Outcome, Rollout
 from .batches import BatchSize
 from .flight import Flight, GivenUp
@@ -67,7 +68,11 @@ class Evaluator:
             looks.preview,
             looks.early,
         )
-        self.noises = NoiseCache(self._draw)
+        latent, place = self.sample.latent, [self.sample.index]
+        self.noises = NoiseCache(
+            lambda seed: compat.draw_noise(latent, seed, place),
+            lambda seed: comfy.sample.prepare_noise(latent, seed, place),
+        )
         self.swaps = Swaps(patcher)
         self.glances = Glances(patcher, looks.glance)
 
@@ -133,9 +138,6 @@ class Evaluator:
         return image
 
     # -- one batch --------------------------------------------------------------------------------------------------
-
-    def _draw(self, seed: int) -> torch.Tensor:
-        return comfy.sample.prepare_noise(self.sample.latent, seed, [self.sample.index])
 
     def _next_batch(self, pending: deque[Job], wave: Wave) -> list[tuple[Job, int]]:
         """Sample as many of the next jobs as go together; takes them from `pending`. Returns each with its NFE."""

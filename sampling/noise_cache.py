@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -14,60 +14,48 @@ MOST, MOST_BYTES = 256, 64 * 2**20  # noises held
 
 
 class NoiseCache:
-    """Recipe -> its noise, to the bit what `recipe.noise(draw)` gives. Begins with the longest part of it that was made before.
+    """Recipe -> its noise, to the bit what `recipe.noise` gives. Begins with the longest part of it that was made before.
 
+    draw: seed -> its noise. leave: puts torch's global generator where a seed's stock noise leaves it.
     The noises are shared: whoever changes one copies it first.
     """
 
-    def __init__(self, draw: Draw, most: int = MOST, most_bytes: int = MOST_BYTES):
-        self.draw, self.most, self.most_bytes = draw, most, most_bytes
+    def __init__(
+        self, draw: Draw, leave: Callable[[int], object], most: int = MOST, most_bytes: int = MOST_BYTES
+    ):
+        self.draw, self.leave, self.most, self.most_bytes = draw, leave, most, most_bytes
         self._held: OrderedDict[tuple[NoiseRecipe, tuple], torch.Tensor] = OrderedDict()  # by root and moves
         self._bytes = 0
-        self._last: NoiseRecipe | None = None  # whose numbers were drawn last
 
     def __call__(self, recipe: NoiseRecipe) -> torch.Tensor:
         root = replace(recipe, moves=())
         known = self._longest(root, recipe.moves)
         if known is None:
-            x, done = self._drawn(root), 0
+            x, done = root.noise(self.draw), 0
         else:
             x, done = self._held[known], len(known[1])
             self._held.move_to_end(known)
         for direction, cosine in recipe.moves[done:]:
-            x = step_on_sphere(x, self._direction(direction), cosine)
+            other = self(direction) if isinstance(direction, NoiseRecipe) else self.draw(direction)
+            x = step_on_sphere(x, other, cosine)
         self._hold((root, recipe.moves), x)
         return x
 
     def batch(self, recipes: Sequence[NoiseRecipe]) -> torch.Tensor:
-        """Their noises as one tensor. Leaves torch's global generator where the last one's own drawing leaves it: some samplers go on from there."""
-        self._last = None  # others may have drawn since
+        """Their noises as one tensor. Samplers that draw from torch's global generator go on from where the last one's own seed leaves it."""
         noises = torch.cat([self(recipe) for recipe in recipes])
-        root = replace(recipes[-1], moves=())
-        if self._last != root:
-            self._drawn(root)
+        self.leave(recipes[-1].seed)
         return noises
 
     def _longest(self, root: NoiseRecipe, moves: tuple) -> tuple[NoiseRecipe, tuple] | None:
         """What is held of the noise with these moves, or with the first so many of them."""
-        known = None
-        for key in reversed(self._held):
-            count = len(key[1])
-            better = known is None or count > len(known[1])
-            if better and count <= len(moves) and key[0] == root and key[1] == moves[:count]:
-                known = key
-                if count >= len(moves) - 1:
-                    break  # the noise itself, or a neighbour's pivot
-        return known
-
-    def _drawn(self, root: NoiseRecipe) -> torch.Tensor:
-        self._last = root
-        return root.noise(self.draw)
-
-    def _direction(self, direction: int | NoiseRecipe) -> torch.Tensor:
-        if isinstance(direction, NoiseRecipe):
-            return self(direction)
-        self._last = None
-        return self.draw(direction)
+        for likely in (moves, moves[:-1]):  # the noise itself, a neighbour's pivot
+            if (root, likely) in self._held:
+                return root, likely
+        if not moves:
+            return None
+        known = (key for key in self._held if key[0] == root and key[1] == moves[: len(key[1])])
+        return max(known, key=lambda key: len(key[1]), default=None)
 
     def _hold(self, key: tuple[NoiseRecipe, tuple], x: torch.Tensor) -> None:
         if key in self._held:
