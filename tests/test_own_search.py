@@ -64,9 +64,6 @@ class Planning:
     start: float = 0.5
     name = "planning"
 
-    def begin(self, seed, best):
-        raise AssertionError("it is planned first")
-
     def plan(self, terms):
         count = 1
         while prices([(count + 1, Rollout(NoiseRecipe(0), stop=self.start))], terms)[1] <= terms.budget:

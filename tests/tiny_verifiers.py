@@ -4,8 +4,6 @@ place and under a name where the catalogue finds them.
 Each function writes into `verifiers` and `clips`, folders that ComfyUI lists, and returns the name to choose ("auto" for the published one).
 """
 
-import json
-
 import torch
 from inception_weights import weights as inception_weights
 from reward_weights import ALL_WORDS, weights

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
@@ -59,10 +58,10 @@ class Terms:
     Rollout, NoiseRecipe = Rollout, NoiseRecipe  # for searches of other packs, which cannot import ours
 
 
-class Search(Short, ABC):
+class Search(Short):
     """Settings of one algorithm, as they flow over a NOISE_SEARCH socket: a frozen dataclass with a name.
 
-    `begin` is all that must be written. What follows is all that the driver, the session and the report may ask besides.
+    `begin` is all that must be written, or `plan`, which gives the search to begin with. What follows is all that the driver, the session and the report may ask besides.
     """
 
     name: str
@@ -78,9 +77,14 @@ class Search(Short, ABC):
     keeps: int = 0
     """How many of the best finished samples it may still build on (as parents); their latents stay in memory."""
 
-    @abstractmethod
     def begin(self, seed: int, best: Best) -> Asking:
-        """A new run. It yields rollouts and is sent their outcomes; deterministic given the seed and what it is told."""
+        """A new run. It yields rollouts and is sent their outcomes; deterministic given the seed and what it is told.
+
+        Searches that must be planned first have `plan` instead.
+        """
+        raise TypeError(
+            f"{self.name} is planned for a budget and a schedule first: begin what plan(terms) gives."
+        )
 
     def plan(self, terms: Terms) -> Search:
         """The settings to begin with under these terms. Raises BudgetTooSmall when one pass does not fit."""
@@ -117,7 +121,7 @@ class Search(Short, ABC):
 
 
 class Foreign(Search):
-    """A search of another pack, which cannot import ours: any object with a `name` and `begin(seed, best)`.
+    """A search of another pack, which cannot import ours: any object with a `name` and `begin(seed, best)` or `plan(terms)`.
 
     What it has of Search's members is taken from it, the rest has Search's defaults.
     """
@@ -125,15 +129,8 @@ class Foreign(Search):
     def __init__(self, inner: Any) -> None:
         self.inner, self.name = inner, inner.name
         for member in vars(Search):
-            if (
-                not member.startswith("_")
-                and member not in ("begin", "plan", "of_sample")
-                and hasattr(inner, member)
-            ):
+            if not member.startswith("_") and member not in ("plan", "of_sample") and hasattr(inner, member):
                 setattr(self, member, getattr(inner, member))
-
-    def begin(self, seed: int, best: Best) -> Asking:
-        return self.inner.begin(seed, best)
 
     def plan(self, terms: Terms) -> Search:
         return as_search(self.inner.plan(terms)) if hasattr(self.inner, "plan") else self
@@ -148,9 +145,10 @@ def as_search(settings: Any) -> Search:
     """Whatever lies on a search socket, as a Search. Raises ValueError for what is none."""
     if isinstance(settings, Search):
         return settings
-    if not isinstance(getattr(settings, "name", None), str) or not callable(getattr(settings, "begin", None)):
+    begins = any(callable(getattr(settings, name, None)) for name in ("begin", "plan"))
+    if not isinstance(getattr(settings, "name", None), str) or not begins:
         raise ValueError(
-            f"A search is an object with a name and a method begin(seed, best), which this {type(settings).__name__} is not. "
+            f"A search is an object with a name and a method begin(seed, best) or plan(terms), which this {type(settings).__name__} is not. "
             "See docs/own_search.md of NoiseSearch."
         )
     return Foreign(settings)

@@ -123,11 +123,6 @@ class SearchOverPaths(Search):
         if self.preview not in PREVIEWS:
             raise ValueError(f"The preview is one of {', '.join(PREVIEWS)}, not {self.preview!r}.")
 
-    def begin(self, seed: int, best: Best) -> Asking:
-        raise TypeError(
-            "A search over paths is planned for a budget and a schedule first: begin what plan(terms) gives."
-        )
-
     def plan(self, terms: Terms) -> Pass:
         """The pass that the budget pays for, fitted to the schedule. Raises BudgetTooSmall when none fits."""
         planned = self._pass(terms)
