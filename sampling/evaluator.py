@@ -16,16 +16,20 @@ from comfy.samplers import KSAMPLER
 from .. import compat
 from ..search.rollout import EXTRA, Outcome, Rollout
 from .batches import BatchSize
+from .coupling import Coupling
 from .flight import Flight, GivenUp
 from .glances import Glances
 from .jobs import Job, Jobs
+from .keyframes import tell
 from .ledger import Ledger
 from .noise_cache import NoiseCache
 from .renoise import renoise
 from .setup import Judge, Looks, Setup
 from .shelf import Kept, Shelf
-from .solvers import Trace
+from .solvers import Trace, levels_asked
+from .toy import learn
 from .waves import Swaps, Wave
+from .witness import GHOST, Watched, Witness
 
 JUDGED = 16  # images decoded and judged at once; VAE and verifiers cut that further where memory is short
 
@@ -57,17 +61,13 @@ class Evaluator:
         self.ledger, self.looks = ledger, looks
         self.flight = Flight()
         self.watched = ledger.watch(setup.guider, on_evaluation, self.flight.step)
-        self.batch = BatchSize(rows if self.solver.batches else 1)
-        self.shelf = Shelf(looks.images)
         patcher = self.watched.model_patcher
-        self.model = patcher.model
-        self.jobs = Jobs(
-            self.solver,
-            self.schedule,
-            patcher.get_model_object("model_sampling"),
-            looks.preview,
-            looks.early,
-        )
+        self.model, self.model_sampling = patcher.model, patcher.get_model_object("model_sampling")
+        learn(self.solver, self.model_sampling, self.schedule.sigmas)
+        self.batch = BatchSize(rows if self.solver.batches else 1)
+        self.coupling = Coupling(setup, ledger)
+        self.shelf = Shelf(looks.images)
+        self.jobs = Jobs(self.solver, self.schedule, self.model_sampling, looks.preview, looks.early)
         latent, place = self.sample.latent, [self.sample.index]
         self.noises = NoiseCache(
             lambda seed: compat.draw_noise(latent, seed, place),
@@ -80,6 +80,11 @@ class Evaluator:
     def top(self) -> float:
         """Flow time at which the schedule begins."""
         return 1.0 if self.schedule.times is None else float(self.schedule.times[0])
+
+    @property
+    def held(self) -> int:
+        """NFE that went, or may still go, into finding out whether candidates may share a batch."""
+        return self.coupling.held
 
     # -- the driver's side ------------------------------------------------------------------------------------------
 
@@ -144,43 +149,49 @@ class Evaluator:
         kind = pending[0].kind
         alike = list(takewhile(lambda job: job.kind == kind, islice(pending, self.batch.rows)))
         began, loading = time.monotonic(), self.swaps.loading
-        nfe, done = self.batch.run(alike, self._sample)
-        wave.add(done, time.monotonic() - began - (self.swaps.loading - loading))
-        return [(pending.popleft(), nfe) for _ in range(done)]
+        share = self.coupling.share(alike, self.batch.rows)
+        paid, _ = self.batch.run(alike[:share], self._sample)
+        wave.add(len(paid), time.monotonic() - began - (self.swaps.loading - loading))
+        return [(pending.popleft(), nfe) for nfe in paid]
 
-    def _sample(self, jobs: list[Job]) -> int:
-        """Run jobs of one kind as one batch; puts their latents on the shelf. Returns the NFE that each paid."""
-        nfe, asked = self.ledger.nfe, self.ledger.asked_nfe
-        try:
-            with self.ledger.clock("sampling"):
-                self._run(jobs)
-        except BaseException:  # GivenUp is none of the ordinary ones
-            self.ledger.lost_nfe += self.ledger.nfe - nfe
-            self.ledger.nfe, self.ledger.asked_nfe = nfe, asked
-            raise
-        return (self.ledger.nfe - nfe) // len(jobs)
+    def _sample(self, jobs: list[Job]) -> list[int]:
+        """Run jobs of one kind, in one batch if they may be. Returns the NFE that each of the first ones paid, as many as were run."""
+        with self.ledger.clock("sampling"):
+            return self.coupling.run(jobs, self._run)
 
-    def _run(self, jobs: list[Job]) -> None:
+    def _run(self, jobs: list[Job], witness: Witness | None) -> None:
+        """Run jobs of one kind as one batch; puts their latents on the shelf. witness: watches the model (`witness.py`)."""
         first, rows = jobs[0], len(jobs)
         self.flight.begin(rows, self.jobs.evaluations(first))
         parents = [self.shelf[job.rollout.parent] for job in jobs if job.rollout.parent is not None]
         fresh = self.noises.batch([job.rollout.noise for job in jobs]) if first.renoised else None
         roots = self.noises.batch([job.root for job in jobs])
-        if parents and not self.solver.batches:
-            # a solver that draws from the global generator goes on from the root's noise in the first piece only
+        if parents and rows == 1:
+            # what draws from the global generator goes on from the root's noise in the first piece only
             torch.manual_seed(first.seed)
+        schedule, place = self.schedule.around(torch.tensor(first.sigmas))
         end = End()
 
         def piece(model, x, sigmas, extra_args=None, callback=None, disable=None):
-            """The user's solver on this piece of schedule; `x` is the noised latent that ComfyUI begins with."""
+            """The user's solver on its piece of the schedule; `x` is the noised latent that ComfyUI begins with.
+
+            ComfyUI, and whatever is attached to the model, are given the whole schedule.
+            """
             options, mask = extra_args["model_options"], extra_args.get("denoise_mask")
+            above, sigmas = sigmas[: place.start + 1], sigmas[place]
             known = torch.cat([kept.x0 for kept in parents]).to(x) if first.known else None
             if parents:
                 x = self._begin(first, parents, fresh, x)
+            elif place.start:
+                x = self.model_sampling.noise_scaling(sigmas[0], roots.to(x), model.latent_image)
             if self.solver.random_inpaint and mask is not None:
                 model.noise = torch.cat(
                     [_inpaint_noise(x[i : i + 1], job.root.seed) for i, job in enumerate(jobs)]
                 )
+            if place.start:
+                tell(model, options, lambda: levels_asked(self.solver, above, self.model_sampling))
+            if witness is not None:
+                model = Watched(model, witness)
             trace = Trace(model, x, sigmas[0], options, known, self.jobs.watched(first.rollout))
             stop = sigmas[-1].clone()  # uni_pc writes into its sigmas
             seeds = [job.seed for job in jobs]
@@ -195,18 +206,19 @@ class Evaluator:
             end.last = x0
             self.glances.look(x0)
 
-        end.latent = self.watched.sample(
+        end.latent = self.coupling.guider(self.watched).sample(
             roots,
             self.sample.latent.repeat(rows, *[1] * (self.sample.latent.ndim - 1)),
             KSAMPLER(piece),
-            torch.tensor(first.sigmas),
+            schedule,
             denoise_mask=self.sample.mask,
             callback=callback,
             disable_pbar=True,
             seed=first.seed,
         )
         for job, kept in zip(jobs, self._rows(end, rows, first.rollout.finished)):
-            self.shelf.put(job.id, kept)
+            if job.id != GHOST:
+                self.shelf.put(job.id, kept)
 
     def _begin(self, first: Job, parents: list[Kept], fresh: torch.Tensor | None, x: torch.Tensor):
         """The states that children go on from, in model space, placed as `x`."""

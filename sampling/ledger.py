@@ -26,10 +26,12 @@ class Ledger:
     """Counts since it was made. `watch` returns a guider whose evaluations are counted here.
 
     nfe: evaluations for which the network ran. asked_nfe: all that the solvers asked for, of which a cache may have skipped some.
+    check_nfe: those beside, that found out whether candidates may share a batch.
     """
 
     nfe: int = 0
     asked_nfe: int = 0
+    check_nfe: int = 0
     lost_nfe: int = 0  # of batches that ran out of memory and were run again, or were given up when the search was told to stop
     network_rows: int = 0
     decodes: int = 0

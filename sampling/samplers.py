@@ -10,9 +10,11 @@ from comfy.samplers import KSAMPLER
 
 from ..search.seeds import mix
 from .levels import Levels
+from .proof import at_home
 from .renoise import renoise
 from .schedule import SNAP
-from .solvers import BROWNIAN_TREE, Solver, row_noise
+from .solvers import TREE, Solver, row_noise
+from .toy import learn, steps_alone
 
 SINGLE_STEP = frozenset(
     (
@@ -57,7 +59,7 @@ def reinject_noise(
     Steps that touch an infinite log-SNR (pure noise, clean image) are left alone. Raises ValueError for other samplers.
     """
     solver = Solver(sampler)
-    if solver.name not in SINGLE_STEP:
+    if not (solver.name in SINGLE_STEP and at_home(solver.function)) and not steps_alone(solver):
         raise ValueError(
             f"Noise can be reinjected between the steps of single-step samplers only, as {solver.name.removeprefix('sample_')} is not known to be: others look at earlier or "
             f"later steps. Choose one of: {', '.join(sorted(name.removeprefix('sample_') for name in SINGLE_STEP))}."
@@ -75,7 +77,9 @@ def reinject_noise(
         extra_args = {"model_options": {}, **(extra_args or {})}
         seeds = _seeds(extra_args)
         wrapped = Solver(KSAMPLER(solver.function, {**solver.options, **options}))
-        levels = Levels(model.inner_model.inner_model.model_sampling)
+        sampling = model.inner_model.inner_model.model_sampling
+        learn(wrapped, sampling, sigmas)
+        levels = Levels(sampling)
         targets = [_target(levels, sigmas, i, churn, start, end) for i in range(len(sigmas) - 1)]
         if not any(target is not None for target in targets):
             return wrapped.run(
@@ -96,7 +100,7 @@ def reinject_noise(
             # steps that go too far overlap, and one Brownian path would give two of them the same noise there
             sources = (
                 wrapped.noise_sources(x, step, [mix(seed, 4, i) for seed in seeds])
-                if target is not None and wrapped.name in BROWNIAN_TREE
+                if target is not None and wrapped.draws == TREE
                 else stock
             )
             x = wrapped.run(

@@ -26,6 +26,11 @@ class Schedule:
         self.levels, self.why = levels, why
         self.times = None if levels is None else levels.time(self.sigmas)
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Its first and its last sigma."""
+        return float(self.sigmas[0]), float(self.sigmas[-1])
+
     def snap(self, time: float) -> float:
         """A flow time, moved onto the user's level when it is one, and into the schedule's range; 0 = the schedule's end."""
         if time <= float(self.times[-1]) + SNAP:
@@ -67,6 +72,11 @@ class Schedule:
         else:
             at = torch.linspace(*places, steps + 1, dtype=torch.float64)
         return self._sigmas_at(at)
+
+    def around(self, piece: torch.Tensor) -> tuple[torch.Tensor, slice]:
+        """The whole schedule with this piece in its place, and the place: for patches that ask where on the way a level lies."""
+        above, below = self.sigmas[self.sigmas > piece[0]], self.sigmas[self.sigmas < piece[-1]]
+        return torch.cat([above, piece, below]), slice(len(above), len(above) + len(piece))
 
     def _place(self, time: float) -> float:
         """Where a flow time lies in the schedule: 0 = the first sigma, n = the last, fractions between (linear in flow time)."""

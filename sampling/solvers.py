@@ -1,7 +1,8 @@
 """What must be known of a k-sampler to run many samples at once and have each equal a run of its own.
 
 A stochastic sampler draws noise for the whole batch from one seed. Here every row gets what it would have drawn alone: ComfyUI's own
-noise sampler, seeded per row. That needs to know which noise a sampler draws; an unknown sampler runs row by row.
+noise sampler, seeded per row. That needs to know which noise a sampler draws: ComfyUI's own samplers are listed here, what others draw
+`toy.py` finds out, and those it cannot tell run row by row.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import comfy.model_management as mm
 import torch
 from comfy.k_diffusion.sampling import BrownianTreeNoiseSampler, default_noise_sampler
 from comfy.samplers import KSAMPLER, cfg_function
+
+from .proof import at_home
 
 DETERMINISTIC = frozenset(
     (
@@ -66,11 +69,16 @@ BROWNIAN_TREE = frozenset(
         "sample_dpmpp_3m_sde_gpu",
     )
 )
+NOTHING, ROWS, TREE, SEEDS = "nothing", "rows", "tree", "seeds"  # ways to draw, see `Solver.draws`
 ADAPTIVE = frozenset(("dpm_adaptive_function", "sample_dpm_adaptive"))
 
 
 class Solver:
-    """A user's SAMPLER, taken apart. Raises ValueError for those that cannot be searched with."""
+    """A user's SAMPLER, taken apart. Raises ValueError for those that cannot be searched with.
+
+    draws: how every row of a batch is given the noise that it would draw alone. NOTHING: it draws none; ROWS: by ComfyUI's default noise
+    sampler, one per row; TREE: by a Brownian tree with a seed per row; SEEDS: it takes a list of seeds; None: not known (`toy.learn`).
+    """
 
     def __init__(self, sampler):
         if not isinstance(sampler, KSAMPLER):
@@ -85,13 +93,21 @@ class Solver:
             raise ValueError(
                 "dpm_adaptive chooses its steps as it goes: it has no fixed cost and mixes the samples of a batch. Choose another sampler, such as dpmpp_2m."
             )
-        stock = getattr(self.function, "__module__", "").startswith("comfy.")
+        self.draws = self._known()
+
+    def _known(self) -> str | None:
+        if getattr(self.function, "seeds_per_row", False):  # our own
+            return SEEDS
         draws_globally = float(self.options.get("s_churn", 0) or 0) > 0 or "noise_sampler" in self.options
-        known = self.name in DETERMINISTIC or self.name in DEFAULT_NOISE or self.name in BROWNIAN_TREE
-        self.seeds_per_row = getattr(
-            self.function, "seeds_per_row", False
-        )  # our own samplers take a list of seeds
-        self.batches = self.seeds_per_row or (stock and known and not draws_globally)
+        if draws_globally or not at_home(self.function):  # names can be borrowed
+            return None
+        lists = ((NOTHING, DETERMINISTIC), (ROWS, DEFAULT_NOISE), (TREE, BROWNIAN_TREE))
+        return next((draws for draws, names in lists if self.name in names), None)
+
+    @property
+    def batches(self) -> bool:
+        """Whether rows can share a batch."""
+        return self.draws is not None
 
     def exact(self):
         """The solver without the user's s_noise, which scales what it draws."""
@@ -120,10 +136,10 @@ class Solver:
         if len(seeds) not in (1, x.shape[0]) or (len(seeds) > 1 and not self.batches):
             raise ValueError(f"{self.name} cannot run {x.shape[0]} samples with {len(seeds)} seeds at once.")
         seed = seeds[0]
-        if sources is None and len(seeds) > 1 and self.name in DEFAULT_NOISE:
+        if sources is None and len(seeds) > 1 and self.draws == ROWS:
             sources = self.noise_sources(x, sigmas, seeds)
-        elif len(seeds) > 1 and (self.seeds_per_row or (sources is None and self.name in BROWNIAN_TREE)):
-            seed = list(seeds)  # Brownian trees take one seed per row
+        elif len(seeds) > 1 and (self.draws == SEEDS or (sources is None and self.draws == TREE)):
+            seed = list(seeds)
         extra_args = {"model_options": model_options, "seed": seed, "denoise_mask": denoise_mask}
         return self.function(
             model,
@@ -137,9 +153,9 @@ class Solver:
 
     def noise_sources(self, x, sigmas, seeds: list[int]) -> dict:
         """The options that make a stochastic solver draw per row, from ComfyUI's own noise samplers; {} for those that draw nothing."""
-        if self.name in DEFAULT_NOISE:
+        if self.draws == ROWS:
             return {"noise_sampler": row_noise(x, seeds)}
-        if self.name in BROWNIAN_TREE:
+        if self.draws == TREE:
             seed = list(seeds) if len(seeds) > 1 else seeds[0]
             return {
                 "noise_sampler": BrownianTreeNoiseSampler(
@@ -173,7 +189,11 @@ class Trace:
             known,
         )
         self._watch, self.seen = watch, None
-        self.evaluations = 0  # those that reached the model
+        self.levels: list[float] = []  # sigmas of the evaluations that reached the model
+
+    @property
+    def evaluations(self) -> int:
+        return len(self.levels)
 
     def __getattr__(self, name):  # solvers reach through to model_sampling, noise and latent_image
         return getattr(self._model, name)
@@ -188,7 +208,7 @@ class Trace:
             and abs(float(sigma.flatten()[0]) - self._sigma) <= 1e-6 * self._sigma
         ):
             return known
-        self.evaluations += 1
+        self.levels.append(float(sigma.flatten()[0]))
         # a list of seeds is for the noise sampler only
         denoised = self._model(
             x, sigma, model_options=model_options, seed=seed[0] if isinstance(seed, list) else seed, **kwargs
@@ -213,7 +233,7 @@ def _noise_at(sigmas, model_sampling):
     ]
 
 
-class _Nothing:
+class Nothing:
     """A model that predicts zeros, with as much around it as stock solvers reach for."""
 
     def __init__(self, model_sampling):
@@ -226,6 +246,15 @@ class _Nothing:
         mm.throw_exception_if_processing_interrupted()
         zeros = torch.zeros_like(x)
         return cfg_function(None, zeros, zeros, 1.0, x, sigma, model_options)
+
+
+def levels_asked(solver: Solver, sigmas: torch.Tensor, model_sampling) -> list[float]:
+    """The noise levels at which the solver asks the model on its way over `sigmas`, in order."""
+    x, options = torch.zeros(1, 1, 8, 8), {}
+    trace = Trace(Nothing(model_sampling), x, sigmas[0], options)
+    with torch.random.fork_rng(devices=[]):
+        solver.exact().run(trace, x, sigmas.cpu().clone(), [0], options)
+    return trace.levels
 
 
 MISSES = 0.1  # relative error of the noise level at which a run is taken to end elsewhere; a sample of 4096 numbers is off by 0.01
@@ -248,7 +277,7 @@ def count_evaluations(
     try:
         x, there = _noise_at(sigmas, model_sampling) if not whole else (torch.zeros(1, 1, 8, 8), None)
         trace = Trace(
-            _Nothing(model_sampling), x, sigmas[0], options, torch.zeros_like(x) if known else None, watch
+            Nothing(model_sampling), x, sigmas[0], options, torch.zeros_like(x) if known else None, watch
         )
         with torch.random.fork_rng(devices=[]):
             end = solver.run(trace, x, sigmas.clone(), [0], options)

@@ -23,6 +23,7 @@ class Evaluator(Protocol):
     """Runs rollouts and scores what comes out. `sampling/evaluator.py` does it with a diffusion model.
 
     top: flow time where the schedule begins. levels: the schedule's own flow times, falling to 0; () where they are unknown.
+    held: NFE that went, or may still go, into finding out how rollouts may be run, beside what they cost themselves.
     """
 
     @property
@@ -30,6 +31,9 @@ class Evaluator(Protocol):
 
     @property
     def levels(self) -> tuple[float, ...]: ...
+
+    @property
+    def held(self) -> int: ...
 
     def cost(self, rollout: Rollout, parent: Rollout | None) -> int:
         """NFE that the rollout will take, known before it runs; the most it takes where a cache may skip evaluations."""
@@ -101,7 +105,11 @@ class Result:
 def terms(evaluator: Evaluator, limits: Limits) -> Terms:
     """What a search has to work with here."""
     return Terms(
-        limits.nfe - limits.reserve, evaluator.cost, evaluator.top, evaluator.own_steps, evaluator.levels
+        limits.nfe - limits.reserve - evaluator.held,
+        evaluator.cost,
+        evaluator.top,
+        evaluator.own_steps,
+        evaluator.levels,
     )
 
 
@@ -222,7 +230,7 @@ class _Run:
     @property
     def left(self) -> int:
         """NFE that the search may still spend."""
-        return self.limits.nfe - self.limits.reserve - self.result.nfe
+        return self.limits.nfe - self.limits.reserve - self.evaluator.held - self.result.nfe
 
     def affordable(self, asked: list[Rollout], costs: list[int]) -> int:
         """How many of them, from the first on, can be paid so that, broken off after any wave, enough is left to complete one sample."""

@@ -16,7 +16,7 @@ from ..sampling.schedule import Schedule
 from ..sampling.setup import Looks, Setup
 from ..sampling.slicing import Sample, draws_noise, guider_of, samples_of
 from ..sampling.solvers import Solver
-from ..search.algorithms.base import Search, fresh
+from ..search.algorithms.base import BudgetTooSmall, Search, fresh
 from ..search.driver import Limits, terms
 from ..search.selection import Comparison
 from .decoding import decoder
@@ -139,9 +139,21 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
     if task.final or (wishes.exact and batched and settings.needs_verifier):
         again = replace(setup, schedule=task.final or task.schedule)
         renderer = Evaluator(again, ledger, Looks(looks.decode, glance=looks.glance), 1, advance)
+    trial = evaluator.coupling.wanted(whole) if rows > 1 and budget >= 3 * whole else 0
+    if wishes.budget_nfe:  # what is found out must be worth its price
+        trial = trial if 4 * trial <= budget else 0
+    else:  # beside the candidates
+        budget += trial
+    evaluator.coupling.allow(trial, bool(wishes.budget_nfe))
     limits = _limits(settings, wishes, budget, evaluator, renderer)
+    try:
+        search = settings.plan(terms(evaluator, limits))
+    except BudgetTooSmall:
+        if not trial or not wishes.budget_nfe:
+            raise
+        evaluator.coupling.allow(0)
+        search = settings.plan(terms(evaluator, limits))
     terms_here = terms(evaluator, limits)
-    search = settings.plan(terms_here)
     announcement = search.announcement(terms_here) or f"{limits.nfe} NFE at most"
     return Plan(sample, settings, search, evaluator, renderer, judge, limits, announcement)
 

@@ -129,7 +129,7 @@ class _Running:
         if renderer is None:
             return None
         price = prices([(1, piece) for piece in recipe.pieces], terms(renderer, Limits(0)))[0]
-        if search_nfe + price > self.plan.limits.nfe:
+        if search_nfe + self.plan.evaluator.coupling.spent + price > self.plan.limits.nfe:
             self.notes.append(
                 "A winner was not rendered once more alone: what was left of the budget does not pay for it. "
                 "A stock sampler gives it but for the last digits."

@@ -19,6 +19,7 @@ class FakeEvaluator:
     """
 
     top = 1.0
+    held = 0
 
     @property
     def levels(self):

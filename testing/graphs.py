@@ -110,10 +110,10 @@ class Graph:
             disable_pbar=True,
         )
 
-    def evaluator(self, rows=3, index=0, schedule=None, **looks):
+    def evaluator(self, rows=3, index=0, schedule=None, guider=None, **looks):
         schedule = schedule or Schedule(self.sigmas, Levels(self.model.get_model_object("model_sampling")))
         sample = samples_of(self.latent, self.model)[index]
-        setup = Setup(guider_of(self.guider, index), Solver(self.sampler), schedule, sample)
+        setup = Setup(guider_of(guider or self.guider, index), Solver(self.sampler), schedule, sample)
         return Evaluator(setup, Ledger(), Looks(**looks), rows)
 
     def search(
