@@ -98,6 +98,11 @@ class Coupling:
         )
 
     @property
+    def lowered(self) -> bool:
+        """Whether what is attached to the model keeps candidates from sharing whole batches."""
+        return bool(self.suspects) and self.verdict.rung != TOGETHER
+
+    @property
     def is_alone(self) -> bool:
         return bool(self.declined) or self.verdict.rung == ALONE
 

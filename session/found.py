@@ -20,7 +20,8 @@ class FoundOne:
 
     wished: the settings before planning (those it ran with are in `result`). latents, images: of the best few, best first. denoised: the
     winner's last clean prediction. scores, held_out: of the winner as it is handed on. leading: the one of them that speaks where one number must, NaN without a
-    judge. top_recipes: of `latents`. rows: samples that ran at once, at the end. notes: what the user should know.
+    judge. top_recipes: of `latents`. rows: samples that ran at once, at the end; batching: whether they
+    shared batches, and why. notes: what the user should know.
     """
 
     wished: Search
@@ -39,6 +40,7 @@ class FoundOne:
     search_nfe: int
     final_nfe: int
     rows: int
+    batching: str
     notes: list[str] = field(default_factory=list)
 
 

@@ -57,6 +57,11 @@ class Plan:
     announcement: str
 
     @property
+    def renders_the_same(self) -> bool:
+        """Whether the last rendering samples what the search sampled, alone; other sigmas give another image."""
+        return self.renderer is not None and self.renderer.schedule is self.evaluator.schedule
+
+    @property
     def comparison(self) -> Comparison:
         return self.judge.comparison if self.judge else Comparison()
 

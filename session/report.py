@@ -86,6 +86,7 @@ def _image(one: FoundOne, faults: Faults) -> dict:
         "settings": _described(result.settings, faults),
         "plan": one.announcement,
         "rows_at_once": one.rows,
+        "batching": one.batching,
         "budget_nfe": one.limits.nfe,
         "search_nfe": one.search_nfe,
         "final_nfe": one.final_nfe,

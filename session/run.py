@@ -96,9 +96,13 @@ class _Running:
         denoised = _finished(evaluator.shelf[top[0]])[1]
         _refuse_nan(latents[0])
         recipe = Recipe(lineage(result.outcomes, top[0]), plan.sample.index)
-        again = self._rendered_again(recipe, search_nfe)
+        again = self._rendered_again(recipe, search_nfe, latents[0])
         if again is not None:
             latents[0], denoised, images[0] = again
+        coupling = evaluator.coupling
+        batching = f"{coupling.rung}: {coupling.why}"
+        if coupling.lowered:
+            self.notes.append(f"Candidates ran {batching}.")
         scores = self._final_scores(result, images[0], again is not None)
         witness = plan.judge.witness if plan.judge else {}
         return FoundOne(
@@ -118,11 +122,12 @@ class _Running:
             search_nfe=search_nfe,
             final_nfe=self.ledger.nfe - self.before - search_nfe,
             rows=evaluator.batch.rows,
+            batching=batching,
             notes=self.notes,
         )
 
     def _rendered_again(
-        self, recipe: Recipe, search_nfe: int
+        self, recipe: Recipe, search_nfe: int, searched: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None:
         """(latent, denoised, image) of the winner sampled once more alone, where that was planned, is paid for and comes out well."""
         renderer = self.plan.renderer
@@ -149,12 +154,20 @@ class _Running:
                 return None
             latent, denoised = _finished(renderer.shelf[last])
             if bool(latent.isfinite().all()):
+                self._compare(searched, latent)
                 return latent, denoised, renderer.image(last)
             self.notes.append(
                 "The last rendering of the winner came out with numbers that are none (NaN or infinite), so the image is "
                 "the one that the search saw."
             )
         return None
+
+    def _compare(self, searched: torch.Tensor, alone: torch.Tensor) -> None:
+        """The last rendering is a check for free: alone, the winner must come out as it did in its batch."""
+        if self.plan.renders_the_same:
+            with self.faults.spared("Comparing the last rendering with what the search saw"):
+                found = self.plan.evaluator.coupling.agree(searched, alone)
+                self.notes += [found] if found else []
 
     def _final_scores(self, result: Result, image: torch.Tensor, again: bool) -> tuple[float, ...]:
         """The winner's scores: of its last rendering where there was one, of the image itself after a replay."""
