@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
+from typing import Any
 
 import comfy.sample
 import torch
 
 from .. import compat
 from ..sampling.seeded import seeded_noise
-from ..search.noise import NoiseRecipe
+from ..search.noise import Draw, NoiseRecipe
 from ..search.rollout import MOST_INDEX, Recipe
 from ..untrusted import Short, excerpt
 
@@ -17,9 +18,9 @@ from ..untrusted import Short, excerpt
 class RecipeNoise(Short):
     """A stock-compatible NOISE that rebuilds searched noises. `seed` also seeds stochastic samplers, as with stock RandomNoise."""
 
-    def __init__(self, recipes: list[Recipe]):
+    def __init__(self, recipes: list[Recipe]) -> None:
         self.recipes = recipes
-        self.seed = recipes[0].pieces[0].noise.seed
+        self.seed = recipes[0].root.seed
 
     def check(self) -> None:
         """Raise ValueError unless an initial noise says it all."""
@@ -44,7 +45,7 @@ class RecipeNoise(Short):
         )
         return torch.cat(
             [
-                recipe.pieces[0].noise.noise(_draw(samples[i : i + 1], recipe.index))
+                recipe.root.noise(_draw(samples[i : i + 1], recipe.index))
                 for i, recipe in enumerate(recipes)
             ]
         )
@@ -75,12 +76,12 @@ def index_of(latent: dict) -> int:
     return place
 
 
-def _draw(sample, index):
+def _draw(sample: torch.Tensor, index: int) -> Draw:
     """Seed -> the noise that stock nodes give this sample of a batch."""
     return lambda seed: seeded_noise(sample, seed, index)
 
 
-def recipe_of(noise, latent: dict) -> NoiseRecipe:
+def recipe_of(noise: Any, latent: dict) -> NoiseRecipe:
     """The recipe of a NOISE on a one-sample latent. Raises ValueError for a noise that no seed describes."""
     samples = plain_samples(latent)[:1]
     if isinstance(noise, RecipeNoise):
@@ -89,7 +90,7 @@ def recipe_of(noise, latent: dict) -> NoiseRecipe:
                 f"This noise holds {len(noise.recipes)} recipes, one per sample of a batch. Take one of them with Noise from Recipe."
             )
         noise.check()
-        return noise.recipes[0].pieces[0].noise
+        return noise.recipes[0].root
     seed = getattr(noise, "seed", None)
     one = {"samples": torch.zeros_like(samples)}
     if not isinstance(seed, int) or not torch.equal(
@@ -101,7 +102,7 @@ def recipe_of(noise, latent: dict) -> NoiseRecipe:
     return NoiseRecipe(seed)
 
 
-def seed_of(noise, latent: dict) -> int:
+def seed_of(noise: Any, latent: dict) -> int:
     """The seed of a NOISE that starts a search."""
     recipe = recipe_of(noise, latent)
     if not recipe.plain:

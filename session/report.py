@@ -40,7 +40,7 @@ def report_of(
         "verifiers": names,
         "weights": judge.comparison.weights if judge else [],
         "method": judge.comparison.method if judge and len(names) > 1 else "score",
-        "held_out": judge.held_out.name if judge and judge.held_out else None,
+        "held_out": judge.held_out.name if judge and judge.held_out is not None else None,
         "prompt": judge.prompt if judge else "",
         "totals": {
             **ledger.to_dict(),

@@ -25,7 +25,7 @@ class Ensemble(Short):
     members: tuple
     weights: tuple[float, ...]
     method: str | None = None
-    held_out: object | None = None
+    held_out: Any = None
     sanity_gate: bool = False
 
     def __post_init__(self):
