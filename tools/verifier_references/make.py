@@ -42,7 +42,7 @@ PACKAGES = {
         "accelerate==1.10.1",
         "datasets==4.0.0",
         "clip-anytorch==2.6.0",
-        "setuptools==69.5.1",
+        "setuptools==80.9.0",
         "dill==0.3.8",
         "multiprocess==0.70.16",
         "pandas==3.1.1; python_version >= '3.11'",
