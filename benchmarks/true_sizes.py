@@ -5,29 +5,21 @@ make bench ARGS=true_sizes            needs 4 GB of disk for a moment, and 12 GB
 
 from __future__ import annotations
 
-import json
-import sys
 import tempfile
 from pathlib import Path
 
 import torch
-from _trials import ROOT
-from verifiers import IMAGES, milliseconds, shown
+from verifiers import IMAGES, milliseconds, shown  # the first: it finds ComfyUI
+
+from _true_judges import clip, image_reward, pick_score, tower
 
 from noisesearch.verifiers.judges.aesthetic import Aesthetic
 from noisesearch.verifiers.base import Batch
-from noisesearch.verifiers.catalogue import FID_INCEPTION, IMAGE_REWARD
-from noisesearch.verifiers.networks.clip_models import by_file
-from noisesearch.verifiers.judges.clip_score import ClipScore
-from noisesearch.verifiers.networks.clip_tower import load_tower
+from noisesearch.verifiers.catalogue import FID_INCEPTION
 from noisesearch.verifiers.networks.features import DinoFeatures
-from noisesearch.verifiers.judges.image_reward import ImageReward
 from noisesearch.verifiers.networks.inception import FidInception
-from noisesearch.verifiers.judges.preference import HumanPreference, PickScore
+from noisesearch.verifiers.judges.preference import HumanPreference
 from noisesearch.verifiers.judges.reference import ReferenceSimilarity
-
-sys.path.insert(0, str(ROOT / "tests"))
-from reward_weights import published_shapes  # noqa: E402
 
 PROMPT = "an astronaut in front of a flag and a model of a space shuttle"
 
@@ -56,33 +48,6 @@ def main():
             del judge, network
 
 
-def image_reward(folder, batch):
-    shapes = json.loads((ROOT / "tests" / "fixtures" / "image_reward.json").read_text(encoding="utf-8"))[
-        "values"
-    ]["shapes"]
-    torch.save(
-        {name: torch.randn(shape) * 0.02 for name, shape in published_shapes(shapes).items()},
-        folder / IMAGE_REWARD.name,
-    )
-    judge = ImageReward(folder / IMAGE_REWARD.name)
-    return judge, "BLIP, ViT-L/16", judge.model.network
-
-
-def tower(folder, name):
-    import open_clip
-
-    torch.save(open_clip.create_model(by_file(name).architecture).state_dict(), folder / f"{name}.pt")
-    return load_tower(folder / f"{name}.pt")
-
-
-def clip(name):
-    def make(folder, batch):
-        judge = ClipScore(tower(folder, name))
-        return judge, name, judge.tower.model.network
-
-    return make
-
-
 def aesthetic(folder, batch):
     sizes = {0: (1024, 768), 2: (128, 1024), 4: (64, 128), 6: (16, 64), 7: (1, 16)}
     torch.save(
@@ -94,11 +59,6 @@ def aesthetic(folder, batch):
     )
     judge = Aesthetic(tower(folder, "ViT-L-14-openai"), folder / "head.pth")
     return judge, "ViT-L-14-openai", judge.features.model.network
-
-
-def pick_score(folder, batch):
-    judge = PickScore(tower(folder, "PickScore_v1"))
-    return judge, "ViT-H-14", judge.tower.model.network
 
 
 def human_preference(folder, batch):

@@ -1,0 +1,114 @@
+"""The benchmarks of our own cost: that they compare what they say, and run."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import comfy.sample
+import pytest
+import torch
+from closed_form import PixelVAE, TargetVerifier
+from graphs import Graph, some_latent
+from noisesearch.search.algorithms import RandomSearch, ZeroOrder
+from noisesearch.verifiers.base import Batch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """A module of benchmarks/, by its name."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+    def of(name):
+        module = __import__(name)
+        monkeypatch.delitem(sys.modules, name)
+        return module
+
+    return of
+
+
+def naive(benchmark, graph, verifier):
+    return benchmark("_naive").Naive(
+        graph.guider,
+        graph.sampler,
+        graph.sigmas,
+        graph.latent["samples"],
+        PixelVAE().decode,
+        lambda images: verifier.score(Batch(images, "")),
+    )
+
+
+@torch.inference_mode()
+def test_the_plain_random_search_finds_what_ours_finds_one_by_one(benchmark):
+    graph, verifier = Graph.mixture("CONST"), TargetVerifier(PixelVAE().decode(some_latent(seed=1))[0])
+    plain = naive(benchmark, graph, verifier)
+    best = plain.random(11, 6)
+    assert set(graph.model.spy.batches) == {2} and graph.model.spy.calls == 6 * 6
+    assert verifier.calls == 6 == len(plain.images) == len(plain.latents)
+    found = graph.search(RandomSearch(), verifier=verifier, candidates=6)
+    assert found.scores[0] == pytest.approx(best, abs=1e-5)
+    assert [c["scores"][0] for c in found.report["images"][0]["candidates"]] == pytest.approx(
+        plain.scores, abs=1e-5
+    )
+
+
+@torch.inference_mode()
+def test_the_plain_zero_order_search_pays_its_pivot_again_in_each_round(benchmark):
+    graph, verifier = Graph.mixture("CONST"), TargetVerifier(PixelVAE().decode(some_latent(seed=1))[0])
+    plain = naive(benchmark, graph, verifier)
+    best = plain.zero_order(11, rounds=3, neighbours=4, cosine=0.7)
+    assert len(plain.scores) == 3 * 5 == graph.model.spy.calls // 6
+    assert plain.scores[5] == pytest.approx(max(plain.scores[:5])) and best == max(plain.scores)
+    pivot, neighbour = plain.noises[0], plain.noises[1]
+    assert float(torch.cosine_similarity(pivot.flatten(), neighbour.flatten(), 0)) == pytest.approx(
+        0.7, abs=1e-5
+    )
+    assert torch.equal(pivot, comfy.sample.prepare_noise(graph.latent["samples"], 11))
+    ours = graph.search(ZeroOrder(4, 0.7), verifier=verifier, candidates=13)
+    assert len(ours.report["images"][0]["candidates"]) == 1 + 3 * 4
+
+
+def test_host_and_device_meet_where_a_number_is_read_back(benchmark):
+    gpu, number = benchmark("gpu"), torch.ones(1)
+
+    def run(inside):
+        number.item()
+        with torch.profiler.record_function(gpu.LOOP):
+            for _ in range(inside):
+                float(number + 1)
+        bool(number > 0)
+
+    for inside in (0, 3):
+        assert gpu.meetings_in(gpu.LOOP, lambda: run(inside), torch.device("cpu")) == inside
+
+
+def test_random_weights_leave_deep_networks_finite_in_half_precision(benchmark):
+    layers = [layer for _ in range(40) for layer in (torch.nn.Linear(64, 64), torch.nn.LayerNorm(64))]
+    network = torch.nn.Sequential(*layers).to(torch.bfloat16)
+    benchmark("gpu").random_weights(network)
+    out = network(torch.randn(8, 64, dtype=torch.bfloat16))
+    assert bool(out.isfinite().all()) and 0.5 < float(out.detach().std()) < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["gpu.py --cpu --repeats 1", "overhead.py --quick digits"])
+def test_they_run(command, comfyui):
+    name, *options = command.split()
+    ran = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), *options],
+        env={**os.environ, "NOISESEARCH_COMFYUI": str(comfyui), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    rows = [line.strip("| ").split(" | ") for line in ran.stdout.splitlines() if line.startswith("| ")]
+    if name == "gpu.py":
+        assert [row[0] for row in rows] == ["layout", "SDXL", "FLUX"]
+        for row in rows[1:]:
+            assert all(math.isfinite(float(cell)) for cell in row[1:]) and float(row[9]) <= float(row[8])
+    else:
+        assert [row[0] for row in rows] == ["world", "digits", "world", "digits", "digits", "digits"]
