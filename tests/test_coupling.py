@@ -9,9 +9,12 @@ import pytest
 import tiny_models as tiny
 import torch
 from graphs import Graph, evaluated, half_mask, some_latent
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from noisesearch.sampling import coupling as coupling_module
 from noisesearch.sampling.coupling import TRIED
-from noisesearch.search.algorithms.base import fresh
+from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
+from noisesearch.search.algorithms.base import BudgetTooSmall, fresh
 from noisesearch.search.noise import NoiseRecipe
 from noisesearch.search.rollout import Rollout
 
@@ -493,6 +496,44 @@ def test_what_is_wanted_is_enough_to_find_out():
         evaluator.coupling.allow(evaluator.coupling.wanted(STEPS))
         evaluated(evaluator, [fresh(SEED + i) for i in range(6)])
         assert evaluator.coupling.rung == GUIDANCE
+
+
+SEARCHES = {"random": RandomSearch(), "zero-order": ZeroOrder(3, 0.9), "paths": SearchOverPaths(2, 2)}
+
+
+@given(
+    name=st.sampled_from(["harmless", "mean", "late"]),
+    search=st.sampled_from(sorted(SEARCHES)),
+    budget=st.integers(20, 200),
+    rows=st.integers(1, 5),
+)
+@settings(max_examples=40, deadline=None)
+@torch.inference_mode()
+def test_the_budget_holds_with_checks(name, search, budget, rows):
+    graph = patched(harmless if name == "harmless" else COUPLES[name])
+    try:
+        found = graph.search(SEARCHES[search], budget_nfe=budget, batch_size=rows)
+    except BudgetTooSmall:
+        assert graph.model.spy.calls == 0
+        plain = Graph.mixture("EPS")
+        with pytest.raises(BudgetTooSmall):  # nor does it do without checks
+            plain.search(SEARCHES[search], budget_nfe=budget, batch_size=rows)
+        return
+    totals = found.report["totals"]
+    assert totals["lost_nfe"] == 0
+    assert graph.model.spy.rows == 2 * (totals["nfe"] + totals["check_nfe"]) <= 2 * budget
+
+
+@pytest.mark.parametrize("name", ["harmless", "mean", "late"])
+@torch.inference_mode()
+def test_checks_come_beside_the_candidates_that_were_asked_for(name):
+    graph = patched(harmless if name == "harmless" else COUPLES[name])
+    found = graph.search(candidates=8, batch_size=4)
+    image, totals = found.report["images"][0], found.report["totals"]
+    assert len(image["candidates"]) == 8 and totals["nfe"] == 8 * STEPS
+    assert 0 < totals["check_nfe"] <= image["budget_nfe"] - 8 * STEPS
+    plain = Graph.mixture("EPS").search(candidates=8, batch_size=4).report
+    assert (plain["images"][0]["budget_nfe"], plain["totals"]["check_nfe"]) == (8 * STEPS, 0)
 
 
 # -- the winner ---------------------------------------------------------------------------------------------------------------
