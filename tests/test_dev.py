@@ -152,9 +152,7 @@ def test_the_pins_fulfil_what_comfyui_asks_for(comfyui):
         requirement for requirement in [*lines(bootstrap.REQUIREMENTS), *map(Requirement, bootstrap.TORCH)]
     ]
     assert all([specifier.operator for specifier in pin.specifier] == ["=="] for pin in pins)
-    wanted = [
-        requirement for requirement in lines(comfyui / "requirements.txt") if requirement.name != "torchaudio"
-    ]
+    wanted = lines(comfyui / "requirements.txt")
     assert len(wanted) > 20
     for python in ("3.10", "3.11", "3.14"):
         active = [
@@ -214,6 +212,93 @@ def test_a_clone_in_custom_nodes_finds_its_comfyui(users, tmp_path):
     assert bootstrap.comfyui_around(users / "custom_nodes" / "noise-search") is None
 
 
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home folder in which comfy-cli has left nothing yet."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setattr(Path, "home", lambda: home)
+    return home
+
+
+def _comfy_cli(home, text):
+    config = home / ".config"
+    if os.name == "nt":
+        config = home / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        config = home / "Library" / "Application Support"
+    (config / "comfy-cli").mkdir(parents=True)
+    (config / "comfy-cli" / "config.ini").write_text(text, "utf-8")
+
+
+@pytest.mark.parametrize("key", ["default_workspace", "recent_workspace"])
+def test_comfy_clis_workspace_is_known(key, users, home, tmp_path):
+    assert bootstrap.comfyui_of_comfy_cli() is None
+    _comfy_cli(home, f"[DEFAULT]\nenable_tracking = False\n{key} = {users}\n")
+    assert bootstrap.comfyui_of_comfy_cli() == users
+    (users / "main.py").unlink()
+    assert bootstrap.comfyui_of_comfy_cli() is None
+
+
+def test_where_comfy_cli_installs_is_looked_at(home):
+    folder = home.joinpath("comfy" if sys.platform.startswith("linux") else "Documents/comfy", "ComfyUI")
+    folder.mkdir(parents=True)
+    (folder / "main.py").touch()
+    assert bootstrap.comfyui_of_comfy_cli() == folder
+    _comfy_cli(home, "neither [ini\nnor text")
+    assert bootstrap.comfyui_of_comfy_cli() == folder
+
+
+OURS = Place(Path("python"), Path("our ComfyUI"), own=True)
+
+
+@pytest.fixture
+def find(monkeypatch, tmp_path, home):
+    """find_place for a folder elsewhere that needs pytest; our own ComfyUI is OURS."""
+    monkeypatch.setattr(bootstrap, "own_place", lambda: OURS)
+
+    def find(root=tmp_path / "elsewhere", comfyui=None, own=False, needs=None):
+        return bootstrap.find_place(root, needs or {"pytest": "pytest"}, comfyui, None, own)
+
+    return find
+
+
+def test_a_comfyui_that_is_there_is_preferred(find, users, home, capsys):
+    _comfy_cli(home, f"[DEFAULT]\ndefault_workspace = {users}\n")
+    theirs = Place(Path(sys.executable), users, own=False)
+    assert find() == theirs
+    assert f"using the ComfyUI in {users}, which comfy-cli knows. --own takes" in capsys.readouterr().out
+    assert find(root=users / "custom_nodes" / "noise-search") == theirs
+    assert f"using the ComfyUI in {users}, which this folder is in\n" in capsys.readouterr().out
+    assert find(comfyui=users) == theirs
+    assert f"using the ComfyUI in {users}\n" in capsys.readouterr().out
+    for root in (users / "custom_nodes" / "noise-search", home):
+        assert find(root=root, own=True) == OURS
+        assert "using a ComfyUI of our own in" in (said := capsys.readouterr().out) and "--own asks" in said
+
+
+def test_without_one_ours_is_the_fallback_and_says_why(find, users, home, capsys):
+    assert find() == OURS
+    assert (
+        "this folder is in none, and comfy-cli knows none. --comfyui PATH uses yours"
+        in capsys.readouterr().out
+    )
+    _comfy_cli(home, f"[DEFAULT]\ndefault_workspace = {users}\n")
+    assert find(needs={"no_such_module": "no-such-package"}) == OURS
+    said = capsys.readouterr().out
+    assert f"comfy-cli's in {users} will not do (no_such_module is missing" in said
+    (users / "comfyui_version.py").write_text('__version__ = "0.3.40"\n')
+    assert find() == OURS
+    assert "is 0.3.40; 0.3.64 or later is needed" in capsys.readouterr().out
+
+
+def test_one_that_was_named_is_not_silently_replaced(find, users):
+    with pytest.raises(SetupError, match="no_such_module is missing"):
+        find(comfyui=users, needs={"no_such_module": "no-such-package"})
+    with pytest.raises(SetupError, match="no_such_module is missing"):
+        find(root=users / "custom_nodes" / "noise-search", needs={"no_such_module": "no-such-package"})
+
+
 def test_missing_packages_are_named_and_not_installed(users):
     place = Place(Path(sys.executable), users, own=False)
     bootstrap.require(place, {"pytest": "pytest"})
@@ -268,12 +353,19 @@ def _python(folder, code):
 # -- the command line
 
 
+def _only_our_own(monkeypatch):
+    monkeypatch.setattr(
+        bootstrap, "own_place", lambda: Place(Path(sys.executable), Path("ComfyUI"), own=True)
+    )
+    monkeypatch.setattr(bootstrap, "comfyui_around", lambda root: None)
+    monkeypatch.setattr(bootstrap, "comfyui_of_comfy_cli", lambda: None)
+
+
 @pytest.fixture
 def ran(monkeypatch):
     """Places and argument lists of what dev.py would run."""
     calls = []
-    monkeypatch.setattr(dev, "own_place", lambda: Place(Path(sys.executable), Path("ComfyUI"), own=True))
-    monkeypatch.setattr(dev, "comfyui_around", lambda root: None)
+    _only_our_own(monkeypatch)
     monkeypatch.setattr(dev, "_run", lambda place, arguments: calls.append(arguments) or len(calls) - 1)
     return calls
 
@@ -323,9 +415,7 @@ def test_types_sees_the_rooms_under_the_packs_name(monkeypatch, tmp_path):
         seen.update(arguments=arguments, pack=(tmp_path / MYPYPATH / "noisesearch").resolve())
         return 0
 
-    monkeypatch.setattr(dev, "own_place", lambda: Place(Path(sys.executable), Path("ComfyUI"), own=True))
-    monkeypatch.setattr(dev, "comfyui_around", lambda root: None)
-    monkeypatch.setattr(dev, "require", lambda place, packages: None)
+    _only_our_own(monkeypatch)
     monkeypatch.setattr(dev, "_run", run)
     monkeypatch.setattr(dev, "ROOT", tmp_path)
     assert dev.main(["types", "--", "--strict"]) == 0
@@ -351,6 +441,8 @@ def test_errors_end_with_a_message_and_code_1(ran, capsys, tmp_path):
     assert "there is no main.py in" in capsys.readouterr().out
     assert dev.main(["demo", "--python", sys.executable]) == 1
     assert "--python goes with --comfyui" in capsys.readouterr().out
+    assert dev.main(["demo", "--own", "--comfyui", str(tmp_path)]) == 1
+    assert "--own and --comfyui exclude each other" in capsys.readouterr().out
     assert ran == []
 
 
@@ -411,7 +503,7 @@ def test_every_suite_is_a_marker_and_has_a_test():
 
 def _fake_make(folder, monkeypatch, recipes):
     (folder / "Makefile").write_text(
-        "".join(f"{name}:\n\t@{recipe}\n" for name, recipe in recipes.items()), "utf-8"
+        "".join(f"{name}:\n\t@echo $(ARGS); {recipe}\n" for name, recipe in recipes.items()), "utf-8"
     )
     monkeypatch.setattr(ci, "ROOT", folder)
     return [ci.Target(name, 0.05) for name in recipes]
@@ -428,7 +520,7 @@ def test_ci_goes_on_after_a_failure_and_repeats_what_each_closed_with(tmp_path, 
         ci.main(_fake_make(tmp_path, monkeypatch, recipes)) == 2
     )  # make's own code for a recipe that failed
     said = capfdbinary.readouterr().out.decode().splitlines()
-    assert {"dots", "1 failed", "2 passed"} <= set(said[:-6])
+    assert {"--own", "dots", "1 failed", "2 passed"} <= set(said[:-6])
     assert said[-6:-4] == ["== make test-a", "1 failed   <- exit code 2"]
     assert said[-4:] == ["== make test-b", "2 passed", "== make test", "7 passed"]
 

@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+from importlib.metadata import version
 from pathlib import Path
 
 import folder_paths
@@ -79,13 +81,19 @@ def test_an_example_on_the_embedded_models_runs(path, server, object_info):
 # -- the converter
 
 
+PINNED = re.search(
+    r"^comfyui-workflow-templates==(.*)$",
+    (ROOT / "tools" / "requirements.txt").read_text("utf-8"),
+    re.MULTILINE,
+).group(1)
+
+
 def _template(name):
+    package = pytest.importorskip("comfyui_workflow_templates")
+    if version("comfyui-workflow-templates") != PINNED:
+        pytest.skip(f"the templates that are known are those of version {PINNED}")
     return _read(
-        next(
-            Path(pytest.importorskip("comfyui_workflow_templates").__file__).parent.parent.glob(
-                f"comfyui_workflow_templates*/templates/{name}.json"
-            )
-        )
+        next(Path(package.__file__).parent.parent.glob(f"comfyui_workflow_templates*/templates/{name}.json"))
     )
 
 
@@ -291,6 +299,37 @@ def test_widgets_and_outputs_that_a_node_gained_since_it_was_saved_are_no_proble
     widgets, outputs = workflow.outdated(default, newer)
     assert "node 3 (KSampler): 7 widget values are stored, but the node has 12" in widgets
     assert "outputs are saved as ['LATENT'], but the node has ['LATENT', 'FLOAT']" in outputs
+
+
+@pytest.mark.parametrize("control", [True, False])
+def test_an_old_files_control_opens(control, default, object_info):
+    _node(default, "KSampler")["widgets_values"][1] = control
+    assert workflow.problems(default, object_info) == []
+
+
+def test_a_node_is_renewed_at_its_end_only(default, object_info):
+    sampler, newer = _node(default, "KSampler"), copy.deepcopy(object_info["KSampler"])
+    before = copy.deepcopy(sampler)
+    gained = {
+        "choice": (["first", "second"], {}),
+        "count": ("INT", {"control_after_generate": True}),
+        "mask": ("MASK",),
+    }
+    newer["input"]["optional"], newer["input_order"]["optional"] = gained, list(gained)
+    newer["output"].append("FLOAT")
+    newer["output_name"].append("score")
+    newer["output_is_list"] = [False, True]
+    for _ in range(2):
+        workflow.renew(sampler, newer)
+        assert sampler["widgets_values"] == [*before["widgets_values"], "first", 0, "fixed"]
+        assert sampler["inputs"] == [
+            *before["inputs"],
+            {"name": "mask", "type": "MASK", "link": None, "shape": 7},
+        ]
+        score = {"name": "score", "type": "FLOAT", "links": None, "shape": 6}
+        assert sampler["outputs"] == [*before["outputs"], score]
+    assert workflow.outdated(default, {**object_info, "KSampler": newer}) == []
+    assert workflow.problems(default, {**object_info, "KSampler": newer}) == []
 
 
 def test_an_output_that_a_link_uses_must_be_there(default, object_info):

@@ -1,10 +1,11 @@
-"""Where the pack runs: a ComfyUI of its own in .venv and .comfyui, or the user's. Standard library only.
+"""Where the pack runs: a ComfyUI that is there already, or one of its own in .venv and .comfyui. Standard library only.
 
 Each step leaves a trace only once it is complete, so an interrupted set-up goes on where it was.
 """
 
 from __future__ import annotations
 
+import configparser
 import hashlib
 import os
 import re
@@ -49,6 +50,39 @@ class Place:
 
 def say(text: str) -> None:
     print(f"[noise-search] {text}", flush=True)
+
+
+def find_place(
+    root: Path, needs: dict[str, str], comfyui: Path | None, python: Path | None, own: bool
+) -> Place:
+    """The ComfyUI to use, and a word on why: the one that is named, the one around `root`, comfy-cli's, or else one of our own.
+
+    needs: {module: package} that its Python must have. comfy-cli's, which nobody asked for, is left alone when it will not do.
+    """
+    if python and not comfyui:
+        raise SetupError("--python goes with --comfyui: our own ComfyUI has its Python in .venv.")
+    if own and comfyui:
+        raise SetupError("--own and --comfyui exclude each other: which ComfyUI shall it be?")
+    around = None if own else comfyui_around(root)
+    if chosen := comfyui or around:
+        say(f"using the ComfyUI in {chosen}{'' if comfyui else ', which this folder is in'}")
+        place = users_place(chosen.absolute(), python and python.absolute())
+        require(place, needs)
+        return place
+    reason = "--own asks for it"
+    if not own and (known := comfyui_of_comfy_cli()):
+        try:
+            place = users_place(known, None)
+            require(place, needs)
+        except SetupError as error:
+            reason = f"comfy-cli's in {known} will not do ({error})"
+        else:
+            say(f"using the ComfyUI in {known}, which comfy-cli knows. --own takes one of our own instead")
+            return place
+    elif not own:
+        reason = "this folder is in none, and comfy-cli knows none"
+    say(f"using a ComfyUI of our own in {HOME}: {reason}. --comfyui PATH uses yours")
+    return own_place()
 
 
 # -- our own
@@ -156,6 +190,27 @@ def comfyui_around(root: Path) -> Path | None:
     """The ComfyUI in whose custom_nodes the folder `root` is, if it is in one."""
     comfyui = root.parent.parent
     return comfyui if root.parent.name == "custom_nodes" and (comfyui / "main.py").is_file() else None
+
+
+def comfyui_of_comfy_cli() -> Path | None:
+    """The ComfyUI that `comfy launch` would start: its default workspace, the last one it used, or where it installs."""
+    home, places = Path.home(), []
+    config = home / ".config"
+    if os.name == "nt":
+        config = home / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        config = home / "Library" / "Application Support"
+    ini = configparser.ConfigParser(interpolation=None)
+    try:
+        ini.read(config / "comfy-cli" / "config.ini", encoding="utf-8")
+    except (configparser.Error, UnicodeDecodeError, OSError):
+        pass  # another program's file: as if it were not there
+    for key in ("default_workspace", "recent_workspace"):
+        places += [Path(ini.defaults()[key])] if ini.defaults().get(key) else []
+    places.append(
+        home.joinpath("comfy" if sys.platform.startswith("linux") else "Documents/comfy", "ComfyUI")
+    )
+    return next((place for place in places if (place / "main.py").is_file()), None)
 
 
 def require(place: Place, packages: dict[str, str]) -> None:

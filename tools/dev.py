@@ -6,8 +6,9 @@
     python tools/dev.py serve [--port N]        ComfyUI with this pack; after `--`, arguments for its main.py
     python tools/dev.py bench [NAME ...]        benchmarks/NAME.py, or all of them; after `--`, arguments for them
 
-A first run makes .venv and fetches a ComfyUI into .comfyui (8 GB on Linux, minutes); the next ones start at once. With
---comfyui PATH, or when this folder is in a ComfyUI's custom_nodes, that ComfyUI and its Python are used and left as they are.
+A ComfyUI that is there is used with its Python, and both are left as they are: the one of --comfyui PATH, the one in whose
+custom_nodes this folder is, or the one that comfy-cli knows. Otherwise (or with --own) a first run makes .venv and fetches a ComfyUI
+into .comfyui (8 GB on Linux, minutes); the next ones start at once.
 """
 
 import argparse
@@ -23,7 +24,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  (whoever has an older one should 
         + ". Start tools/dev.py with a newer one."
     )
 
-from bootstrap import HOME, ROOT, Place, SetupError, comfyui_around, own_place, require, say, users_place
+from bootstrap import HOME, ROOT, SetupError, find_place, say
 from comfy_server import ComfyServer, ServerError, base_directory, free_port, link_folder
 from pack import NAME
 from suites import SUITES
@@ -44,8 +45,10 @@ def main(arguments):
     split = arguments.index("--") if "--" in arguments else len(arguments)
     options, extra = _parse(arguments[:split]), arguments[split + 1 :]
     try:
-        place = _place(options)
-        return COMMANDS[options.command](place, options, extra)
+        run, needs = COMMANDS[options.command]
+        # Not resolved: a link in custom_nodes counts as being there.
+        root = Path(os.path.abspath(__file__)).parent.parent
+        return run(find_place(root, needs, options.comfyui, options.python, options.own), options, extra)
     except (SetupError, ServerError) as error:
         say(str(error))
         return 1
@@ -65,6 +68,9 @@ def _parse(arguments):
     common.add_argument(
         "--python", type=Path, metavar="FILE", help="that ComfyUI's Python, when it is not found beside it"
     )
+    common.add_argument(
+        "--own", action="store_true", help="use a ComfyUI of our own, even where there is another"
+    )
     commands.add_parser("demo", parents=[common], help="before/after pictures in output/demo")
     test = commands.add_parser("test", parents=[common], help="run the tests")
     test.add_argument("--slow", action="store_true", help="those of the longer suites too")
@@ -79,24 +85,11 @@ def _parse(arguments):
     return parser.parse_args(arguments)
 
 
-def _place(options) -> Place:
-    # Not resolved: a link in custom_nodes counts as being there.
-    comfyui = options.comfyui or comfyui_around(Path(os.path.abspath(__file__)).parent.parent)
-    if comfyui is None:
-        if options.python:
-            raise SetupError("--python goes with --comfyui: our own ComfyUI has its Python in .venv.")
-        return own_place()
-    say(f"using the ComfyUI in {comfyui}")
-    return users_place(comfyui.absolute(), options.python and options.python.absolute())
-
-
 def _demo(place, options, extra):
-    require(place, PLOTS)
     return _run(place, ["tools/demo.py", *extra])
 
 
 def _test(place, options, extra):
-    require(place, TESTS)
     selected = options.suite or " and ".join(f"not {name}" for name in SUITES)
     named = any(
         Path(ROOT, argument.split("::")[0]).exists() for argument in extra if not argument.startswith("-")
@@ -117,7 +110,6 @@ def _workers(extra) -> list[str]:
 
 def _types(place, options, extra):
     """mypy, on the pack under a name: its rooms import each other relatively, and its folder may be called anything."""
-    require(place, {"mypy": "mypy"})
     rooms = [argument for room in TYPED for argument in ("-p", f"{NAME}.{room}")]
     cache = Path(".cache", "mypy")
     link_folder(ROOT / cache / NAME, ROOT)
@@ -126,7 +118,6 @@ def _types(place, options, extra):
 
 
 def _serve(place, options, extra):
-    require(place, {})
     base = None if place.has_pack else base_directory(HOME / "base")
     if base and not place.own:
         say(
@@ -151,7 +142,6 @@ def _bench(place, options, extra):
     unknown = [name for name in options.names if name not in scripts]
     if unknown:
         raise SetupError(f"there is no benchmark {', '.join(unknown)}; there are: {', '.join(scripts)}.")
-    require(place, PLOTS)
     for name in options.names or scripts:
         say(f"benchmarks/{name}.py")
         code = _run(place, [str(scripts[name]), *extra])
@@ -172,7 +162,13 @@ def _run(place, arguments, **variables) -> int:
     return subprocess.run([str(place.python), *arguments], cwd=ROOT, env=environment).returncode
 
 
-COMMANDS = {"demo": _demo, "test": _test, "types": _types, "serve": _serve, "bench": _bench}
+COMMANDS = {  # what is run, and the packages that it needs besides ComfyUI's
+    "demo": (_demo, PLOTS),
+    "test": (_test, TESTS),
+    "types": (_types, {"mypy": "mypy"}),
+    "serve": (_serve, {}),
+    "bench": (_bench, PLOTS),
+}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -28,7 +28,13 @@ sys.path.insert(0, str(ROOT / "tests"))
 import photos  # noqa: E402
 
 FROZEN = ROOT / "tests" / "fixtures" / "workflows"
-COSTS = ("nfe", "search_nfe", "final_nfe", "network_rows", "decodes", "verifier_calls")
+COSTS = (
+    "nfe",
+    "search_nfe",
+    "final_nfe",
+    "network_rows",
+    "verifier_calls",
+)  # decodes: a slow machine shows more previews
 TEXT = 200  # a longer one is a report or a recipe, which are here already
 
 
@@ -138,9 +144,10 @@ def _image(image: dict) -> dict:
     }
 
 
-def differences(before: dict, after: dict, scores: float = 1e-5) -> list[str]:
+def differences(before: dict, after: dict, scores: float = 1e-4) -> list[str]:
     """Where `after` is not as `before`: numbers to `scores` of a large one, all else exactly; pictures if the machine is the same.
 
+    A judge's last digits change with how many images it sees at once, which a slow machine may change: CLIP's by 4e-5.
     What `after` has besides (a new key of a report, a new workflow) is no difference.
     """
     same_machine = before["machine"] == after["machine"]

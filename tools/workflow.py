@@ -12,7 +12,7 @@ from __future__ import annotations
 NOTES = {"Note", "MarkdownNote"}
 FRONT_END_ONLY = {"PrimitiveNode", "Reroute"}
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
-CONTROLS = {"fixed", "increment", "decrement", "randomize"}
+CONTROLS = ("fixed", "increment", "decrement", "randomize")
 UPLOADS = {"image_upload", "animated_image_upload", "video_upload"}
 EVERYTHING_ON = 0  # the mode of a node that is neither muted (2) nor bypassed (4)
 
@@ -99,6 +99,10 @@ def _has_control(name, kind, options):
     return kind == "INT" and options.get("control_after_generate", name in ("seed", "noise_seed"))
 
 
+def _is_control(value):
+    return isinstance(value, bool) or value in CONTROLS  # true and false in old files
+
+
 def _stored(node):
     """The stored widget values; WorkflowError when they are not a list."""
     stored = node.get("widgets_values", [])
@@ -130,10 +134,8 @@ def _widgets(node, definition):
         raise WorkflowError(_count_problem(stored, declared, count))
     for name, kind, options, position in declared:
         after = stored[position + 1 : position + 2]
-        if _has_control(name, kind, options) and after and after[0] not in CONTROLS:
-            raise WorkflowError(
-                f"the value after {name} is {after[0]!r}, not one of {', '.join(sorted(CONTROLS))}"
-            )
+        if _has_control(name, kind, options) and after and not _is_control(after[0]):
+            raise WorkflowError(f"the value after {name} is {after[0]!r}, not one of {', '.join(CONTROLS)}")
     return [
         (name, kind, options, stored[position] if position < len(stored) else _default(kind, options))
         for name, kind, options, position in declared
@@ -164,6 +166,30 @@ def outdated(graph: dict, object_info: dict) -> list[str]:
         wrong += [f"its outputs are saved as {outputs}, but the node has {has}"] if outputs != has else []
         found += [f"node {node['id']} ({node['type']}): {text}" for text in wrong]
     return found
+
+
+def renew(node: dict, definition: dict) -> None:
+    """Give a node of a UI graph what its definition has gained at the end: widgets at their defaults, sockets and outputs without links."""
+    declared, count = _positions(definition)
+    stored = node.setdefault("widgets_values", [])
+    for name, kind, options, position in declared:
+        if position >= len(stored):
+            stored.append(_default(kind, options))
+            stored += ["fixed"] if _has_control(name, kind, options) else []
+    there = {slot["name"] for slot in node.setdefault("inputs", [])}
+    for name, kind, options, required in _inputs(definition):
+        if name not in there and not _is_widget(kind, options):
+            node["inputs"].append(
+                {"name": name, "type": kind, "link": None, **({} if required else {"shape": 7})}
+            )
+    outputs = node.setdefault("outputs", [])
+    lists = definition.get("output_is_list") or [False] * len(definition["output"])
+    for name, kind, is_list in list(zip(definition["output_name"], definition["output"], lists))[
+        len(outputs) :
+    ]:
+        outputs.append(
+            {"name": name, "type": _name(kind), "links": None, **({"shape": 6} if is_list else {})}
+        )
 
 
 def _node_problems(node, object_info, values):
