@@ -39,8 +39,9 @@ def room_beside(patchers: list[Any]) -> float:
         return free
     models = {id(patcher.model) for patcher in patchers}
     for loaded in mm.current_loaded_models:
-        if loaded.device == device and id(loaded.model.model) not in models:
-            free += loaded.model_loaded_memory()
+        other = loaded.model  # None: its owner is gone, and ComfyUI has not noticed yet
+        if loaded.device == device and other is not None and id(other.model) not in models:
+            free += other.loaded_size()
     return free - sum(patcher.model_size() - patcher.loaded_size() for patcher in patchers)
 
 

@@ -7,13 +7,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
+from typing import Any, cast
 
 import comfy.model_management as mm
-import comfy.sample
 import torch
 from comfy.samplers import KSAMPLER
 
-from .. import compat
 from ..search.rollout import EXTRA, Outcome, Rollout
 from .batches import BatchSize
 from .coupling import Coupling
@@ -24,6 +23,7 @@ from .keyframes import tell
 from .ledger import Ledger
 from .noise_cache import NoiseCache
 from .renoise import renoise
+from .seeded import quiet_noise, seeded_noise
 from .setup import Judge, Looks, Setup
 from .shelf import Kept, Shelf
 from .solvers import Trace, levels_asked
@@ -36,14 +36,19 @@ JUDGED = 16  # images decoded and judged at once; VAE and verifiers cut that fur
 
 @dataclass
 class End:
-    """What a batch comes to, [B, ...] each. state, x0, early, last: in model space; the state where the solver stopped, the clean
-    predictions there, at the level watched on the way, and of the solver's last step. latent: what ComfyUI makes of the state."""
+    """What a batch comes to, [B, ...] each, in model space: the state where the solver stopped, and the clean predictions there, at
+    the level watched on the way, and of the solver's last step."""
 
     state: torch.Tensor | None = None
     x0: torch.Tensor | None = None
     early: torch.Tensor | None = None
     last: torch.Tensor | None = None
-    latent: torch.Tensor | None = None
+
+    @property
+    def clean(self) -> torch.Tensor | None:
+        """The latest prediction there is, on the CPU."""
+        latest = self.last if self.x0 is None else self.x0
+        return None if latest is None else latest.float().cpu()
 
 
 class Evaluator:
@@ -68,10 +73,9 @@ class Evaluator:
         self.coupling = Coupling(setup, ledger)
         self.shelf = Shelf(looks.images)
         self.jobs = Jobs(self.solver, self.schedule, self.model_sampling, looks.preview, looks.early)
-        latent, place = self.sample.latent, [self.sample.index]
+        latent, index = self.sample.latent, self.sample.index
         self.noises = NoiseCache(
-            lambda seed: compat.draw_noise(latent, seed, place),
-            lambda seed: comfy.sample.prepare_noise(latent, seed, place),
+            lambda seed: quiet_noise(latent, seed, index), lambda seed: seeded_noise(latent, seed, index)
         )
         self.swaps = Swaps(patcher)
         self.glances = Glances(patcher, looks.glance)
@@ -113,7 +117,8 @@ class Evaluator:
         pending = deque(self.jobs.add(id, rollout) for id, rollout in asked)
         self.shelf.begin({rollout.parent for _, rollout in asked if rollout.parent is not None})
         while pending:
-            wave, sampled = Wave(self.swaps), []
+            wave = Wave(self.swaps)
+            sampled: list[tuple[Job, int]] = []
             while pending and not (sampled and (wave.over or enough())):
                 try:
                     sampled += self._next_batch(pending, wave)
@@ -164,7 +169,8 @@ class Evaluator:
         first, rows = jobs[0], len(jobs)
         self.flight.begin(rows, self.jobs.evaluations(first))
         parents = [self.shelf[job.rollout.parent] for job in jobs if job.rollout.parent is not None]
-        fresh = self.noises.batch([job.rollout.noise for job in jobs]) if first.renoised else None
+        noises = [job.rollout.noise for job in jobs if job.rollout.noise is not None]
+        fresh = self.noises.batch(noises) if first.renoised else None
         roots = self.noises.batch([job.root for job in jobs])
         if parents and rows == 1:
             # what draws from the global generator goes on from the root's noise in the first piece only
@@ -172,14 +178,21 @@ class Evaluator:
         schedule, place = self.schedule.around(torch.tensor(first.sigmas))
         end = End()
 
-        def piece(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        def piece(
+            model: Any,
+            x: torch.Tensor,
+            sigmas: torch.Tensor,
+            extra_args: dict,
+            callback: Callable[[dict], None] | None = None,
+            disable: bool | None = None,
+        ) -> torch.Tensor:
             """The user's solver on its piece of the schedule; `x` is the noised latent that ComfyUI begins with.
 
             ComfyUI, and whatever is attached to the model, are given the whole schedule.
             """
             options, mask = extra_args["model_options"], extra_args.get("denoise_mask")
             above, sigmas = sigmas[: place.start + 1], sigmas[place]
-            known = torch.cat([kept.x0 for kept in parents]).to(x) if first.known else None
+            known = _together([kept.x0 for kept in parents]).to(x) if first.known else None
             if parents:
                 x = self._begin(first, parents, fresh, x)
             elif place.start:
@@ -192,7 +205,7 @@ class Evaluator:
                 tell(model, options, lambda: levels_asked(self.solver, above, self.model_sampling))
             if witness is not None:
                 model = Watched(model, witness)
-            trace = Trace(model, x, sigmas[0], options, known, self.jobs.watched(first.rollout))
+            trace = Trace(model, x, first.sigmas[0], options, known, self.jobs.watched(first.rollout))
             stop = sigmas[-1].clone()  # uni_pc writes into its sigmas
             seeds = [job.seed for job in jobs]
             x = self.solver.run(trace, x, sigmas, seeds, options, mask, callback, disable)
@@ -202,11 +215,11 @@ class Evaluator:
                 end.x0 = model(x, stop * ones, denoise_mask=mask, model_options=options, seed=first.seed)
             return x
 
-        def callback(step, x0, x, total_steps):
+        def callback(step: int, x0: torch.Tensor, x: torch.Tensor, total_steps: int) -> None:
             end.last = x0
             self.glances.look(x0)
 
-        end.latent = self.coupling.guider(self.watched).sample(
+        out = self.coupling.guider(self.watched).sample(
             roots,
             self.sample.latent.repeat(rows, *[1] * (self.sample.latent.ndim - 1)),
             KSAMPLER(piece),
@@ -216,39 +229,38 @@ class Evaluator:
             disable_pbar=True,
             seed=first.seed,
         )
-        for job, kept in zip(jobs, self._rows(end, rows, first.rollout.finished)):
+        parts = self._finished(end, out) if first.rollout.finished else self._unfinished(end)
+        for i, job in enumerate(jobs):
             if job.id != GHOST:
-                self.shelf.put(job.id, kept)
+                # copies: a slice would hold the whole batch in memory
+                row = {name: all[i : i + 1].clone() for name, all in parts.items() if all is not None}
+                self.shelf.put(job.id, Kept(**row))
 
-    def _begin(self, first: Job, parents: list[Kept], fresh: torch.Tensor | None, x: torch.Tensor):
+    def _begin(
+        self, first: Job, parents: list[Kept], fresh: torch.Tensor | None, x: torch.Tensor
+    ) -> torch.Tensor:
         """The states that children go on from, in model space, placed as `x`."""
-        levels = self.schedule.levels
+        assert first.below is not None  # they have parents
+        levels = self.schedule.known
         if first.refines:
-            state = self.model.process_latent_in(torch.cat([kept.latent for kept in parents]))
-            state = state * float(
-                levels.coefficients(first.below)[0]
-            )  # a latent is x / a, where the schedule ends above 0
+            # where the schedule ends above 0 a latent is x / a
+            signal = float(levels.coefficients(first.below)[0])
+            state = self.model.process_latent_in(_together([kept.latent for kept in parents])) * signal
         else:
-            state = torch.cat([kept.state for kept in parents])
+            state = _together([kept.state for kept in parents])
         state = state.to(x)
         return state if fresh is None else renoise(levels, state, first.below, first.sigmas[0], fresh)
 
-    def _rows(self, end: End, rows: int, finished: bool) -> list[Kept]:
-        """What a batch leaves, one by one."""
-        x0 = end.last if end.x0 is None else end.x0
-        x0 = None if x0 is None else x0.float().cpu()
-        if finished:
-            latent, out = end.latent.to(mm.intermediate_device()), self.model.process_latent_out
-            denoised = latent if x0 is None else out(x0)
-            early = None if end.early is None else out(end.early.float().cpu())
-            parts = {"latent": latent, "denoised": denoised, "early": early}
-        else:
-            parts = {"state": end.state.cpu(), "x0": x0}
-        # copies: a slice would hold the whole batch in memory
-        return [
-            Kept(**{name: None if all is None else all[i : i + 1].clone() for name, all in parts.items()})
-            for i in range(rows)
-        ]
+    def _finished(self, end: End, out: torch.Tensor) -> dict[str, torch.Tensor | None]:
+        """What is kept of a batch of finished samples, [B, ...] each. out: what ComfyUI makes of the last states."""
+        out, clean, wire = out.to(mm.intermediate_device()), end.clean, self.model.process_latent_out
+        denoised = out if clean is None else wire(clean)
+        early = None if end.early is None else wire(end.early.float().cpu())
+        return {"latent": out, "denoised": denoised, "early": early}
+
+    def _unfinished(self, end: End) -> dict[str, torch.Tensor | None]:
+        assert end.state is not None  # the solver ran
+        return {"state": end.state.cpu(), "x0": end.clean}
 
     # -- decoding and scoring, after the sampling call: model management may move the diffusion model away meanwhile ----
 
@@ -272,14 +284,14 @@ class Evaluator:
             scores = judge(images, [job.id for job in jobs], early)
         return {job.id: tuple(row) for job, row in zip(jobs, scores)}
 
-    def _decoded(self, latents: list[torch.Tensor]) -> torch.Tensor:
+    def _decoded(self, latents: list[torch.Tensor | None]) -> torch.Tensor:
         assert self.looks.decode is not None  # nobody asks for images otherwise
         with self.ledger.clock("decoding"):
-            images = self.looks.decode(torch.cat(latents))
+            images = self.looks.decode(_together(latents))
         self.ledger.decodes += len(latents)
         return images
 
-    def _shown(self, kept: Kept) -> torch.Tensor:
+    def _shown(self, kept: Kept) -> torch.Tensor | None:
         """The clean latent to look at: the sample, or the x-prediction of one that still has noise in it."""
         if kept.latent is not None:
             return kept.latent if float(self.schedule.sigmas[-1]) == 0 else kept.denoised
@@ -290,7 +302,12 @@ class Evaluator:
         return self.model.process_latent_out(kept.x0)
 
 
-def _inpaint_noise(x, seed):
+def _together(rows: list[torch.Tensor | None]) -> torch.Tensor:
+    """One tensor of rows that are all there, by the kind of their jobs."""
+    return torch.cat(cast("list[torch.Tensor]", rows))
+
+
+def _inpaint_noise(x: torch.Tensor, seed: int) -> torch.Tensor:
     """The noise that stock KSAMPLER puts under the mask for `ddim`."""
     noise = torch.randn(x.shape, generator=torch.manual_seed(seed + 1), device="cpu")
     return noise.to(x)

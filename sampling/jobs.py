@@ -129,8 +129,6 @@ class Jobs:
 
     def _start(self, rollout: Rollout, parent: Rollout) -> float:
         """The flow time that a child begins at."""
-        if self.schedule.levels is None:
-            raise ValueError(self.schedule.why)
         if parent.finished and (rollout.noise is None or rollout.start is None):
             raise ValueError(
                 "A rollout from a finished sample needs a noise and a start, the flow time up to which it is noised before it is denoised again, "

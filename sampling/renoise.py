@@ -1,11 +1,13 @@
 """The forward process between two noise levels (paper section 3, step 2 of search over paths)."""
 
+from __future__ import annotations
+
 import torch
 
-from .levels import Levels
+from .levels import Levels, Values
 
 
-def coefficients(levels: Levels, low, high) -> tuple[torch.Tensor, torch.Tensor]:
+def coefficients(levels: Levels, low: Values, high: Values) -> tuple[torch.Tensor, torch.Tensor]:
     """(scale, spread) in x_r = scale x_s + spread z, with z standard normal: from level s = `low` up to r = `high` (model sigmas).
 
         scale = a_r / a_s      spread^2 = b_r^2 - (a_r / a_s)^2 b_s^2
@@ -22,7 +24,7 @@ def coefficients(levels: Levels, low, high) -> tuple[torch.Tensor, torch.Tensor]
     return scale, variance.clamp(min=0).sqrt()
 
 
-def renoise(levels: Levels, x: torch.Tensor, low, high, noise: torch.Tensor) -> torch.Tensor:
+def renoise(levels: Levels, x: torch.Tensor, low: Values, high: Values, noise: torch.Tensor) -> torch.Tensor:
     """A sample at level `low`, noised up to `high`. x, noise: [B, ...] in model space; the levels are model sigmas."""
     scale, spread = coefficients(levels, low, high)
     return float(scale) * x + float(spread) * noise.to(x)

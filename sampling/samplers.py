@@ -5,6 +5,9 @@ Both have k-diffusion's signature. A list of seeds in extra_args["seed"], one pe
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from comfy.samplers import KSAMPLER
 
@@ -37,10 +40,12 @@ SINGLE_STEP = frozenset(
 )
 
 
+Step = Callable[[dict], None]  # what a sampler reports each step to
+
 DEEPEST = 1e-2  # no step overshoots to less than this share of its own sigma: below, float32 divides nothing by nothing
 
 
-def overshoot(log_snr_from, log_snr_to, churn):
+def overshoot(log_snr_from: torch.Tensor, log_snr_to: torch.Tensor, churn: float) -> torch.Tensor:
     """Where a step from one log-SNR to another must go so that falling back by `churn`, its share of the progress, lands on the target.
 
         d = to - from      from + d / (1 - churn)
@@ -72,8 +77,15 @@ def reinject_noise(
         )
 
     def sample_reinject_noise(
-        model, x, sigmas, extra_args=None, callback=None, disable=None, s_noise=1.0, **options
-    ):
+        model: Any,
+        x: torch.Tensor,
+        sigmas: torch.Tensor,
+        extra_args: dict | None = None,
+        callback: Step | None = None,
+        disable: bool | None = None,
+        s_noise: float = 1.0,
+        **options: Any,
+    ) -> torch.Tensor:
         extra_args = {"model_options": {}, **(extra_args or {})}
         seeds = _seeds(extra_args)
         wrapped = Solver(KSAMPLER(solver.function, {**solver.options, **options}))
@@ -118,11 +130,14 @@ def reinject_noise(
                 x = renoise(levels, x, target, sigmas[i + 1], s_noise * draw(target, sigmas[i + 1]))
         return x
 
-    sample_reinject_noise.seeds_per_row = solver.batches
-    return KSAMPLER(sample_reinject_noise, {"s_noise": s_noise}, sampler.inpaint_options)
+    return KSAMPLER(
+        _seeded(sample_reinject_noise, solver.batches), {"s_noise": s_noise}, sampler.inpaint_options
+    )
 
 
-def _target(levels, sigmas, i, churn, start, end):
+def _target(
+    levels: Levels, sigmas: torch.Tensor, i: int, churn: float, start: float, end: float
+) -> torch.Tensor | None:
     """The model sigma that step i overshoots to; None for a step left alone."""
     times = levels.time(sigmas[i : i + 2])
     if churn == 0.0 or not (
@@ -158,7 +173,14 @@ def multistep_consistency(
     if not sigma_data > 0.0:
         raise ValueError(f"sigma_data is the spread of clean latents, above 0, not {sigma_data}.")
 
-    def sample_multistep_consistency(model, x, sigmas, extra_args=None, callback=None, disable=None):
+    def sample_multistep_consistency(
+        model: Any,
+        x: torch.Tensor,
+        sigmas: torch.Tensor,
+        extra_args: dict | None = None,
+        callback: Step | None = None,
+        disable: bool | None = None,
+    ) -> torch.Tensor:
         extra_args = {"model_options": {}, **(extra_args or {})}
         sampling = model.inner_model.inner_model.model_sampling
         grid = (
@@ -180,26 +202,34 @@ def multistep_consistency(
             )
         return x
 
-    sample_multistep_consistency.seeds_per_row = True
-    return KSAMPLER(sample_multistep_consistency)
+    return KSAMPLER(_seeded(sample_multistep_consistency, True))
 
 
-def _grid(levels, sigmas, angles, times, sigma_data):
+def _grid(
+    levels: Levels,
+    sigmas: torch.Tensor,
+    angles: list[float] | None,
+    times: list[float] | None,
+    sigma_data: float,
+) -> torch.Tensor:
     """The first and last of the schedule's sigmas, and the intermediate levels between them."""
-    inner = (
-        (levels.sigma(times) if angles is None else levels.sigma_from_angle(angles, sigma_data))
-        .float()
-        .to(sigmas)
-    )
+    inner = levels.sigma(times or ()) if angles is None else levels.sigma_from_angle(angles, sigma_data)
+    inner = inner.float().to(sigmas)
     inner = inner[(inner < sigmas[0]) & (inner > sigmas[-1])]
     return torch.cat([sigmas[:1], inner, sigmas[-1:]])
 
 
-def _seeds(extra_args) -> list[int]:
+def _seeded(function: Any, per_row: bool) -> Any:
+    """The sampler function, which says whether it takes a seed per row."""
+    function.seeds_per_row = per_row
+    return function
+
+
+def _seeds(extra_args: dict) -> list[int]:
     seed = extra_args.get("seed") or 0
     return list(seed) if isinstance(seed, (list, tuple)) else [seed]
 
 
-def _at(callback, step):
+def _at(callback: Step | None, step: int) -> Step | None:
     """The callback of a one-step piece, told which step of the whole it is."""
     return None if callback is None else lambda info: callback({**info, "i": step})

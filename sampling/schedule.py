@@ -21,7 +21,7 @@ class Schedule:
         sigmas: torch.Tensor,
         levels: Levels | None,
         why: str = "This model only runs whole schedules: its noise levels are unknown.",
-    ):
+    ) -> None:
         self.sigmas = checked(sigmas)
         self.levels, self.why = levels, why
         self.times = None if levels is None else levels.time(self.sigmas)
@@ -31,13 +31,28 @@ class Schedule:
         """Its first and its last sigma."""
         return float(self.sigmas[0]), float(self.sigmas[-1])
 
+    @property
+    def known(self) -> Levels:
+        """The model's levels. Raises ValueError where they are unknown."""
+        if self.levels is None:
+            raise ValueError(self.why)
+        return self.levels
+
+    @property
+    def flow(self) -> torch.Tensor:
+        """The schedule's flow times. Raises ValueError where they are unknown."""
+        if self.times is None:
+            raise ValueError(self.why)
+        return self.times
+
     def snap(self, time: float) -> float:
         """A flow time, moved onto the user's level when it is one, and into the schedule's range; 0 = the schedule's end."""
-        if time <= float(self.times[-1]) + SNAP:
+        times = self.flow
+        if time <= float(times[-1]) + SNAP:
             return 0.0
-        nearest = int((self.times - time).abs().argmin())
-        if time >= float(self.times[0]) or abs(float(self.times[nearest]) - time) <= SNAP:
-            return float(self.times[nearest])
+        nearest = int((times - time).abs().argmin())
+        if time >= float(times[0]) or abs(float(times[nearest]) - time) <= SNAP:
+            return float(times[nearest])
         return time
 
     def whole(self, start: float | None, stop: float) -> bool:
@@ -53,15 +68,14 @@ class Schedule:
         """
         if self.whole(start, stop) and steps is None:
             return self.sigmas
-        if self.levels is None:
-            raise ValueError(self.why)
-        places = self._place(float(self.times[0]) if start is None else start), self._place(stop)
+        times = self.flow
+        places = self._place(float(times[0]) if start is None else start), self._place(stop)
         if not places[0] < places[1]:
             raise ValueError(
-                f"No step is left between flow times {start} and {stop}: the schedule runs from {float(self.times[0]):.3f} to {float(self.times[-1]):.3f}."
+                f"No step is left between flow times {start} and {stop}: the schedule runs from {float(times[0]):.3f} to {float(times[-1]):.3f}."
             )
         if steps is None:
-            inner = torch.arange(int(places[0]) + 1, len(self.times), dtype=torch.float64)
+            inner = torch.arange(int(places[0]) + 1, len(times), dtype=torch.float64)
             at = torch.cat(
                 [
                     torch.tensor(places[:1], dtype=torch.float64),
@@ -80,19 +94,19 @@ class Schedule:
 
     def _place(self, time: float) -> float:
         """Where a flow time lies in the schedule: 0 = the first sigma, n = the last, fractions between (linear in flow time)."""
-        time = self.snap(time)
+        time, times = self.snap(time), self.flow
         if time == 0.0:
-            return float(len(self.times) - 1)
-        falling = -self.times
-        right = int(torch.searchsorted(falling, torch.tensor(-time, dtype=torch.float64)))
-        if right == 0 or float(self.times[right]) == time:
+            return float(len(times) - 1)
+        right = int(torch.searchsorted(-times, torch.tensor(-time, dtype=torch.float64)))
+        if right == 0 or float(times[right]) == time:
             return float(right)
-        above, below = float(self.times[right - 1]), float(self.times[right])
+        above, below = float(times[right - 1]), float(times[right])
         return right - 1 + (above - time) / (above - below)
 
     def _sigmas_at(self, places: torch.Tensor) -> torch.Tensor:
-        low = places.floor().long().clamp(max=len(self.times) - 2)
+        times = self.flow
+        low = places.floor().long().clamp(max=len(times) - 2)
         share = places - low
-        sigmas = self.levels.sigma(self.times[low] * (1 - share) + self.times[low + 1] * share).float()
+        sigmas = self.known.sigma(times[low] * (1 - share) + times[low + 1] * share).float()
         exact = share.round()
         return torch.where((share - exact).abs() < 1e-12, self.sigmas[low + exact.long()], sigmas)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -27,7 +28,7 @@ class Sample:
     index: int
 
 
-def samples_of(latent: dict, model) -> list[Sample]:
+def samples_of(latent: dict, model: Any) -> list[Sample]:
     """The samples of a LATENT. Raises ValueError for latents that cannot be searched."""
     if compat.is_nested(latent["samples"]):
         raise ValueError(
@@ -59,7 +60,7 @@ def samples_of(latent: dict, model) -> list[Sample]:
     return [Sample(images[i : i + 1], masks[i], place) for i, place in enumerate(places)]
 
 
-def masks_of(mask, images) -> list:
+def masks_of(mask: torch.Tensor | None, images: torch.Tensor) -> list[torch.Tensor | None]:
     """The noise mask of each sample, in a layout that ComfyUI reads the same for one sample as for the whole batch.
 
     For images ComfyUI lists all that lies before the last two axes of a mask, one entry for each sample, channels too. For videos a mask
@@ -80,7 +81,7 @@ def masks_of(mask, images) -> list:
     return [_row(mask, i) for i in range(len(images))]
 
 
-def guider_of(guider, index: int):
+def guider_of(guider: Any, index: int) -> Any:
     """A copy of the guider whose conditioning is that of sample `index`."""
     one = copy.copy(guider)
     one.original_conds = {
@@ -89,7 +90,7 @@ def guider_of(guider, index: int):
     return one
 
 
-def draws_noise(guider) -> bool:
+def draws_noise(guider: Any) -> bool:
     """Whether the conditioning draws noise from the seed, so that only one sample at a time is what it would be alone."""
     if {kind.__name__ for kind in type(guider.model_patcher.model).__mro__}.intersection(DRAWS_NOISE):
         return True
@@ -97,7 +98,7 @@ def draws_noise(guider) -> bool:
     return any("unclip_conditioning" in cond or cond.get("noise_augmentation", 0) for cond in conds)
 
 
-def _row(tensor, i):
+def _row(tensor: torch.Tensor, i: int) -> torch.Tensor:
     i = i % tensor.shape[0]
     return tensor[i : i + 1]
 
@@ -111,7 +112,7 @@ def _cond_of(cond: dict, i: int) -> dict:
     return one
 
 
-def _value_of(value, i, axes=2):
+def _value_of(value: Any, i: int, axes: int = 2) -> Any:
     if isinstance(value, torch.Tensor) and value.ndim >= axes and value.shape[0] > 1:
         return _row(value, i)
     if isinstance(value, list) and value and all(isinstance(v, torch.Tensor) for v in value):
@@ -119,7 +120,7 @@ def _value_of(value, i, axes=2):
     return value
 
 
-def _wrapped_of(value, i):
+def _wrapped_of(value: Any, i: int) -> Any:
     inner = getattr(value, "cond", None)
     if not isinstance(inner, (torch.Tensor, list)):
         return value
@@ -128,7 +129,7 @@ def _wrapped_of(value, i):
     return one
 
 
-def _control_of(control, i):
+def _control_of(control: Any, i: int) -> Any:
     """A ControlNet whose hint is a batch: a copy with this sample's hint (and likewise those chained before it)."""
     hint, before = getattr(control, "cond_hint_original", None), getattr(control, "previous_controlnet", None)
     before_one = None if before is None else _control_of(before, i)

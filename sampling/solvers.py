@@ -8,7 +8,9 @@ noise sampler, seeded per row. That needs to know which noise a sampler draws: C
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import comfy.model_management as mm
 import torch
@@ -80,7 +82,7 @@ class Solver:
     sampler, one per row; TREE: by a Brownian tree with a seed per row; SEEDS: it takes a list of seeds; None: not known (`toy.learn`).
     """
 
-    def __init__(self, sampler):
+    def __init__(self, sampler: Any) -> None:
         if not isinstance(sampler, KSAMPLER):
             raise ValueError(
                 f"NoiseSearch runs k-diffusion samplers (KSamplerSelect and its like), not a {type(sampler).__name__}. Choose another sampler."
@@ -109,7 +111,7 @@ class Solver:
         """Whether rows can share a batch."""
         return self.draws is not None
 
-    def exact(self):
+    def exact(self) -> Solver:
         """The solver without the user's s_noise, which scales what it draws."""
         if "s_noise" not in self.options:
             return self
@@ -119,23 +121,23 @@ class Solver:
 
     def run(
         self,
-        model,
-        x,
-        sigmas,
-        seeds: list[int],
+        model: Any,
+        x: torch.Tensor,
+        sigmas: torch.Tensor,
+        seeds: Sequence[int],
         model_options: dict,
-        denoise_mask=None,
-        callback=None,
-        disable=True,
-        sources=None,
-    ):
+        denoise_mask: torch.Tensor | None = None,
+        callback: Callable[[dict], None] | None = None,
+        disable: bool | None = True,
+        sources: dict | None = None,
+    ) -> torch.Tensor:
         """The solver over `sigmas` on x [B, ...], row i drawing from seeds[i] as it would alone. Returns x at sigmas[-1].
 
         sources: options from `noise_sources`, in place of what the seeds alone would draw.
         """
         if len(seeds) not in (1, x.shape[0]) or (len(seeds) > 1 and not self.batches):
             raise ValueError(f"{self.name} cannot run {x.shape[0]} samples with {len(seeds)} seeds at once.")
-        seed = seeds[0]
+        seed: int | list[int] = seeds[0]
         if sources is None and len(seeds) > 1 and self.draws == ROWS:
             sources = self.noise_sources(x, sigmas, seeds)
         elif len(seeds) > 1 and (self.draws == SEEDS or (sources is None and self.draws == TREE)):
@@ -151,7 +153,7 @@ class Solver:
             **{**self.options, **(sources or {})},
         )
 
-    def noise_sources(self, x, sigmas, seeds: list[int]) -> dict:
+    def noise_sources(self, x: torch.Tensor, sigmas: torch.Tensor, seeds: Sequence[int]) -> dict[str, Any]:
         """The options that make a stochastic solver draw per row, from ComfyUI's own noise samplers; {} for those that draw nothing."""
         if self.draws == ROWS:
             return {"noise_sampler": row_noise(x, seeds)}
@@ -165,7 +167,7 @@ class Solver:
         return {}
 
 
-def row_noise(x, seeds: list[int]):
+def row_noise(x: torch.Tensor, seeds: Sequence[int]) -> Callable[[Any, Any], torch.Tensor]:
     """ComfyUI's default noise sampler, one per row; one for the whole batch when there is one seed."""
     if len(seeds) == 1:
         return default_noise_sampler(x, seed=seeds[0])
@@ -180,7 +182,15 @@ class Trace:
     watch: a noise level of the schedule; `seen` is the denoised when the solver first came there.
     """
 
-    def __init__(self, model, x, sigma, model_options, known=None, watch: float | None = None):
+    def __init__(
+        self,
+        model: Any,
+        x: torch.Tensor,
+        sigma: float | torch.Tensor,
+        model_options: dict,
+        known: torch.Tensor | None = None,
+        watch: float | None = None,
+    ) -> None:
         self._model, self._x, self._sigma, self._options, self._known = (
             model,
             x,
@@ -188,17 +198,26 @@ class Trace:
             model_options,
             known,
         )
-        self._watch, self.seen = watch, None
-        self.levels: list[float] = []  # sigmas of the evaluations that reached the model
+        self._watch = watch
+        self.seen: torch.Tensor | None = None
+        self._asked: list[torch.Tensor] = []
+
+    @property
+    def levels(self) -> list[float]:
+        """Sigmas of the evaluations that reached the model. To be read when the run is over: the host waits for them."""
+        return [float(sigma) for sigma in self._asked]
 
     @property
     def evaluations(self) -> int:
-        return len(self.levels)
+        return len(self._asked)
 
-    def __getattr__(self, name):  # solvers reach through to model_sampling, noise and latent_image
+    def __getattr__(self, name: str) -> Any:
+        """Solvers reach through to model_sampling, noise and latent_image."""
         return getattr(self._model, name)
 
-    def __call__(self, x, sigma, model_options, seed=None, **kwargs):
+    def __call__(
+        self, x: torch.Tensor, sigma: torch.Tensor, model_options: dict, seed: Any = None, **kwargs: Any
+    ) -> torch.Tensor:
         known, self._known = self._known, None  # only ever the first call
         # CFG++ solvers listen inside the evaluation, through options of their own: theirs is not left out
         if (
@@ -208,7 +227,7 @@ class Trace:
             and abs(float(sigma.flatten()[0]) - self._sigma) <= 1e-6 * self._sigma
         ):
             return known
-        self.levels.append(float(sigma.flatten()[0]))
+        self._asked.append(sigma.flatten()[:1].clone())
         # a list of seeds is for the noise sampler only
         denoised = self._model(
             x, sigma, model_options=model_options, seed=seed[0] if isinstance(seed, list) else seed, **kwargs
@@ -222,7 +241,7 @@ class Trace:
         return denoised
 
 
-def _noise_at(sigmas, model_sampling):
+def _noise_at(sigmas: torch.Tensor, model_sampling: Any) -> list[torch.Tensor]:
     """Noise of the first and of the last level, not of the seed that a solver draws from in a dry run."""
     generator = torch.Generator().manual_seed(2025)
     return [
@@ -236,21 +255,24 @@ def _noise_at(sigmas, model_sampling):
 class Nothing:
     """A model that predicts zeros, with as much around it as stock solvers reach for."""
 
-    def __init__(self, model_sampling):
+    def __init__(self, model_sampling: Any) -> None:
         patcher = SimpleNamespace(get_model_object=lambda name: model_sampling)
         self.inner_model = SimpleNamespace(
             inner_model=SimpleNamespace(model_sampling=model_sampling), model_patcher=patcher
         )
 
-    def __call__(self, x, sigma, model_options, seed=None, denoise_mask=None):
+    def __call__(
+        self, x: torch.Tensor, sigma: Any, model_options: dict, seed: Any = None, denoise_mask: Any = None
+    ) -> torch.Tensor:
         mm.throw_exception_if_processing_interrupted()
         zeros = torch.zeros_like(x)
         return cfg_function(None, zeros, zeros, 1.0, x, sigma, model_options)
 
 
-def levels_asked(solver: Solver, sigmas: torch.Tensor, model_sampling) -> list[float]:
+def levels_asked(solver: Solver, sigmas: torch.Tensor, model_sampling: Any) -> list[float]:
     """The noise levels at which the solver asks the model on its way over `sigmas`, in order."""
-    x, options = torch.zeros(1, 1, 8, 8), {}
+    x = torch.zeros(1, 1, 8, 8)
+    options: dict[str, Any] = {}
     trace = Trace(Nothing(model_sampling), x, sigmas[0], options)
     with torch.random.fork_rng(devices=[]):
         solver.exact().run(trace, x, sigmas.cpu().clone(), [0], options)
@@ -263,7 +285,7 @@ MISSES = 0.1  # relative error of the noise level at which a run is taken to end
 def count_evaluations(
     solver: Solver,
     sigmas: torch.Tensor,
-    model_sampling,
+    model_sampling: Any,
     known: bool = False,
     watch: float | None = None,
     whole: bool = True,
@@ -273,9 +295,10 @@ def count_evaluations(
     known: the first answer is known already. watch: a level that it must come to. whole: False for a piece of a schedule, which must end
     at the last of its sigmas: then only noise of that level is left. Raises ValueError for solvers that cannot be foreseen, or end elsewhere.
     """
-    solver, options = solver.exact(), {}
+    solver = solver.exact()
+    options: dict[str, Any] = {}
     try:
-        x, there = _noise_at(sigmas, model_sampling) if not whole else (torch.zeros(1, 1, 8, 8), None)
+        x, there = [torch.zeros(1, 1, 8, 8)] * 2 if whole else _noise_at(sigmas, model_sampling)
         trace = Trace(
             Nothing(model_sampling), x, sigmas[0], options, torch.zeros_like(x) if known else None, watch
         )

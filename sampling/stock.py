@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.model_management as mm
 import comfy.sample
 import comfy.samplers
 import comfy.utils
 import latent_preview
+import torch
 
 from ..compat import fix_empty_latent
 from ..untrusted import choice
@@ -15,7 +18,7 @@ from .ledger import Ledger
 LONGEST = 1_000_000  # steps of a schedule of which denoise takes the end: what KSampler's widgets go to
 
 
-def cfg_guider(model, positive, negative, cfg: float):
+def cfg_guider(model: Any, positive: list, negative: list, cfg: float) -> Any:
     """The guider of a stock KSampler."""
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive, negative)
@@ -23,7 +26,9 @@ def cfg_guider(model, positive, negative, cfg: float):
     return guider
 
 
-def ksampler_sigmas(model, steps: int, sampler_name: str, scheduler: str, denoise: float):
+def ksampler_sigmas(
+    model: Any, steps: int, sampler_name: str, scheduler: str, denoise: float
+) -> torch.Tensor:
     """The sigmas of a stock KSampler, none for denoise 0. ValueError for names that ComfyUI would quietly take for others."""
     choice(sampler_name, comfy.samplers.KSampler.SAMPLERS, "sampler")
     choice(scheduler, comfy.samplers.KSampler.SCHEDULERS, "scheduler")
@@ -36,7 +41,7 @@ def ksampler_sigmas(model, steps: int, sampler_name: str, scheduler: str, denois
     ).sigmas
 
 
-def ksample(guider, sampler, sigmas, latent: dict, seed: int) -> tuple[dict, Ledger]:
+def ksample(guider: Any, sampler: Any, sigmas: torch.Tensor, latent: dict, seed: int) -> tuple[dict, Ledger]:
     """A stock KSampler run; returns its LATENT and what it cost."""
     model, ledger = guider.model_patcher, Ledger()
     latent = fix_empty_latent(model, latent)

@@ -40,7 +40,8 @@ class Swaps:
 
     def _others(self) -> dict[int, int]:
         """Bytes on a device of every other model."""
-        others = [patcher for patcher in mm.loaded_models() if patcher.model is not self.patcher.model]
+        there = [patcher for patcher in mm.loaded_models() if patcher is not None]  # None: its owner is gone
+        others = [patcher for patcher in there if patcher.model is not self.patcher.model]
         return {id(patcher.model): patcher.loaded_size() for patcher in others}
 
     def _prepare(self, executor: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -33,9 +33,8 @@ def card(monkeypatch):
         monkeypatch.setattr(mm, "pytorch_attention_flash_attention", lambda: True)
         monkeypatch.setattr(mm, "extra_reserved_memory", lambda: 400 * 2**20)
         loaded = [
-            SimpleNamespace(device=CARD, model=patcher, model_loaded_memory=patcher.loaded_size)
-            for patcher in there
-        ]
+            SimpleNamespace(device=CARD, model=patcher, real_model=lambda: True) for patcher in (*there, None)
+        ]  # one whose owner is gone
         monkeypatch.setattr(mm, "current_loaded_models", loaded)
         free = 0.95 * gigabytes * 2**30 - sum(patcher.loaded_size() for patcher in there)
         monkeypatch.setattr(mm, "get_free_memory", lambda device: free)

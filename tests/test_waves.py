@@ -1,5 +1,6 @@
 """When sampling stops and what is there is looked at: on a card too small for diffusion model, VAE and verifier at once."""
 
+import comfy.model_management as mm
 import pytest
 import torch
 from closed_form import cond, one_hot, uncond
@@ -87,21 +88,28 @@ def test_where_all_fits_every_batch_is_a_wave(card):
 
 @torch.inference_mode()
 def test_a_wave_ends_when_the_driver_has_enough(card):
-    """A limit between two batches: what was sampled is still decoded, judged and handed out."""
+    """A limit between two batches: what was sampled is decoded, judged and handed out before another batch begins."""
     _, graph, vae, _ = card()
     evaluator = graph.evaluator(
         rows=1, decode=vae.decode, judge=lambda images, ids, early: [(1.0,)] * len(ids)
     )
-    spy, sampled = graph.model.spy, []
-
-    def enough():
-        sampled.append(spy.calls)
-        return spy.calls >= 3 * 6
-
-    waves = evaluator.evaluate([(i, fresh(i)) for i in range(8)], enough)
+    spy = graph.model.spy
+    waves = evaluator.evaluate([(i, fresh(i)) for i in range(8)], lambda: spy.calls >= 3 * 6)
     assert [outcome.scores for outcome in next(waves)] == [(1.0,)] * 3
-    assert sampled == [6, 12, 18] and spy.calls == 18
-    assert [len(wave) for wave in waves] == [1] * 5  # who goes on all the same gets the rest
+    assert spy.calls == 18
+
+
+@torch.inference_mode()
+def test_a_model_whose_owner_is_gone_takes_no_part(card, monkeypatch):
+    """ComfyUI lists it as None until it next looks."""
+    _, graph, vae, _ = card()
+    listed = mm.loaded_models
+    monkeypatch.setattr(mm, "loaded_models", lambda: [None, *listed()])
+    evaluator = graph.evaluator(
+        rows=1, decode=vae.decode, judge=lambda images, ids, early: [(1.0,)] * len(ids)
+    )
+    assert len(evaluated(evaluator, [fresh(i) for i in range(FIRST + 1)])) == FIRST + 1
+    assert evaluator.swaps.seconds > 0
 
 
 @torch.inference_mode()
