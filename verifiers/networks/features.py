@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -79,7 +80,7 @@ def unit(features: torch.Tensor) -> torch.Tensor:
     return features / features.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
 
-def require_timm():
+def require_timm() -> Any:
     """The timm module, or an ImportError that says how to get it."""
     try:
         import timm

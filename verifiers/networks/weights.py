@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -107,7 +108,7 @@ def load_into(
     build: Callable[[], torch.nn.Module],
     path: Path,
     what: str,
-    translate: Callable[[State, torch.nn.Module], State] = lambda state, network: state,
+    translate: Callable[[State, Any], State] = lambda state, network: state,
 ) -> torch.nn.Module:
     """The network that `build` makes, with the weights of a file. translate: the file's names to the network's.
 
