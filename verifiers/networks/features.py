@@ -31,6 +31,8 @@ REMEMBERED = 4  # images and their previews, each looked at in two ways
 class ImageFeatures(Short):
     """Base of the networks here: subclasses write `features`, which runs once for verifiers that ask for the same images."""
 
+    features: Callable[..., torch.Tensor]  # (images), or (images, look) where there are several ways to look
+
     def fingerprint(self) -> dict:
         """As a verifier's."""
         return described(self)

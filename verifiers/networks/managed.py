@@ -22,7 +22,7 @@ CHUNK = 16  # rows that run at once when memory allows
 class ScorerNetwork(torch.nn.Module):
     """What ComfyUI's log names. ModelPatcher writes attributes on its model, such as `device`, which some networks define as read-only."""
 
-    def __init__(self, network):
+    def __init__(self, network: torch.nn.Module):
         super().__init__()
         self.network = network
 

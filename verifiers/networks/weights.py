@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -223,7 +223,7 @@ def _readable(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_count(path: Path, names) -> None:
+def _check_count(path: Path, names: Collection) -> None:
     if len(names) > MOST_TENSORS:
         raise WrongFile(
             f"{path.name} was refused: it holds {len(names)} tensors, no verifier has a tenth of that."
