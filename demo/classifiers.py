@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..verifiers.networks.weights import WrongFile, load_into, metadata, outline
 class PlainNet(nn.Module):
     """Three stages of 3x3 convolutions with max pooling between them, then a hidden layer over the whole 4x4 map."""
 
-    def __init__(self, channels, outputs, width):
+    def __init__(self, channels: int, outputs: int, width: int):
         super().__init__()
         widths = (channels, width, 2 * width, 4 * width)
         self.convs = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in zip(widths, widths[1:]))
@@ -27,7 +28,7 @@ class PlainNet(nn.Module):
         self.hidden = nn.Linear(4 * width * 16, 128)
         self.head = nn.Linear(128, outputs)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         for conv, norm in zip(self.convs, self.norms):
             x = F.max_pool2d(F.relu(norm(conv(x))), 2)
         return self.head(F.relu(self.hidden(x.flatten(1))))
@@ -36,7 +37,7 @@ class PlainNet(nn.Module):
 class PatchNet(nn.Module):
     """4x4 patches, then residual blocks of depthwise 5x5 convolutions and two pointwise layers at 8x8."""
 
-    def __init__(self, channels, outputs, width, depth=4):
+    def __init__(self, channels: int, outputs: int, width: int, depth: int = 4):
         super().__init__()
         self.stem = nn.Conv2d(channels, width, 6, stride=4, padding=1)
         self.mixers = nn.ModuleList(nn.Conv2d(width, width, 5, padding=2, groups=width) for _ in range(depth))
@@ -45,7 +46,7 @@ class PatchNet(nn.Module):
         self.downs = nn.ModuleList(nn.Conv2d(3 * width, width, 1) for _ in range(depth))
         self.head = nn.Linear(width * 16, outputs)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem(x)
         for mixer, norm, up, down in zip(self.mixers, self.norms, self.ups, self.downs):
             x = x + down(F.gelu(up(norm(mixer(x)))))
@@ -62,7 +63,9 @@ class TinyClassifier(nn.Module):
     They are resized to `size`; `grey` averages the colours. Sizes above 32 are folded into channels, so that every net sees a 32x32 grid.
     """
 
-    def __init__(self, architecture, width, heads, size=32, grey=False):
+    def __init__(
+        self, architecture: str, width: int, heads: Sequence[int], size: int = 32, grey: bool = False
+    ):
         super().__init__()
         self.settings = {
             "architecture": architecture,
@@ -74,7 +77,7 @@ class TinyClassifier(nn.Module):
         self.heads, self.size, self.grey = tuple(heads), size, grey
         self.net = NETS[architecture]((1 if grey else 3) * (size // 32) ** 2, sum(heads), width)
 
-    def forward(self, images):
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         x = images.movedim(-1, 1)
         if self.grey:
             x = x.mean(1, keepdim=True)
@@ -84,7 +87,7 @@ class TinyClassifier(nn.Module):
         return [logits.log_softmax(-1) for logits in self.net(x).split(self.heads, dim=-1)]
 
 
-def load_classifier(path: Path, heads: tuple[int, ...] | None = None) -> TinyClassifier:
+def load_classifier(path: Path, heads: tuple[int, ...] | None = None) -> Any:
     """The TinyClassifier of a safetensors file, whose metadata hold its settings; float32, on the CPU.
 
     WrongFile for another file, or when `heads` (the number of classes of each) are given and the file has others.
@@ -141,8 +144,8 @@ class ClassifierFeatures(ImageFeatures):
         return self.model.run(_before_the_head, images.float())
 
 
-def _before_the_head(classifier, images):
-    read = []
+def _before_the_head(classifier: Any, images: torch.Tensor) -> torch.Tensor:
+    read: list[torch.Tensor] = []
     watch = classifier.net.head.register_forward_pre_hook(lambda module, arguments: read.append(arguments[0]))
     try:
         classifier(images)

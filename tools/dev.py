@@ -38,7 +38,7 @@ TESTS = {
     "timm": "timm",
 }
 MOST_WORKERS = 4  # each one loads ComfyUI, and starts a server where its tests need one
-TYPED = ("search", "sampling", "session")
+TYPED = ("search", "sampling", "session", "verifiers")
 
 
 def main(arguments):

@@ -111,7 +111,7 @@ class ImageVerifier(Verifier):
             whole = finite(frames.images.unflatten(0, (len(batch.images), -1)))
             return per_video(self.score(frames), len(batch.images), self.over_frames).where(whole, torch.nan)
         usable = finite(batch.images)
-        if self.needs_previews:
+        if self.needs_previews and batch.previews is not None:
             usable &= finite(batch.previews)
         scores = torch.full((len(batch.images),), torch.nan)
         if usable.any():

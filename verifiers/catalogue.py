@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from ..untrusted import choice
 from .base import ImageVerifier, over_frames_of
@@ -25,9 +25,9 @@ from .networks.inception import FidInception, InceptionClassifier
 
 @dataclass(frozen=True)
 class Setup:
-    """What a verifier or a feature network is made with. path: its file; None for those without one."""
+    """What a verifier or a feature network is made with. path: its file, a Path; None for those without one."""
 
-    path: Path | None
+    path: Any
     device: str = AUTO
     architecture: str = AUTO
 
@@ -42,10 +42,10 @@ class Scorer:
 
     folder: str
     files: tuple[Published, ...]
-    make: Callable[[Setup], object]
+    make: Callable[[Setup], Any]
     also: tuple[Published, ...] = ()
 
-    def load(self, who: str, file: str, device: str, architecture: str):
+    def load(self, who: str, file: str, device: str, architecture: str) -> Any:
         """FileNotFoundError says which file belongs where."""
         if file != AUTO and not self.files:
             raise ValueError(f"{who} takes no file; set file to {AUTO}.")
@@ -232,7 +232,9 @@ def load_imagenet(name: str, device: str = AUTO, file: str = AUTO, head: str = A
     paths = [resolve(name, *one) for one in wanted]
     if not paths:
         return EfficientNetLite0(device)
-    return DinoLinearHead(*paths, device) if len(paths) > 1 else InceptionClassifier(*paths, device)
+    if len(paths) == 1:
+        return InceptionClassifier(paths[0], device)
+    return DinoLinearHead(paths[0], paths[1], device)
 
 
 def imagenet_stamp(name: str, file: str = AUTO, head: str = AUTO) -> str:

@@ -28,7 +28,7 @@ class Ensemble(Short):
     held_out: Any = None
     sanity_gate: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.members:
             raise ValueError("A verifier ensemble needs at least one verifier.")
         if (
@@ -74,7 +74,7 @@ def as_ensemble(verifier: Any) -> Ensemble:
 
 def numbered(verifiers: Iterable) -> Iterator:
     """The verifiers with names that differ: the second "CLIPScore" becomes "CLIPScore 2"."""
-    seen = {}
+    seen: dict[str, int] = {}
     for verifier in verifiers:
         seen[verifier.name] = seen.get(verifier.name, 0) + 1
         yield (

@@ -58,7 +58,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, torch.Tensor):
-        numbers = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        numbers = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
         return {"shape": list(value.shape), "sha256": hashlib.sha256(numbers).hexdigest()}
     if isinstance(value, Path):
         return identity(value) if value.exists() else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,7 +29,7 @@ class Aesthetic(ImageVerifier):
 
     name = "aesthetic"
 
-    def __init__(self, features, path: Path):
+    def __init__(self, features: Any, path: Path):
         self.features = features
         self.weight, self.bias = load_head(path)
 
@@ -62,7 +63,8 @@ def load_head(path: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _fitting(sizes: State) -> dict[str, tuple[int, ...]]:
     """The shapes of layers that follow each other and end in one number."""
-    shapes, outputs = {}, 1
+    shapes: dict[str, tuple[int, ...]] = {}
+    outputs = 1
     for layer in reversed(LAYERS):
         inputs = sizes[f"layers.{layer}.weight"].shape[1]
         shapes |= {f"layers.{layer}.weight": (outputs, inputs), f"layers.{layer}.bias": (outputs,)}

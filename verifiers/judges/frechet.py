@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import comfy.model_management as mm
@@ -31,7 +32,7 @@ class Statistics(Short):
     mean: torch.Tensor
     covariance: torch.Tensor
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         size = self.mean.shape
         if len(size) != 1 or 0 in size or self.covariance.shape != (*size, *size):
             raise ValueError(
@@ -128,7 +129,7 @@ class FrechetOracle(ImageVerifier):
 
     name = "FID oracle"
 
-    def __init__(self, features, reference: Statistics, accepted: torch.Tensor | None = None):
+    def __init__(self, features: Any, reference: Statistics, accepted: torch.Tensor | None = None):
         self.features, self.reference = features, reference
         values, vectors = torch.linalg.eigh(reference.covariance)
         if values[0] < -1e-3 * values[-1].abs():

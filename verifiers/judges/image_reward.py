@@ -7,6 +7,7 @@ pinned dependencies break other packages, is not needed.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -67,12 +68,12 @@ class ImageReward(ImageVerifier):
 class RewardNetwork(torch.nn.Module):
     """BLIP's image encoder, its text encoder with cross-attention to the image, and five linear layers on the first text position."""
 
-    def __init__(self, vision, text, head):
+    def __init__(self, vision: Any, text: Any, head: torch.nn.Module):
         super().__init__()
         self.vision, self.text, self.head = vision, text, head
         self.image_size = vision.config.image_size
 
-    def forward(self, pixels, ids, mask):
+    def forward(self, pixels: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """pixels [B, 3, S, S], ids and mask [T] -> rewards [B]."""
         seen = self.vision(pixel_values=pixels).last_hidden_state
         rows = len(pixels)
@@ -86,7 +87,7 @@ class RewardNetwork(torch.nn.Module):
         return (self.head(read[:, 0])[:, 0].float() - MEAN) / STD
 
 
-def load_network(path: Path) -> RewardNetwork:
+def load_network(path: Path) -> torch.nn.Module:
     """The RewardNetwork of a file with the published names."""
     with taken_for(WHAT, path):
         sizes = named(outline(path), PUBLISHED, path, WHAT)
@@ -142,7 +143,7 @@ def renamed(state: State) -> State:
     return out
 
 
-def load_tokenizer():
+def load_tokenizer() -> Any:
     """BERT's uncased word pieces, without padding and truncation."""
     from tokenizers import BertWordPieceTokenizer
 

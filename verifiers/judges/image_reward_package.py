@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -31,7 +32,7 @@ class PackagedImageReward(ImageReward):
         self.tokenizer = load_tokenizer()
 
     def judge(self, batch: Batch) -> torch.Tensor:
-        def rewards(network, rows):
+        def rewards(network: Any, rows: torch.Tensor) -> torch.Tensor:
             network.device = rows.device  # where the package sends its inputs
             return torch.tensor([network.score(batch.prompt, picture(image)) for image in rows.split(1)])
 
@@ -68,7 +69,7 @@ def load_packaged(path: Path) -> torch.nn.Module:
     return package.load(str(path), device="cpu", med_config=str(config))
 
 
-def require_image_reward():
+def require_image_reward() -> Any:
     """The package, or an ImportError that says what to do instead."""
     try:
         with warnings.catch_warnings():  # its import would silence all warnings of the process

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ class ImageNetClassifier(ImageVerifier):
 
     name = "ImageNet class"
 
-    def __init__(self, network, target: str = "", logit: bool = False):
+    def __init__(self, network: Any, target: str = "", logit: bool = False):
         self.network, self.logit = network, logit
         self.target = find_class(target) if target.strip() else None
         self.needs_prompt = self.target is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ..base import Batch, ImageVerifier, reference_images
@@ -17,7 +19,7 @@ class ReferenceSimilarity(ImageVerifier):
 
     name = "reference similarity"
 
-    def __init__(self, features, references: torch.Tensor):
+    def __init__(self, features: Any, references: torch.Tensor):
         images = reference_images(references, self.name)
         self.features, self.references = features, marked(images)
         self._seen = unit(features.image_features(images))

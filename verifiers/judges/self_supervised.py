@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ..base import Batch, ImageVerifier
@@ -20,7 +22,7 @@ class SelfSupervised(ImageVerifier):
     name = "self-supervised"
     needs_previews = True
 
-    def __init__(self, features):
+    def __init__(self, features: Any):
         self.features = features
 
     def judge(self, batch: Batch) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import comfy.model_management as mm
 import torch
@@ -107,7 +108,8 @@ def reader() -> Reader:
             0
         ].movedim(0, -1)
         blue_first = (pixels.clamp(0, 1) * 255).byte().flip(-1).contiguous().cpu().numpy()
-        return list(engine(blue_first).txts or ())
+        found: Any = engine(blue_first)
+        return list(found.txts or ())
 
     return read
 

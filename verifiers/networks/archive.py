@@ -15,18 +15,18 @@ class _Reader(io.RawIOBase):
     def __init__(self, file: BinaryIO):
         self.file, self.most = file, MOST_CONTENTS
 
-    def read(self, size=-1):
+    def read(self, size: int = -1) -> bytes:
         if size > self.most:
             raise zipfile.BadZipFile("its table of contents has an absurd length")
         return self.file.read(size)
 
-    def seek(self, offset, whence=os.SEEK_SET):
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         return self.file.seek(offset, whence)
 
-    def tell(self):
+    def tell(self) -> int:
         return self.file.tell()
 
-    def seekable(self):
+    def seekable(self) -> bool:
         return True
 
 

@@ -213,7 +213,7 @@ def _filled(config: dict, path: Path, what: str) -> torch.nn.Module:
                 f"{what} is said to have {str(layers)[:60]} layers: {path.name} has {len(sizes)} tensors, and {_MOST_LAYERS} layers are allowed."
             )
 
-    def translate(state: State, network: torch.nn.Module) -> State:
+    def translate(state: State, network: Any) -> State:
         state = convert_state_dict(network, _plain(state))
         if "text_model.embeddings.token_embedding.weight" in state:
             state = from_transformers(state)
@@ -288,7 +288,7 @@ def _weights_in(folder: Path) -> Path:
     return found[0]
 
 
-def _image_size(network: torch.nn.Module) -> int:
+def _image_size(network: Any) -> int:
     size = network.visual.image_size
     sides = set(size) if isinstance(size, (tuple, list)) else {size}
     if len(sides) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,6 +40,6 @@ class DinoLinearHead(DinoFeatures):
         return self.model.run(_class_and_patches, images, self.preprocess) @ self.weight.T + self.bias
 
 
-def _class_and_patches(network: torch.nn.Module, rows: torch.Tensor) -> torch.Tensor:
+def _class_and_patches(network: Any, rows: torch.Tensor) -> torch.Tensor:
     tokens = network.forward_features(rows)
     return torch.cat([tokens[:, 0], tokens[:, network.num_prefix_tokens :].mean(1)], dim=1)

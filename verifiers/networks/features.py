@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,6 +30,8 @@ REMEMBERED = 4  # images and their previews, each looked at in two ways
 
 class ImageFeatures(Short):
     """Base of the networks here: subclasses write `features`, which runs once for verifiers that ask for the same images."""
+
+    features: Callable[..., torch.Tensor]  # (images), or (images, look) where there are several ways to look
 
     def fingerprint(self) -> dict:
         """As a verifier's."""
@@ -79,7 +82,7 @@ def unit(features: torch.Tensor) -> torch.Tensor:
     return features / features.norm(dim=1, keepdim=True).clamp(min=1e-12)
 
 
-def require_timm():
+def require_timm() -> Any:
     """The timm module, or an ImportError that says how to get it."""
     try:
         import timm

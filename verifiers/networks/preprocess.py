@@ -33,7 +33,7 @@ class Preprocess:
     std: tuple[float, ...] = CLIP_STD
     resize: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         numbers = all(
             isinstance(number, (int, float)) and abs(number) < 1e3 for number in (*self.mean, *self.std)
         )

@@ -5,6 +5,8 @@ Pillow works in two passes, one per axis, with weights in 22-bit fixed point, an
 that a pass is one exact matrix product: no pixel differs from Pillow 13, and a batch equals its images one by one.
 """
 
+from __future__ import annotations
+
 from functools import lru_cache
 
 import torch
@@ -12,7 +14,14 @@ import torch
 _BITS = 22  # Pillow's fixed point
 
 
-def resize_bytes(pixels, height, width, interpolation="bicubic", rows=None, columns=None):
+def resize_bytes(
+    pixels: torch.Tensor,
+    height: int,
+    width: int,
+    interpolation: str = "bicubic",
+    rows: tuple[int, int] | None = None,
+    columns: tuple[int, int] | None = None,
+) -> torch.Tensor:
     """[..., H, W] of whole numbers 0..255 in float64 -> [..., height, width] of the same kind.
 
     rows, columns: (first, beyond the last) of those wanted; only these are computed.
@@ -38,12 +47,12 @@ def resize_bytes(pixels, height, width, interpolation="bicubic", rows=None, colu
     return pixels
 
 
-def _rounded(sums):
+def _rounded(sums: torch.Tensor) -> torch.Tensor:
     return sums.add_(2 ** (_BITS - 1)).div_(2**_BITS).floor_().clamp_(0, 255)
 
 
 @lru_cache(maxsize=8)
-def _weights(old, new, first, beyond, interpolation):
+def _weights(old: int, new: int, first: int, beyond: int, interpolation: str) -> torch.Tensor:
     """[beyond - first, old] float64: the fixed-point weight of every old pixel in the new ones from `first` on, of `new` in all."""
     kernel, radius = INTERPOLATIONS[interpolation]
     scale = old / new
@@ -59,14 +68,14 @@ def _weights(old, new, first, beyond, interpolation):
     return (fixed.abs() + 0.5).floor() * fixed.sign()
 
 
-def _bicubic(x):
+def _bicubic(x: torch.Tensor) -> torch.Tensor:
     """The cubic convolution kernel with a = -0.5."""
     x = x.abs()
     inner, outer = (1.5 * x - 2.5) * x * x + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2
     return torch.where(x < 1, inner, torch.where(x < 2, outer, 0.0))
 
 
-def _bilinear(x):
+def _bilinear(x: torch.Tensor) -> torch.Tensor:
     return (1 - x.abs()).clamp(min=0)
 
 

@@ -61,7 +61,7 @@ class Stored:
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         numbers = (self.offset, *self.shape, *self.stride)
         if not all(type(number) is int and 0 <= number < 2**62 for number in numbers):
             raise Refused("a tensor of odd measures")
@@ -166,7 +166,7 @@ def _numbers_of_legacy(file: BinaryIO, wanted: set[str]) -> Iterator[tuple[Stora
             file.seek(storage.bytes, 1)
 
 
-def _tensor(file, storage: Storage) -> torch.Tensor:
+def _tensor(file: Any, storage: Storage) -> torch.Tensor:
     """The numbers of a storage, from a file that stands at their beginning."""
     if not storage.numbers:
         return torch.empty(0, dtype=storage.dtype)
@@ -186,19 +186,19 @@ def _tensor(file, storage: Storage) -> torch.Tensor:
 _MARK = object()
 
 
-def _view(storage, offset, shape, stride, *rest) -> Stored:
+def _view(storage: Any, offset: Any, shape: Any, stride: Any, *rest: Any) -> Stored:
     if not isinstance(storage, Storage) or not isinstance(shape, tuple) or not isinstance(stride, tuple):
         raise Refused("a tensor of odd parts")
     return Stored(storage, offset, shape, stride)
 
 
-def _parameter(stored, *rest) -> Stored:
+def _parameter(stored: Any, *rest: Any) -> Stored:
     if not isinstance(stored, Stored):
         raise Refused("a tensor of odd parts")
     return stored
 
 
-def _table(*rest) -> dict:
+def _table(*rest: Any) -> dict:
     if rest:
         raise Refused("a table that is not built step by step")
     return {}

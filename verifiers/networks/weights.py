@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -107,7 +108,7 @@ def load_into(
     build: Callable[[], torch.nn.Module],
     path: Path,
     what: str,
-    translate: Callable[[State, torch.nn.Module], State] = lambda state, network: state,
+    translate: Callable[[State, Any], State] = lambda state, network: state,
 ) -> torch.nn.Module:
     """The network that `build` makes, with the weights of a file. translate: the file's names to the network's.
 
@@ -222,7 +223,7 @@ def _readable(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_count(path: Path, names) -> None:
+def _check_count(path: Path, names: Collection) -> None:
     if len(names) > MOST_TENSORS:
         raise WrongFile(
             f"{path.name} was refused: it holds {len(names)} tensors, no verifier has a tenth of that."
