@@ -213,11 +213,11 @@ class Evaluator:
         self.flight.enough = lambda: False
         self.flight.begin(1, len(points))
         schedule, _ = self.schedule.around(torch.tensor(job.sigmas))
-        ledger, nfe = self.ledger, self.ledger.nfe
+        ledger, nfe, asked = self.ledger, self.ledger.nfe, self.ledger.asked_nfe
         with ledger.clock("sampling"):
             self._guided(self.noises.batch([job.root]), schedule, job, ask)
         ledger.check_nfe += ledger.nfe - nfe
-        ledger.nfe = nfe
+        ledger.nfe, ledger.asked_nfe = nfe, asked
         return given
 
     # -- results ----------------------------------------------------------------------------------------------------
