@@ -13,6 +13,14 @@ try:
 except ImportError:
     COMFYUI = None  # unknown
 
+try:
+    from comfy_execution.utils import get_executing_context
+except ImportError:  # unknown
+
+    def get_executing_context():
+        return None
+
+
 _SCHEMA_FIELDS = {field.name for field in dataclasses.fields(io.Schema)}
 
 
@@ -25,6 +33,11 @@ def advanced(widget):
     """The widget, folded away under "advanced" where the front end can do that (0.10 and later)."""
     widget.extra_dict["advanced"] = True
     return widget
+
+
+def list_index():
+    """Which item of a list of inputs the running node was given; None where that is not known."""
+    return getattr(get_executing_context(), "list_index", None)
 
 
 def is_out_of_memory(error):

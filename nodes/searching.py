@@ -14,6 +14,7 @@ from ..search.rollout import recipes_to_json
 from ..session.carry import KEY, attach, differences, facts_of, files_behind, record_of
 from ..session.pick import Pick, read_pick
 from ..session.progress import announce
+from ..session.provenance import Origin
 from ..session.run import Found, search_images
 from ..session.stop import Stopper, running
 from ..session.wishes import Wishes
@@ -78,6 +79,7 @@ class Searching:
                 final_sigmas,
                 node_id,
                 stopper,
+                origin_of(self.cls),
             )
         self._remember_stop(stopper)
         solver = getattr(getattr(sampler, "sampler_function", None), "__name__", type(sampler).__name__)
@@ -164,6 +166,12 @@ def graph_of(cls) -> dict:
     if running is None:
         return hidden(cls, "prompt") or {}
     return {node_id: running.get_node(node_id) for node_id in running.all_node_ids()}
+
+
+def origin_of(cls) -> Origin | None:
+    """The node in the graph that runs; None where it is called without ComfyUI's executor."""
+    graph, node_id = hidden(cls, "dynprompt"), hidden(cls, "unique_id")
+    return None if graph is None or node_id is None else Origin(graph, str(node_id))
 
 
 def prompt_for(cls, verifier, prompt: str, entrance: str) -> str:

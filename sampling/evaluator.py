@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import Any, cast
 
@@ -13,6 +13,7 @@ import comfy.model_management as mm
 import torch
 from comfy.samplers import KSAMPLER
 
+from ..search.journaled import Point
 from ..search.rollout import EXTRA, Outcome, Rollout
 from .batches import BatchSize
 from .coupling import Coupling
@@ -37,12 +38,13 @@ JUDGED = 16  # images decoded and judged at once; VAE and verifiers cut that fur
 @dataclass
 class End:
     """What a batch comes to, [B, ...] each, in model space: the state where the solver stopped, and the clean predictions there, at
-    the level watched on the way, and of the solver's last step."""
+    the level watched on the way, and of the solver's last step. points: of the first row, evaluations to record."""
 
     state: torch.Tensor | None = None
     x0: torch.Tensor | None = None
     early: torch.Tensor | None = None
     last: torch.Tensor | None = None
+    points: list = field(default_factory=list)
 
     @property
     def clean(self) -> torch.Tensor | None:
@@ -79,6 +81,8 @@ class Evaluator:
         )
         self.swaps = Swaps(patcher)
         self.glances = Glances(patcher, looks.glance)
+        self._records, self._recorded = False, None
+        self._wave: list[tuple[Job, int]] = []  # sampled and not judged yet, with the NFE of each
 
     @property
     def top(self) -> float:
@@ -117,23 +121,107 @@ class Evaluator:
         pending = deque(self.jobs.add(id, rollout) for id, rollout in asked)
         self.shelf.begin({rollout.parent for _, rollout in asked if rollout.parent is not None})
         while pending:
-            wave = Wave(self.swaps)
-            sampled: list[tuple[Job, int]] = []
-            while pending and not (sampled and (wave.over or enough())):
+            wave, self._wave = Wave(self.swaps), []
+            while pending and not (self._wave and (wave.over or enough())):
                 try:
-                    sampled += self._next_batch(pending, wave)
+                    self._wave += self._next_batch(pending, wave)
                 except GivenUp:
                     pending.clear()
-            if not sampled:
+            if not self._wave:
                 return
-            self.flight.landed = self.flight.landed or any(job.rollout.finished for job, _ in sampled)
+            self.flight.landed = self.flight.landed or any(job.rollout.finished for job, _ in self._wave)
             self.swaps.looking()
-            yield self._judged(sampled)
+            outcomes, self._wave = self._judged(self._wave), []
+            yield outcomes
             self.glances.rest()
 
     def keep(self, best: Sequence[int]) -> None:
         """These finished outcomes, best first, are all that is worth holding; the others may go."""
         self.shelf.hold(best)
+
+    # -- what a journal needs besides ----------------------------------------------------------------------------------
+
+    @property
+    def judges_latents(self) -> bool:
+        """Whether a finished outcome's latent is all that a judge needs."""
+        return self.jobs.early is None
+
+    @property
+    def exact(self) -> bool:
+        """Whether the model computes in full precision."""
+        model = self.model
+        return {getattr(model, "manual_cast_dtype", None) or model.get_dtype()} <= {
+            torch.float32,
+            torch.float64,
+        }
+
+    def know(self, id: int, rollout: Rollout) -> None:
+        self.jobs.add(id, rollout)
+        self.flight.landed = self.flight.landed or rollout.finished
+
+    def has(self, id: int) -> bool:
+        return id in self.shelf
+
+    def put(self, id: int, tensors: Mapping[str, torch.Tensor]) -> None:
+        self.shelf.put(id, Kept(latent=tensors["latent"], denoised=tensors["denoised"]))
+
+    def tensors(self, id: int) -> dict[str, torch.Tensor]:
+        kept = self.shelf[id]
+        assert kept.latent is not None and kept.denoised is not None  # of finished outcomes only
+        return {"latent": kept.latent, "denoised": kept.denoised}
+
+    def resample(self, asked: Sequence[tuple[int, Rollout]], enough: Callable[[], bool]) -> int:
+        """Sample these, and judge nothing. Returns the NFE paid. enough: True gives up what is not there yet."""
+        self.flight.enough = enough
+        pending = deque(self.jobs.add(id, rollout) for id, rollout in asked)
+        self.shelf.begin({rollout.parent for _, rollout in asked if rollout.parent is not None})
+        paid = 0
+        try:
+            while pending and not enough():
+                paid += sum(nfe for _, nfe in self._next_batch(pending, Wave(self.swaps)))
+        except GivenUp:
+            pass
+        return paid
+
+    def judged(self, paid: Sequence[tuple[int, int]]) -> list[Outcome]:
+        """The outcomes of (id, NFE paid) pairs whose latents are on the shelf."""
+        return self._judged([(self.jobs[id], nfe) for id, nfe in paid])
+
+    def unjudged(self) -> list[tuple[int, int]]:
+        return [(job.id, nfe) for job, nfe in self._wave]
+
+    def record(self) -> None:
+        """Keep two evaluations of the first sample that begins with a noise: its first, and one in the middle."""
+        self._records = True
+
+    def recorded(self) -> tuple[Rollout, list[Point]] | None:
+        return self._recorded
+
+    def answers(self, rollout: Rollout, points: Sequence[Point]) -> list[torch.Tensor]:
+        """What the model predicts where a sample with this noise was evaluated once. 1 NFE for each point."""
+        assert rollout.noise is not None  # it begins with one
+        job = Job(0, rollout, self.jobs.piece(rollout), rollout.noise, rollout.noise.seed)
+        given: list[torch.Tensor] = []
+
+        def ask(model, x, sigmas, extra_args=None, callback=None, disable=None):
+            options, mask = extra_args["model_options"], extra_args.get("denoise_mask")
+            if self.solver.random_inpaint and mask is not None:
+                model.noise = _inpaint_noise(x, job.root.seed)
+            for point in points:
+                sigma = point.sigma * x.new_ones([1])
+                x0 = model(point.x.to(x), sigma, denoise_mask=mask, model_options=options, seed=job.seed)
+                given.append(x0.cpu())
+            return x
+
+        self.flight.enough = lambda: False
+        self.flight.begin(1, len(points))
+        schedule, _ = self.schedule.around(torch.tensor(job.sigmas))
+        ledger, nfe, asked = self.ledger, self.ledger.nfe, self.ledger.asked_nfe
+        with ledger.clock("sampling"):
+            self._guided(self.noises.batch([job.root]), schedule, job, ask)
+        ledger.check_nfe += ledger.nfe - nfe
+        ledger.nfe, ledger.asked_nfe = nfe, asked
+        return given
 
     # -- results ----------------------------------------------------------------------------------------------------
 
@@ -205,11 +293,19 @@ class Evaluator:
                 tell(model, options, lambda: levels_asked(self.solver, above, self.model_sampling))
             if witness is not None:
                 model = Watched(model, witness)
-            trace = Trace(model, x, first.sigmas[0], options, known, self.jobs.watched(first.rollout))
+            trace = Trace(
+                model,
+                x,
+                first.sigmas[0],
+                options,
+                known,
+                self.jobs.watched(first.rollout),
+                self._wanted(first),
+            )
             stop = sigmas[-1].clone()  # uni_pc writes into its sigmas
             seeds = [job.seed for job in jobs]
             x = self.solver.run(trace, x, sigmas, seeds, options, mask, callback, disable)
-            end.state, end.early = x, trace.seen
+            end.state, end.early, end.points = x, trace.seen, trace.recorded
             if self.jobs.pays_preview(first.rollout):
                 ones = x.new_ones([rows])
                 end.x0 = model(x, stop * ones, denoise_mask=mask, model_options=options, seed=first.seed)
@@ -219,22 +315,41 @@ class Evaluator:
             end.last = x0
             self.glances.look(x0)
 
-        out = self.coupling.guider(self.watched).sample(
-            roots,
-            self.sample.latent.repeat(rows, *[1] * (self.sample.latent.ndim - 1)),
-            KSAMPLER(piece),
-            schedule,
-            denoise_mask=self.sample.mask,
-            callback=callback,
-            disable_pbar=True,
-            seed=first.seed,
-        )
+        out = self._guided(roots, schedule, first, piece, callback)
+        if end.points:
+            self._recorded = first.rollout, [Point(*point) for point in end.points]
         parts = self._finished(end, out) if first.rollout.finished else self._unfinished(end)
         for i, job in enumerate(jobs):
             if job.id != GHOST:
                 # copies: a slice would hold the whole batch in memory
                 row = {name: all[i : i + 1].clone() for name, all in parts.items() if all is not None}
                 self.shelf.put(job.id, Kept(**row))
+
+    def _guided(
+        self,
+        roots: torch.Tensor,
+        schedule: torch.Tensor,
+        first: Job,
+        run: Callable,
+        callback: Callable | None = None,
+    ) -> torch.Tensor:
+        """The user's guider over jobs like the first, with `run` as its sampler function. roots: the noise that each lineage began with."""
+        return self.coupling.guider(self.watched).sample(
+            roots,
+            self.sample.latent.repeat(len(roots), *[1] * (self.sample.latent.ndim - 1)),
+            KSAMPLER(run),
+            schedule,
+            denoise_mask=self.sample.mask,
+            callback=callback,
+            disable_pbar=True,
+            seed=first.seed,
+        )
+
+    def _wanted(self, job: Job) -> tuple[int, ...]:
+        """Which evaluations to record."""
+        if not self._records or self._recorded or job.rollout.parent is not None:
+            return ()
+        return 0, self.jobs.cost(job.rollout, None) // 2
 
     def _begin(
         self, first: Job, parents: list[Kept], fresh: torch.Tensor | None, x: torch.Tensor

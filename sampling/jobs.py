@@ -117,6 +117,10 @@ class Jobs:
         """The sigma at which its clean prediction is read on the way."""
         return self.early if rollout.finished else None
 
+    def piece(self, rollout: Rollout) -> tuple[float, ...]:
+        """The sigmas of a rollout that begins with a noise."""
+        return self._sigmas(rollout, None)
+
     def _preview_paid(self, rollout: Rollout, parent: Rollout | None) -> bool:
         return parent is not None and self._goes_on(rollout, parent) and bool(self.pays_preview(parent))
 

@@ -26,7 +26,7 @@ class Ledger:
     """Counts since it was made. `watch` returns a guider whose evaluations are counted here.
 
     nfe: evaluations for which the network ran. asked_nfe: all that the solvers asked for, of which a cache may have skipped some.
-    check_nfe: those beside, that found out whether candidates may share a batch.
+    check_nfe: those beside, that found out whether candidates may share a batch, or whether the model is still the journal's.
     """
 
     nfe: int = 0
@@ -36,6 +36,9 @@ class Ledger:
     network_rows: int = 0
     decodes: int = 0
     verifier_calls: int = 0  # images judged, summed over verifiers
+    journal_candidates: int = 0  # answered by the journal of earlier searches
+    journal_nfe: int = 0  # what those cost when they were sampled
+    recomputed_nfe: int = 0  # of samples on the way that the journal does not keep, part of nfe
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -100,6 +103,11 @@ class Ledger:
             yield
         finally:
             self.seconds[what] = self.seconds.get(what, 0.0) + time.monotonic() - began
+
+    @property
+    def told(self) -> int:
+        """NFE paid now and by earlier searches, as a search is told."""
+        return self.nfe + self.journal_nfe - self.recomputed_nfe
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -179,7 +179,8 @@ class Trace:
     """The model as a solver sees it. When a preview already paid for the first evaluation, its answer is given back without asking the model again.
 
     x, sigma: where the solver starts; model_options: what it was handed; known: the denoised at (x, sigma), or None.
-    watch: a noise level of the schedule; `seen` is the denoised when the solver first came there.
+    watch: a noise level of the schedule; `seen` is the denoised when the solver first came there. record: the numbers of evaluations of which
+    `recorded` gets (sigma, x, denoised) of the first row.
     """
 
     def __init__(
@@ -190,6 +191,7 @@ class Trace:
         model_options: dict,
         known: torch.Tensor | None = None,
         watch: float | None = None,
+        record: tuple[int, ...] = (),
     ) -> None:
         self._model, self._x, self._sigma, self._options, self._known = (
             model,
@@ -200,6 +202,8 @@ class Trace:
         )
         self._watch = watch
         self.seen: torch.Tensor | None = None
+        self._record = record
+        self.recorded: list = []
         self._asked: list[torch.Tensor] = []
 
     @property
@@ -227,6 +231,7 @@ class Trace:
             and abs(float(sigma.flatten()[0]) - self._sigma) <= 1e-6 * self._sigma
         ):
             return known
+        given = x[:1].cpu().clone() if self.evaluations in self._record else None  # solvers write into it
         self._asked.append(sigma.flatten()[:1].clone())
         # a list of seeds is for the noise sampler only
         denoised = self._model(
@@ -238,6 +243,8 @@ class Trace:
             and abs(float(sigma.flatten()[0]) - self._watch) <= 1e-5 * self._watch
         ):
             self.seen = denoised
+        if given is not None:
+            self.recorded.append((float(sigma.flatten()[0]), given, denoised[:1].cpu().clone()))
         return denoised
 
 

@@ -36,6 +36,7 @@ class Judge:
             i for i, weight in enumerate(ensemble.weights) if weight > 0
         )  # whose score speaks where one number must
         self.witness: dict = {}  # the held-out verifier's scores by outcome id
+        self.unsure: set = set()  # outcomes that a verifier failed on: it may judge them another time
         self.rejected = self.seen = self.broken = self.judged = 0
         weights = (*ensemble.weights, *([0.0] if self.held_out is not None else []))
         self._panel = [Asked(one, weight > 0, ledger) for one, weight in zip(self.everyone, weights)]
@@ -92,13 +93,28 @@ class Judge:
         )
         ids = list(ids)
         shown = healthy(batch.images) if self.gated else torch.ones(len(images), dtype=torch.bool)
+        failed = sum(one.failed for one in self._panel)
         columns = [self._score(one, batch, shown) for one in self._panel]
+        if sum(one.failed for one in self._panel) > failed:
+            self.unsure.update(ids)
         if self.held_out is not None:
             self.witness.update(zip(ids, columns.pop()))
         rows = list(zip(*columns))
         if FINAL not in ids:
             self._count(batch, shown, rows)
         return rows
+
+    def recall(self, id: int, scores: tuple[float, ...], held_out: float | None) -> None:
+        """These are its scores of an outcome, from an earlier search."""
+        if held_out is not None:
+            self.witness[id] = held_out
+        self.seen += 1
+        self.judged += self._decides(scores)
+
+    def _decides(self, scores: Iterable[float]) -> bool:
+        """Whether every verifier that chooses could judge."""
+        weights = self.comparison.weights
+        return not any(weight > 0 and math.isnan(score) for score, weight in zip(scores, weights))
 
     def _score(self, one: Asked, batch: Batch, shown: torch.Tensor) -> list[float]:
         """The verifier's scores of the images it is shown; NaN for the others."""
@@ -108,10 +124,7 @@ class Judge:
         return scores.tolist()
 
     def _count(self, batch: Batch, shown: torch.Tensor, rows: list[tuple[float, ...]]) -> None:
-        weights = self.comparison.weights
         self.seen += len(rows)
         self.rejected += int((~shown).sum())
         self.broken += int((~finite(batch.images)).sum())
-        self.judged += sum(
-            not any(weight > 0 and math.isnan(score) for score, weight in zip(row, weights)) for row in rows
-        )
+        self.judged += sum(map(self._decides, rows))

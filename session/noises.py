@@ -44,10 +44,7 @@ class RecipeNoise(Short):
             else [Recipe(one.pieces, one.index + i) for i in range(len(samples))]
         )
         return torch.cat(
-            [
-                recipe.root.noise(_draw(samples[i : i + 1], recipe.index))
-                for i, recipe in enumerate(recipes)
-            ]
+            [recipe.root.noise(_draw(samples[i : i + 1], recipe.index)) for i, recipe in enumerate(recipes)]
         )
 
 

@@ -19,10 +19,13 @@ from ..sampling.slicing import Sample, draws_noise, guider_of, samples_of
 from ..sampling.solvers import Solver
 from ..search.algorithms.base import BudgetTooSmall, Search, fresh
 from ..search.driver import Limits, terms
+from ..search.journaled import Journaled
 from ..search.selection import Comparison
 from .decoding import decoder
+from .journaling import journaled
 from .judging import Judge
 from .progress import LiveProgress
+from .provenance import Origin
 from .wishes import Wishes
 
 
@@ -39,6 +42,7 @@ class Task:
     vae: Any
     prompt: str
     wishes: Wishes
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Plan:
     """The search for one sample of the batch.
 
     wished: the settings before planning. search: as planned for this budget and schedule. renderer: samples the winner once more alone, where that is wanted.
+    journaled: the evaluator with the journal in front of it, where there is one; why_not: where there should be and is none.
     """
 
     sample: Sample
@@ -56,6 +61,13 @@ class Plan:
     judge: Judge | None
     limits: Limits
     announcement: str
+    journaled: Journaled | None = None
+    why_not: str = ""
+
+    @property
+    def runs(self) -> Journaled | Evaluator:
+        """What the search asks."""
+        return self.journaled or self.evaluator
 
     @property
     def renders_the_same(self) -> bool:
@@ -77,6 +89,7 @@ def task_of(
     prompt: str,
     wishes: Wishes,
     final_sigmas: torch.Tensor | None = None,
+    origin: Origin | None = None,
 ) -> Task:
     """Raises ValueError for what cannot be searched, or not with each other."""
     compares = settings.needs_verifier and not (wishes.plain and not settings.cuts)
@@ -95,7 +108,7 @@ def task_of(
         raise ValueError(
             f"{settings.name.capitalize()} needs a schedule that ends in a clean image, but the last sigma is {float(schedule.sigmas[-1]):.4g}. Give it the whole schedule."
         )
-    return Task(guider, Solver(sampler), schedule, final, settings, verifier, vae, prompt, wishes)
+    return Task(guider, Solver(sampler), schedule, final, settings, verifier, vae, prompt, wishes, origin)
 
 
 def plans_of(task: Task, latent: dict, ledger: Ledger, live: LiveProgress) -> list[Plan]:
@@ -128,7 +141,7 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
     )
 
     def advance() -> None:
-        live.advance(ledger.nfe)
+        live.advance(ledger.told)
 
     setup = Setup(task.guider, task.solver, task.schedule, sample)
     evaluator = Evaluator(setup, ledger, looks, rows, advance)
@@ -163,7 +176,11 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
         search = settings.plan(terms(evaluator, limits))
     terms_here = terms(evaluator, limits)
     announcement = search.announcement(terms_here) or f"{limits.nfe} NFE at most"
-    return Plan(sample, settings, search, evaluator, renderer, judge, limits, announcement)
+    kept, why_not = None, ""
+    if task.origin and wishes.journal and judge and settings.needs_verifier:
+        kept, why_not = journaled(setup, evaluator, judge, ledger, task.origin)
+        announcement += f" · {why_not}" if why_not else ""
+    return Plan(sample, settings, search, evaluator, renderer, judge, limits, announcement, kept, why_not)
 
 
 def _check(judge: Judge, settings: Search, wishes: Wishes) -> None:

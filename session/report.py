@@ -70,6 +70,14 @@ def _notes(judges: Sequence[Judge], ledger: Ledger, found: Sequence[FoundOne], f
         notes += one.notes
     if ledger.lost_nfe:
         notes.append(f"{ledger.lost_nfe} NFE were lost to batches that ran out of memory.")
+    if ledger.journal_candidates:
+        notes.append(
+            f"{ledger.journal_candidates} candidates came from the search journal: their {ledger.journal_nfe} NFE were paid by earlier searches, and not again."
+        )
+    if ledger.recomputed_nfe:
+        notes.append(
+            f"{ledger.recomputed_nfe} NFE went into samples that were needed once more, which the journal does not hold."
+        )
     return list(dict.fromkeys(map(str, notes)))
 
 

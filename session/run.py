@@ -22,6 +22,7 @@ from .found import Found, FoundOne, assembled
 from .judging import FINAL, Judge
 from .plan import Plan, plans_of, task_of
 from .progress import LiveProgress
+from .provenance import Origin
 from .report import report_of
 from .stop import Stopper
 from .wishes import Wishes
@@ -43,14 +44,15 @@ def search_images(
     final_sigmas: torch.Tensor | None = None,
     node_id: str | None = None,
     stopper: Stopper | None = None,
+    origin: Origin | None = None,
 ) -> Found:
     """Search once for every sample of the latent batch. Bad input raises ValueError before anything runs.
 
-    stopper: what tells it to stop and keep the best.
+    stopper: what tells it to stop and keep the best. origin: the node and its graph, for the journal; without it there is none.
     """
     NoiseRecipe(seed)  # refuses what is no seed
     wished = RandomSearch() if settings is None else as_search(settings)
-    task = task_of(guider, sampler, sigmas, wished, verifier, vae, prompt, wishes, final_sigmas)
+    task = task_of(guider, sampler, sigmas, wished, verifier, vae, prompt, wishes, final_sigmas, origin)
     ledger, live, faults = Ledger(), LiveProgress(node_id, 1), Faults()
     plans = plans_of(task, latent, ledger, live)
     judges = [plan.judge for plan in plans if plan.judge]
@@ -78,7 +80,7 @@ class _Running:
     ) -> None:
         self.plan, self.wishes, self.ledger, self.live, self.faults = plan, wishes, ledger, live, faults
         self.stopper = stopper
-        self.before = ledger.nfe
+        self.before, self.told = ledger.nfe, ledger.told
         self.notes: list[str] = []
 
     def run(self, seed: int) -> FoundOne:
@@ -87,16 +89,19 @@ class _Running:
             self.live.say(plan.announcement)
         searches = plan.search.needs_verifier  # there is nothing to keep of a replay that is broken off
         should_stop = (lambda: self.stopper.stopped) if searches else (lambda: False)
-        result = run(plan.search, seed, evaluator, plan.comparison, plan.limits, self._show, should_stop)
+        result = run(plan.search, seed, plan.runs, plan.comparison, plan.limits, self._show, should_stop)
+        top = [outcome.id for outcome in result.ranking[: self.wishes.keep_top]]
+        if plan.journaled:
+            plan.journaled.bring(top)
         search_nfe = self.ledger.nfe - self.before
         self.notes += result.faults
-        top = [outcome.id for outcome in result.ranking[: self.wishes.keep_top]]
+        self.notes += plan.journaled.notes if plan.journaled else [plan.why_not] if plan.why_not else []
         latents = [_finished(evaluator.shelf[id])[0] for id in top]
         images = [evaluator.image(id) for id in top]
         denoised = _finished(evaluator.shelf[top[0]])[1]
         _refuse_nan(latents[0])
         recipe = Recipe(lineage(result.outcomes, top[0]), plan.sample.index)
-        again = self._rendered_again(recipe, search_nfe, latents[0])
+        again = self._rendered_again(recipe, result.nfe, latents[0])
         if again is not None:
             latents[0], denoised, images[0] = again
         coupling = evaluator.coupling
@@ -184,8 +189,11 @@ class _Running:
             if best is None or not best.scores:
                 return self.live.say(cost)
             what = f"{progress.finished} candidates · best" if best.finished else "on the way · best preview"
-            image = self.plan.evaluator.image(best.id)
-            self.live.best(self.before + progress.nfe, f"{what} {_numbers(best.scores)} · {cost}", image)
+            evaluator = self.plan.evaluator
+            image = (
+                evaluator.image(best.id) if evaluator.has(best.id) else None
+            )  # the journal has no previews
+            self.live.best(self.told + progress.nfe, f"{what} {_numbers(best.scores)} · {cost}", image)
 
 
 def _finished(kept: Kept) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Wishes:
     """candidates: complete images to pay for. keep_top: how many of the best to hand out. budget_nfe: hard cap per image, 0 = from
     the candidates. stop_at_score, time_limit (seconds): 0 = off. batch_size: 0 = what fits. exact: render the winner once more alone
-    where batches change its last digits."""
+    where batches change its last digits. journal: pay for nothing that the journal has."""
 
     candidates: int = 8
     keep_top: int = 4
@@ -18,6 +18,7 @@ class Wishes:
     time_limit: float = 0.0
     batch_size: int = 0
     exact: bool = True
+    journal: bool = True
 
     @property
     def plain(self) -> bool:

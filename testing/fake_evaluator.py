@@ -2,9 +2,11 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from noisesearch.search.algorithms.base import Search
+from noisesearch.search.journaled import Point
 from noisesearch.search.noise import NoiseRecipe
 from noisesearch.search.rollout import Outcome, Rollout, lineage
 from noisesearch.search.seeds import mix
@@ -15,8 +17,11 @@ class FakeEvaluator:
 
     An unfinished, scored rollout pays one NFE for its preview, and a rollout that goes on from there is spared it, as in the real one.
     verifiers: how many scores; wave: outcomes per wave; grades: scores take that many values, so that there are ties; nan: share of
-    scores that are NaN; before_wave: called with the number of the wave, and may raise. asked: every request that arrived.
+    scores that are NaN; before_wave: called with the number of the wave, and may raise. asked: every request that arrived. paid: the
+    lineage of every rollout that was evaluated, in this order. salt: another one is another model.
     """
+
+    judges_latents = exact = True
 
     top = 1.0
     held = 0
@@ -25,7 +30,16 @@ class FakeEvaluator:
     def levels(self):
         return tuple(1 - i / self.steps for i in range(self.steps)) + (0.0,)
 
-    def __init__(self, verifiers=1, steps=10, wave=4, grades=10**9, nan=0.0, before_wave=lambda number: None):
+    def __init__(
+        self,
+        verifiers=1,
+        steps=10,
+        wave=4,
+        grades=10**9,
+        nan=0.0,
+        before_wave=lambda number: None,
+        salt="",
+    ):
         self.verifiers, self.steps, self.wave, self.grades, self.nan, self.before_wave = (
             verifiers,
             steps,
@@ -35,6 +49,7 @@ class FakeEvaluator:
             before_wave,
         )
         self.outcomes, self.asked, self.waves, self.running, self.kept = {}, [], 0, 0, []
+        self.salt, self.paid, self.states, self.checked, self.wave_now = salt, [], {}, 0, []
 
     def cost(self, rollout, parent):
         start = rollout.start or (parent.stop if parent else 1.0)
@@ -53,6 +68,7 @@ class FakeEvaluator:
         self.running += 1
         try:
             for first in range(0, len(asked), self.wave):
+                self.wave_now = []
                 self.before_wave(self.waves)
                 self.waves += 1
                 yield [self._run(id, rollout) for id, rollout in asked[first : first + self.wave]]
@@ -63,13 +79,61 @@ class FakeEvaluator:
 
     def keep(self, best):
         self.kept = list(best)
+        parents = {rollout.parent for _, rollout in self.asked[-1]} if self.asked else set()
+        for id in [id for id in self.states if self.outcomes[id].finished]:
+            if id not in parents.union(self.kept):
+                del self.states[id]
+
+    # -- what a journal needs besides --------------------------------------------------------------------------------
+
+    def know(self, id, rollout):
+        self.outcomes.setdefault(id, Outcome(id, rollout, (), 0))
+
+    def has(self, id):
+        return id in self.states
+
+    def put(self, id, tensors):
+        self.states[id] = dict(tensors)
+
+    def tensors(self, id):
+        return self.states[id]
+
+    def resample(self, asked, enough):
+        return sum(self._sampled(id, rollout) for id, rollout in asked if not enough())
+
+    def judged(self, paid):
+        for id, nfe in paid:
+            assert torch.equal(self.states[id]["latent"], self._latent(id)), "another sample's latent"
+            self.outcomes[id] = replace(self.outcomes[id], scores=self._scores(id), nfe=nfe)
+        return [self.outcomes[id] for id, _ in paid]
+
+    def unjudged(self):
+        return [(id, self.outcomes[id].nfe) for id in self.wave_now]
+
+    def record(self):
+        pass
+
+    def recorded(self):
+        first = next(outcome.rollout for outcome in self.outcomes.values() if outcome.rollout.parent is None)
+        return first, [Point(level, torch.full((1, 4), level), self._answer(level)) for level in (1.0, 0.5)]
+
+    def answers(self, rollout, points):
+        self.checked += len(points)
+        return [self._answer(point.sigma) for point in points]
+
+    def _answer(self, level):
+        number = int.from_bytes(hashlib.sha256(f"{self.salt} {level}".encode()).digest()[:4], "big")
+        return torch.full((1, 4), number / 2**32 + 0.5)
+
+    def _latent(self, id):
+        return torch.tensor([[self._number(self._path(id), "latent")]], dtype=torch.float32)
 
     @staticmethod
     def _preview(rollout):
         return int(rollout.score and not rollout.finished)
 
     def _run(self, id, rollout):
-        assert id == len(self.outcomes), "ids are counted from 0, without gaps"
+        assert id <= len(self.outcomes), "ids are counted from 0, without gaps"
         parent = None
         if rollout.parent is not None:
             assert rollout.parent in self.outcomes, (
@@ -81,21 +145,38 @@ class FakeEvaluator:
             assert start == parent.stop or (start > parent.stop and rollout.noise), (
                 f"outcome {id} gets from {parent.stop} to {start} without a noise"
             )
-        outcome = Outcome(id, rollout, (), self.cost(rollout, parent))
-        self.outcomes[id] = outcome
+        self._sampled(id, rollout)
+        self.wave_now.append(id)
         if rollout.score:
-            path = [(r.noise, r.start, r.stop, r.steps) for r in lineage(self.outcomes, id)]
-            self.outcomes[id] = outcome = Outcome(
-                id, rollout, tuple(self._score(path, v) for v in range(self.verifiers)), outcome.nfe
-            )
-        return outcome
+            self.outcomes[id] = replace(self.outcomes[id], scores=self._scores(id))
+        return self.outcomes[id]
+
+    def _sampled(self, id, rollout):
+        """Run it, and judge nothing. Returns its NFE."""
+        parent = None if rollout.parent is None else self.outcomes[rollout.parent].rollout
+        assert parent is None or self.has(rollout.parent), f"outcome {id} starts from a state that is gone"
+        nfe = self.cost(rollout, parent)
+        self.outcomes[id] = replace(self.outcomes.get(id) or Outcome(id, rollout, (), 0), nfe=nfe)
+        self.paid.append(self._path(id))
+        self.states[id] = {"latent": self._latent(id)} if rollout.finished else {}
+        return nfe
+
+    def _path(self, id):
+        return tuple((r.noise, r.start, r.stop, r.steps) for r in lineage(self.outcomes, id))
+
+    def _scores(self, id):
+        return tuple(self._score(list(self._path(id)), v) for v in range(self.verifiers))
 
     def _score(self, path, verifier):
         """In [0, 1), by the path alone: never by the id, the order or the wave."""
-        number = int.from_bytes(hashlib.sha256(repr((path, verifier)).encode()).digest()[:8], "big")
+        number = self._number(path, verifier)
         return (
             math.nan if number % 997 < 997 * self.nan else (number >> 11) * self.grades // 2**53 / self.grades
         )
+
+    def _number(self, path, what):
+        told = (path, what, self.salt) if self.salt else (path, what)
+        return int.from_bytes(hashlib.sha256(repr(told).encode()).digest()[:8], "big")
 
 
 @dataclass(frozen=True)

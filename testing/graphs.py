@@ -127,6 +127,7 @@ class Graph:
         guider=None,
         sigmas=None,
         stopper=None,
+        origin=None,
         **wishes,
     ):
         vae = vae or PixelVAE()
@@ -145,6 +146,7 @@ class Graph:
             Wishes(**wishes),
             final_sigmas,
             stopper=stopper,
+            origin=origin,
         )
 
 
