@@ -7,6 +7,7 @@ from comfy_api.latest import io
 
 from ..compat import schema
 from ..sampling.stock import cfg_guider, ksampler_sigmas
+from ..session.journaling import journal_is_on
 from ..session.noises import seed_of
 from ..session.wishes import Wishes
 from .searching import EVERYWHERE, UNCONNECTED, Searching, has_judge, needed, stops_of
@@ -93,11 +94,19 @@ class NoiseSearchKSampler(io.ComfyNode):
         exactly_reproducible=True,
         choose=JUDGE,
         pick="",
+        journal=True,
     ):
         guider = cfg_guider(model, positive, negative, cfg)
         sigmas = ksampler_sigmas(model, steps, sampler_name, scheduler, denoise)
         wishes = Wishes(
-            candidates, keep_top, budget_nfe, stop_at_score, time_limit, batch_size, exactly_reproducible
+            candidates,
+            keep_top,
+            budget_nfe,
+            stop_at_score,
+            time_limit,
+            batch_size,
+            exactly_reproducible,
+            journal and journal_is_on(),
         )
         return Searching(cls, "positive", choose, pick).node_output(
             guider,
@@ -196,9 +205,17 @@ class NoiseSearchSampler(io.ComfyNode):
         final_sigmas=None,
         choose=JUDGE,
         pick="",
+        journal=True,
     ):
         wishes = Wishes(
-            candidates, keep_top, budget_nfe, stop_at_score, time_limit, batch_size, exactly_reproducible
+            candidates,
+            keep_top,
+            budget_nfe,
+            stop_at_score,
+            time_limit,
+            batch_size,
+            exactly_reproducible,
+            journal and journal_is_on(),
         )
         return Searching(cls, "guider", choose, pick).node_output(
             guider,

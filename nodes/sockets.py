@@ -178,6 +178,14 @@ def later_inputs():
                 tooltip="A recipe, or what a saved picture carries of its winner: that image is rendered once, without a search and a judge. Empty = search.",
             )
         ),
+        advanced(
+            io.Boolean.Input(
+                "journal",
+                default=True,
+                optional=True,
+                tooltip="Write down what was paid for, so that a search that was stopped, cancelled or killed goes on where it was, and more candidates pay only for what is new. Switched off for all nodes in ComfyUI's settings, under NoiseSearch.",
+            )
+        ),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import weakref
@@ -21,6 +22,7 @@ from .fingerprint import context_key, judge_key
 from .judging import Judge
 from .provenance import Origin, Untraceable
 
+SETTING = "NoiseSearch.Journal.Enabled"
 FOLDER, FILE = "noise_search", "journal.sqlite3"
 MOST_KNOWN = 1000
 
@@ -33,6 +35,16 @@ def journal_file() -> Path:
     """In ComfyUI's user directory, in a folder that its server does not serve."""
     own = getattr(folder_paths, "get_system_user_directory", None)  # 0.3.75 and later
     return Path(own(FOLDER) if own else os.path.join(folder_paths.get_user_directory(), f"__{FOLDER}")) / FILE
+
+
+def journal_is_on() -> bool:
+    """ComfyUI's setting NoiseSearch.Journal.Enabled of its one user; on where nothing is set, or where it has many users."""
+    file = Path(folder_paths.get_user_directory()) / "default" / "comfy.settings.json"
+    try:
+        settings = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return True
+    return not (isinstance(settings, dict) and settings.get(SETTING) is False)
 
 
 def _journal() -> Journal:

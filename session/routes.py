@@ -1,4 +1,5 @@
-"""The one route of the pack: POST /noise_search/stop, JSON in, JSON out. It touches no file and no path."""
+"""The routes of the pack, both POST, JSON out. /noise_search/stop touches no file; /noise_search/clear_journal takes nothing, and empties
+the pack's own journal."""
 
 from __future__ import annotations
 
@@ -7,15 +8,16 @@ import sys
 from typing import Any
 
 from .carry import on_prompt
+from .journaling import clear_journal
 from .progress import server
 from .stop import stop
 
-PATH = "/noise_search/stop"
+PATH, CLEAR = "/noise_search/stop", "/noise_search/clear_journal"
 LARGEST = 4096  # bytes of a request
 
 
 def register() -> None:
-    """Add the route to ComfyUI's server, where there is one, and hear of prompts that are queued. Call it once, while packs are loaded."""
+    """Add the routes to ComfyUI's server, where there is one, and hear of prompts that are queued. Call it once, while packs are loaded."""
     instance = server()
     if instance is None:
         return
@@ -34,3 +36,8 @@ def register() -> None:
         if not stopped:
             return web.json_response({"error": "no search of this id is running"}, status=404)
         return web.json_response({"stopped": stopped})
+
+    @instance.routes.post(CLEAR)
+    async def clear_search_journal(request: Any) -> Any:
+        """{"said": what happened}."""
+        return web.json_response({"said": clear_journal()})

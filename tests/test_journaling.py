@@ -503,3 +503,30 @@ def test_no_text_of_the_user_is_in_the_file(user):
     restarted()
     data = journaling.journal_file().read_bytes()
     assert b"private" not in data and b"safetensors" not in data and b"a cat" not in data
+
+
+# -- the switch ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "settings, on",
+    [
+        (None, True),
+        ("{}", True),
+        ('{"NoiseSearch.Journal.Enabled": true}', True),
+        ('{"NoiseSearch.Journal.Enabled": false}', False),
+        ("not json", True),
+        ("[1]", True),
+        ("[" * 100_000, True),
+    ],
+)
+def test_comfyuis_setting_switches_it_off_for_all_nodes(settings, on, tmp_path, monkeypatch):
+    import folder_paths
+
+    from noisesearch.session.journaling import journal_is_on
+
+    monkeypatch.setattr(folder_paths, "get_user_directory", lambda: str(tmp_path))
+    if settings is not None:
+        (tmp_path / "default").mkdir()
+        (tmp_path / "default" / "comfy.settings.json").write_text(settings, "utf-8")
+    assert journal_is_on() is on
