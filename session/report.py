@@ -78,6 +78,10 @@ def _notes(judges: Sequence[Judge], ledger: Ledger, found: Sequence[FoundOne], f
         notes.append(
             f"{ledger.recomputed_nfe} NFE went into samples that were needed once more, which the journal does not hold."
         )
+    if skipped := ledger.asked_nfe - ledger.nfe:
+        notes.append(
+            f"A cache answered {skipped} of {ledger.asked_nfe} evaluations in the network's place; they are not counted as NFE."
+        )
     return list(dict.fromkeys(map(str, notes)))
 
 

@@ -5,6 +5,7 @@ import torch
 from closed_form import PixelVAE, cond, make_model, one_hot, uncond
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode
 from graphs import Graph, evaluated
+from noisesearch.search.algorithms import RandomSearch
 from noisesearch.search.algorithms.base import fresh
 from noisesearch.search.rollout import Rollout
 from noisesearch.search.noise import NoiseRecipe
@@ -94,3 +95,20 @@ def test_a_wrapper_in_the_models_options_is_inside_what_is_asked():
     evaluator = graph.evaluator(rows=1)
     assert evaluated(evaluator, [fresh(7)])[0].nfe == 2 == graph.model.spy.calls
     assert evaluator.ledger.asked_nfe == 4
+
+
+@pytest.mark.parametrize("node", CACHES.values(), ids=CACHES)
+@torch.inference_mode()
+def test_the_budget_is_spent_on_what_is_paid(node):
+    """Four candidates of 20 steps: what a cache skips pays for more of them, and the report says how much that was."""
+    graph = cached(node)
+    report = graph.search(RandomSearch(), candidates=4).report
+    image, totals = report["images"][0], report["totals"]
+    assert image["stopped"] == "the budget is spent" and image["budget_nfe"] == 80
+    assert 80 - 20 < image["search_nfe"] <= 80 and len(image["candidates"]) > 4
+    assert totals["nfe"] == image["search_nfe"] == graph.model.spy.rows // 2
+    assert totals["asked_nfe"] == 20 * len(image["candidates"])
+    skipped = totals["asked_nfe"] - totals["nfe"]
+    assert f"A cache answered {skipped} of {totals['asked_nfe']} evaluations" in " ".join(report["notes"])
+    plain = Graph.mixture("CONST").search(RandomSearch(), candidates=2).report
+    assert not any("cache" in note for note in plain["notes"])

@@ -9,6 +9,7 @@ from comfy.k_diffusion.sampling import default_noise_sampler
 from graphs import Graph, evaluated, half_mask, some_latent
 from noisesearch.sampling.evaluator import replay
 from noisesearch.sampling.schedule import Schedule
+from noisesearch.search.algorithms import Replay
 from noisesearch.search.algorithms.base import fresh
 from noisesearch.search.noise import NoiseRecipe
 from noisesearch.search.rollout import Recipe, Rollout, lineage
@@ -116,6 +117,8 @@ def test_a_replayed_lineage_of_finished_samples_ends_where_the_search_did(family
     alone = graph.evaluator(rows=1)
     last = replay(alone, recipe.pieces)
     torch.testing.assert_close(latents(alone, [last]), latents(evaluator, [13]), atol=2e-4, rtol=0)
+    found = graph.search(Replay((Recipe.from_dict(recipe.to_dict()),)))
+    torch.testing.assert_close(found.latent["samples"], latents(evaluator, [13]), atol=2e-4, rtol=0)
 
 
 @torch.inference_mode()
