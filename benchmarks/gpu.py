@@ -253,9 +253,9 @@ def judge(tiny, folder):
         import noisesearch.demo.load  # noqa: F401  (which knows where its files are)
 
         return load_verifier("CLIPScore", "scenes-clip")
-    from _true_judges import pick_score
+    from _true_judges import loaded
 
-    return pick_score(folder, None)[0]
+    return loaded("PickScore", folder)[0]
 
 
 def measured(case, options):

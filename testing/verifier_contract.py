@@ -1,12 +1,10 @@
-"""What a search may expect of any verifier, a test for each promise.
-
-    from noisesearch.testing.verifier_contract import VerifierContract
+"""What a search may expect of any verifier, as a class to inherit: a test for each promise.
 
     class TestContrast(VerifierContract):
         def make(self):
             return Contrast()
 
-Run by pytest, in a process where ComfyUI can be imported and this pack is loaded as `noisesearch` (tools/pack.py does both).
+Needs ComfyUI on sys.path and the pack imported as `noisesearch`, as tests/conftest.py does it.
 """
 
 from __future__ import annotations
@@ -17,8 +15,8 @@ from typing import Any
 import pytest
 import torch
 
-from ..verifiers.base import Batch
-from ..verifiers.fingerprint import fingerprint_of
+from noisesearch.verifiers.base import Batch
+from noisesearch.verifiers.fingerprint import fingerprint_of
 
 
 class VerifierContract:

@@ -26,7 +26,7 @@ if os.environ.get("CI"):
     hypothesis.settings.load_profile("reproducible")
 
 use_comfyui(COMFYUI)
-pytest.register_assert_rewrite("noisesearch.testing")
+pytest.register_assert_rewrite("search_contract", "verifier_contract")
 
 try:
     import comfy.sd  # noqa: E402, F401  (what all else of ComfyUI hangs on)

@@ -150,6 +150,24 @@ def test_what_is_allowed_passes():
     )
 
 
+LOWER = {  # within verifiers/: what each part must not know
+    "verifiers/networks": {"judges", "catalogue", "ensemble", "base"},
+    "verifiers/judges": {"catalogue", "ensemble"},
+}
+
+
+@pytest.mark.parametrize("part", LOWER)
+def test_what_verifiers_share_does_not_know_them(part):
+    files = sorted((ROOT / part).glob("*.py"))
+    reached = {
+        (file.name, module.split(".")[0])
+        for file in files
+        for module, level, _, _ in _imports(ast.parse(file.read_text("utf-8")))
+        if level == 2 and module
+    }
+    assert len(files) > 8 and {(name, module) for name, module in reached if module in LOWER[part]} == set()
+
+
 def test_every_optional_package_is_used_and_in_an_extra():
     used = {
         module.split(".")[0]

@@ -19,10 +19,10 @@ import pytest
 import tiny_verifiers
 import torch
 from test_verifiers_preference import write_head
+from verifier_contract import VerifierContract, pictures
 from verifier_contract_breakers import BREAKERS, Brightness
 from verifier_helpers import write_clip_folder
 
-from noisesearch.testing.verifier_contract import VerifierContract, pictures
 from noisesearch.verifiers import catalogue
 from noisesearch.verifiers.base import over_frames_of
 from noisesearch.verifiers.ensemble import Ensemble

@@ -1,6 +1,5 @@
 """The documents about verifiers say what is so: the example runs, every scorer and node has its page."""
 
-import importlib
 import re
 from pathlib import Path
 
@@ -17,14 +16,24 @@ from noisesearch.verifiers.catalogue import SCORERS
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_example_of_an_own_verifier_runs_and_joins_an_ensemble(tmp_path, monkeypatch):
-    (code,) = re.findall(
-        r"```python\n(.*?)```", (ROOT / "docs" / "own_verifier.md").read_text(encoding="utf-8"), re.S
-    )
-    (tmp_path / "contrast_pack.py").write_text(code, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    node = importlib.import_module("contrast_pack").ContrastVerifier
+EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own_verifier.md").read_text("utf-8"), re.S)
+
+
+def from_docs(names):
+    """What the examples define, one after the other in one file."""
+    found = {}
+    for number, code in enumerate(EXAMPLES):
+        exec(compile(code, f"own_verifier.md, example {number}", "exec"), found)  # noqa: S102  (our own text)
+    return [found[name] for name in names.split()]
+
+
+(TestContrast,) = from_docs("TestContrast")
+
+
+def test_the_example_of_an_own_verifier_runs_and_joins_an_ensemble():
+    (node,) = from_docs("ContrastVerifier")
     assert node.define_schema().outputs[0].io_type == "NOISE_SEARCH_VERIFIER"
+    assert "noisesearch" not in "".join(EXAMPLES)
     (verifier,) = node.execute().result
     batch = Batch(images(3), "a cat")
     assert torch.allclose(verifier.score(batch), batch.images.flatten(1).std(1))
@@ -64,3 +73,29 @@ def test_every_node_has_a_help_page_that_names_its_inputs_and_every_input_a_tool
             assert re.search(rf"\*\*{widget.id}\*\*", text) or re.search(r"_\d$", widget.id), (
                 f"{schema.node_id}.md says nothing about {widget.id}"
             )
+
+
+PAGES = ("README.md", "docs/verifiers.md", "web/docs/NoiseSearchLoadVerifier.md")
+
+
+def test_sizes_and_licences_in_the_documents_are_those_of_the_catalogue():
+    """Behind a file's name in a table stands its size, and in that row its licence."""
+    told = dict.fromkeys(PAGES, 0)
+    published = {file.name: file for entry in SCORERS.values() for file in entry.files}
+    for page in PAGES:
+        for row in (ROOT / page).read_text("utf-8").splitlines():
+            for name, size in (
+                re.findall(r"`([^`|]+)`,? \(?([\d.]+ [GM]B)", row) if row.startswith("|") else ()
+            ):
+                if name in published:
+                    told[page] += 1
+                    assert size == published[name].size, f"{page}: {name}"
+                    assert published[name].licence.removeprefix("licence ").split(" ")[0] in row, (
+                        f"{page}: {name}"
+                    )
+    assert min(told.values()) >= 3, told
+
+
+def test_what_an_extra_installs_is_said_where_its_scorer_is():
+    """The package of ImageReward has an extra of its own, which the documents name."""
+    assert "image-reward]" in (ROOT / "docs" / "verifiers.md").read_text("utf-8")

@@ -2,45 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+
+class Letters:
+    """A text to compare others with: where each letter stands, as the bits of a number."""
+
+    def __init__(self, text: str):
+        self.length = len(text)
+        places: dict[str, list[int]] = {}
+        for place, letter in enumerate(text):
+            places.setdefault(letter, []).append(place)
+        self.places = {letter: _bits(where, self.length) for letter, where in places.items()}
 
 
-def edit_distance(one: str, other: str) -> int:
-    distances = edit_distances(other, places_of(other))
-    distance, after = next(distances), distances.send
-    for letter in one:
-        distance = after(letter)
-    return distance
+class Distance:
+    """The edit distance of a text that grows letter by letter to another.
 
-
-def places_of(text: str) -> dict[str, int]:
-    """Where each letter stands in a text, as the bits of a number."""
-    places: dict[str, list[int]] = {}
-    for place, letter in enumerate(text):
-        places.setdefault(letter, []).append(place)
-    return {letter: _bits(where, len(text)) for letter, where in places.items()}
-
-
-def edit_distances(text: str, places: dict[str, int]) -> Generator[int, str, None]:
-    """A generator that is sent letters, and gives the edit distance of all it was sent so far to the text. places: `places_of` the text.
-
-    A column of the table of distances is worked out at once, as the bits of two numbers: where it grows by one from a letter of the text to
-    the next, and where it shrinks (Myers 1999, Hyyro 2003).
+    A column of the table of distances is worked out at once, as the bits of two numbers: where it grows by one from a letter of the other
+    text to the next, and where it shrinks (Myers 1999, Hyyro 2003).
     """
-    everywhere = (1 << len(text)) - 1
-    last = (1 << len(text)) >> 1
-    grows, shrinks, distance = everywhere, 0, len(text)
-    while True:
-        letter = yield distance
-        same = places.get(letter, 0)
+
+    def __init__(self, other: Letters):
+        self.other, self.now = other, other.length
+        self.everywhere, self.last = (1 << other.length) - 1, (1 << other.length) >> 1
+        self.grows, self.shrinks = self.everywhere, 0
+
+    def add(self, letter: str) -> int:
+        """The distance with one letter more."""
+        same, grows, shrinks, everywhere = (
+            self.other.places.get(letter, 0),
+            self.grows,
+            self.shrinks,
+            self.everywhere,
+        )
         level = (((same & grows) + grows) ^ grows) | same | shrinks
         right_grows = shrinks | (everywhere & ~(level | grows))
         right_shrinks = level & grows
-        distance += bool(right_grows & last) - bool(right_shrinks & last) if text else 1
+        self.now += bool(right_grows & self.last) - bool(right_shrinks & self.last) if self.last else 1
         right_grows = (right_grows << 1 | 1) & everywhere
         right_shrinks = (right_shrinks << 1) & everywhere
-        grows = right_shrinks | (everywhere & ~(level | right_grows))
-        shrinks = level & right_grows
+        self.grows = right_shrinks | (everywhere & ~(level | right_grows))
+        self.shrinks = level & right_grows
+        return self.now
+
+
+def edit_distance(one: str, other: str) -> int:
+    distance = Distance(Letters(other))
+    for letter in one:
+        distance.add(letter)
+    return distance.now
 
 
 def _bits(places: list[int], length: int) -> int:

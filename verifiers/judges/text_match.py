@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from ...untrusted import excerpt
 from ..base import Batch, ImageVerifier
-from .edits import edit_distances, places_of
+from .edits import Distance, Letters
 from .quotes import quotes
 
 _ELONGATED = 4  # sides; the reader enlarges the shorter one to hundreds of pixels, and a strip would become an enormous picture
@@ -59,15 +59,15 @@ class TextMatch(ImageVerifier):
 
     def _nearest(self, text: str, words: list[str]) -> float:
         """The similarity of a text to the run of words that is most like it."""
-        best, places = 0.0, places_of(text)
+        best, wanted = 0.0, Letters(text)
         for first in range(len(words)):
             mm.throw_exception_if_processing_interrupted()
-            distances = edit_distances(text, places)
-            length, distance, after = 0, next(distances), distances.send
+            length, distance = 0, Distance(wanted)
             for word in words[first:]:
                 for letter in " " * (self.exact and length > 0) + self._plain(word):
-                    length, distance = length + 1, after(letter)
-                best = max(best, 1 - distance / max(length, len(text)))
+                    length += 1
+                    distance.add(letter)
+                best = max(best, 1 - distance.now / max(length, len(text)))
                 if (
                     length > len(text) and len(text) <= best * length
                 ):  # its length alone makes any longer run less like
