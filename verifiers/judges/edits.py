@@ -7,9 +7,9 @@ from collections.abc import Generator
 
 def edit_distance(one: str, other: str) -> int:
     distances = edit_distances(other, places_of(other))
-    distance = next(distances)
+    distance, told = next(distances), distances.send
     for letter in one:
-        distance = distances.send(letter)
+        distance = told(letter)
     return distance
 
 

@@ -63,10 +63,10 @@ class TextMatch(ImageVerifier):
         for first in range(len(words)):
             mm.throw_exception_if_processing_interrupted()
             distances = edit_distances(text, places)
-            length, distance = 0, next(distances)
+            length, distance, told = 0, next(distances), distances.send
             for word in words[first:]:
                 for letter in " " * (self.exact and length > 0) + self._plain(word):
-                    length, distance = length + 1, distances.send(letter)
+                    length, distance = length + 1, told(letter)
                 best = max(best, 1 - distance / max(length, len(text)))
                 if (
                     length > len(text) and len(text) <= best * length
