@@ -892,7 +892,7 @@ def test_nodes_that_are_put_in_while_the_graph_runs():
 
     from comfy_execution.graph import DynamicPrompt
 
-    from noisesearch.nodes.search import graph_of
+    from noisesearch.nodes.searching import graph_of
 
     running = DynamicPrompt({"3": encode("a cat"), "5": n("Loop", positive=["3", 0])})
     running.add_ephemeral_node("5.0.7", n("NoiseSearchKSampler", positive=["5.0.6", 0]), "5", "5")

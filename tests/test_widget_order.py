@@ -23,7 +23,9 @@ def order(node):
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.GET_SCHEMA().node_id)
 def test_inputs_keep_their_places(node):
-    frozen = FROZEN[node.GET_SCHEMA().node_id]
+    node_id = node.GET_SCHEMA().node_id
+    assert node_id in FROZEN, "a new node: add its inputs to tests/fixtures/widgets.json"
+    frozen = FROZEN[node_id]
     assert order(node)[: len(frozen)] == frozen
 
 

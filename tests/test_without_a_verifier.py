@@ -21,9 +21,8 @@ def ksampler(graph, **inputs):
 @torch.inference_mode()
 def test_one_candidate_is_the_stock_ksampler(sampler, search):
     graph = Graph.mixture("CONST", latent={"samples": some_latent(1)}, denoise=0.7, sampler_name=sampler)
-    latent, image, *_, score, noise, recipe, report = ksampler(
-        graph, candidates=1, search=search, stop_at_score=0.5, time_limit=1.0
-    ).result
+    outputs = ksampler(graph, candidates=1, search=search, stop_at_score=0.5, time_limit=1.0).result
+    latent, image, score, report = (outputs[i] for i in (0, 1, 5, 8))
     assert torch.equal(latent["samples"], graph.stock(3))
     assert image.shape == (1, 8, 8, 3) and score != score
     assert report["totals"]["nfe"] == 6 and report["images"][0]["winner"]["scores"] in ((), [])
@@ -59,17 +58,20 @@ def test_what_compares_needs_one(inputs):
 
 
 @pytest.mark.parametrize(
-    ("candidates", "budget_nfe", "search", "verifier", "fine"),
+    ("candidates", "budget_nfe", "search", "verifier", "pick", "fine"),
     [
-        (8, 0, UNCONNECTED, UNCONNECTED, False),
-        (1, 100, UNCONNECTED, UNCONNECTED, False),
-        (1, 0, UNCONNECTED, UNCONNECTED, True),
-        (1, None, UNCONNECTED, UNCONNECTED, True),  # linked: not known yet
-        (None, 0, UNCONNECTED, UNCONNECTED, True),
-        (8, 0, None, UNCONNECTED, True),  # linked: it may be a replay
-        (8, 0, UNCONNECTED, None, True),  # linked
+        (8, 0, UNCONNECTED, UNCONNECTED, "", False),
+        (8, 0, UNCONNECTED, UNCONNECTED, " ", False),
+        (1, 100, UNCONNECTED, UNCONNECTED, "", False),
+        (1, 0, UNCONNECTED, UNCONNECTED, "", True),
+        (1, None, UNCONNECTED, UNCONNECTED, "", True),  # linked: not known yet
+        (None, 0, UNCONNECTED, UNCONNECTED, "", True),
+        (8, 0, None, UNCONNECTED, "", True),  # linked: it may be a replay
+        (8, 0, UNCONNECTED, None, "", True),  # linked
+        (8, 0, UNCONNECTED, UNCONNECTED, None, True),  # linked
+        (8, 0, UNCONNECTED, UNCONNECTED, "a recipe", True),
     ],
 )
-def test_a_missing_verifier_is_found_when_queued(candidates, budget_nfe, search, verifier, fine):
-    said = has_judge(candidates, budget_nfe, search, verifier)
+def test_a_missing_verifier_is_found_when_queued(candidates, budget_nfe, search, verifier, pick, fine):
+    said = has_judge(candidates, budget_nfe, search, verifier, pick)
     assert said is True if fine else said.startswith("A search needs a verifier")
