@@ -10,6 +10,7 @@ import comfy.model_patcher
 import comfy.ops
 import comfy.supported_models
 import torch
+from comfy.ldm.flux.model import FluxParams
 
 CPU = torch.device("cpu")
 UNET = {
@@ -49,6 +50,8 @@ FLUX = {
     "qkv_bias": True,
     "guidance_embed": False,
 }
+if "txt_ids_dims" in FluxParams.__dataclass_fields__:  # later versions of ComfyUI
+    FLUX["txt_ids_dims"] = []
 
 
 def unet(dtype=torch.float32):
@@ -114,6 +117,7 @@ def node(module, name, **inputs):
     if kind is None:
         return None
     if hasattr(kind, "define_schema"):
-        output = kind.execute(**inputs)
+        defaults = {one.id: one.default for one in kind.define_schema().inputs if hasattr(one, "default")}
+        output = kind.execute(**{**defaults, **inputs})
         return tuple(getattr(output, "result", output))
     return getattr(kind(), kind.FUNCTION)(**inputs)
