@@ -181,3 +181,31 @@ def sine_positions(width, grid):
     one = torch.cat([along.sin(), along.cos()], -1)
     column, row = one[None].expand(grid, -1, -1), one[:, None].expand(-1, grid, -1)
     return torch.cat([column, row], -1).flatten(0, 1)[None].float()
+
+
+class PointNet(nn.Module):
+    """F(x, t) for points in the plane: residual blocks modulated by time, with the paper's architectural stabilisers as switches.
+
+    positional: cosines and sines of small multiples of t, else a random Fourier embedding of scale 16. double_norm: scale and shift are normalised too.
+    """
+
+    def __init__(self, width=96, blocks=3, positional=True, double_norm=True):
+        super().__init__()
+        self.double_norm = double_norm
+        waves = torch.arange(1, 9).float() if positional else 16 * 2 * math.pi * torch.randn(8)
+        self.register_buffer("waves", waves)
+        self.enter, self.leave = nn.Linear(2, width), nn.Linear(width, 2)
+        self.time = nn.Sequential(nn.Linear(16, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.modulate = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(blocks))
+        self.up = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(blocks))
+        self.down = nn.ModuleList(nn.Linear(2 * width, width) for _ in range(blocks))
+
+    def forward(self, x, t):
+        angle = t[:, None] * self.waves
+        c, h = self.time(torch.cat([angle.cos(), angle.sin()], -1)), self.enter(x)
+        for modulate, up, down in zip(self.modulate, self.up, self.down):
+            scale, shift = modulate(c).chunk(2, -1)
+            if self.double_norm:
+                scale, shift = rms_norm(scale), rms_norm(shift)
+            h = h + down(F.silu(up(layer_norm(h) * (1 + scale) + shift)))
+        return self.leave(layer_norm(h))
