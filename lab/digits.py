@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from . import consistency as cm
 from . import demo_world as world
-from . import features
+from . import features, samplers
+from .interpolants import Flow
 from .networks import DigitNet
 
 CACHE = world.ROOT / ".cache" / "lab"
@@ -25,10 +26,11 @@ EVERY = 100  # steps between checkpoints
 # Runs
 
 
-def run(name, model, steps, loss, optimiser, decay, hold=0.0, warm=50, extra=None, log=print):
+def run(name, model, steps, loss, optimiser, decay, hold=0.0, warm=50, extra=None, keep=(), log=print):
     """The averaged state dict of `model` after `steps` steps of loss(step); goes on from the checkpoint of that name, or returns at once when it is done.
 
-    The rate is warmed up, held for a share of the steps, then brought to 0 linearly. extra: another module that learns along.
+    The rate is warmed up, held for a share of the steps, then brought to 0 linearly. extra: another module that learns along. keep: steps whose average
+    is kept too, as NAME_at_STEP.
     """
     done, half = CACHE / f"{name}.safetensors", CACHE / f"{name}.pt"
     if done.is_file():
@@ -63,6 +65,8 @@ def run(name, model, steps, loss, optimiser, decay, hold=0.0, warm=50, extra=Non
         running = value.item() if running is None else 0.98 * running + 0.02 * value.item()
         if not math.isfinite(running):
             raise FloatingPointError(f"{name}: the loss at step {step + 1} is {value.item()}.")
+        if step + 1 in keep:
+            save_file(average.state(), CACHE / f"{name}_at_{step + 1}.safetensors")
         if (step + 1) % EVERY == 0 or step + 1 == steps:
             seconds = spent + time.process_time() - started
             state = {
@@ -179,12 +183,16 @@ def conditioned(model, context, pooled):
 DIGITS_RECIPE = cm.Recipe(p_mean=0.2, p_std=1.6, warm_up=300, finite_difference=1e-3)
 
 
-def distil(teacher, seed, steps=3500, size=128, rate=6e-4, recipe=DIGITS_RECIPE, name=None, decay=0.998, hold=0.3):
+def distil(
+    teacher, seed, steps=3500, size=128, rate=6e-4, recipe=DIGITS_RECIPE, name=None, decay=0.998, hold=0.3
+):
     """A student: a DigitNet whose one- and two-step samples are nearly the teacher's many-step ones."""
     name = name or f"student_{seed}"
     model = copy.deepcopy(teacher)
     weight = cm.Weight() if recipe.adaptive_weight else None
-    groups = [{"params": list(model.parameters())}] + ([{"params": list(weight.parameters())}] if weight else [])
+    groups = [{"params": list(model.parameters())}] + (
+        [{"params": list(weight.parameters())}] if weight else []
+    )
     optimiser = torch.optim.RAdam(groups, lr=rate, betas=(0.9, 0.99))
 
     def loss(step):
@@ -202,6 +210,62 @@ def distil(teacher, seed, steps=3500, size=128, rate=6e-4, recipe=DIGITS_RECIPE,
 
     state = run(name, model, steps, loss, optimiser, decay, hold, extra=weight)
     return world.network(state, smooth=True)
+
+
+# Networks from nothing
+
+
+class Both:
+    """Muon for the matrices inside the blocks and AdamW for the rest, as one optimiser."""
+
+    def __init__(self, model, rate):
+        inside = [
+            p
+            for name, p in model.named_parameters()
+            if p.ndim == 2 and "blocks" in name and "adaLN" not in name
+        ]
+        chosen = {id(p) for p in inside}
+        rest = [p for p in model.parameters() if id(p) not in chosen]
+        self.parts = [
+            torch.optim.Muon(inside, lr=8 * rate, weight_decay=0.01),
+            torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.98), weight_decay=0.01),
+        ]
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    def zero_grad(self, set_to_none=True):
+        for part in self.parts:
+            part.zero_grad(set_to_none=set_to_none)
+
+    def step(self):
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self):
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states):
+        for part, state in zip(self.parts, states):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+def generator(name, width, seed, steps, loss=None, rate=1.2e-3, size=128, keep=()):
+    """A DigitNet of that width, trained from nothing as the shipped one was (its text encoder is kept); loss(model, step, size) -> loss."""
+    torch.manual_seed(seed)
+    model = DigitNet(width, head=32)
+    loss = loss or flow_loss
+    state = run(
+        name,
+        model,
+        steps,
+        lambda step: loss(model, step + 1000 * seed, size),
+        Both(model, rate),
+        decay=0.998,
+        hold=0.6,
+        warm=100,
+        keep=keep,
+    )
+    return world.network(state)
 
 
 # Samples and their worth
@@ -224,7 +288,9 @@ def euler(steps, guidance=1.0):
     """The stock sampler `euler` with the stock schedule `simple` and a shift of 1."""
 
     def sample(model, context, pooled, x, generator):
-        empty, none = (value[world.EMPTY].expand_as(part) for value, part in zip(world.prompts(), (context, pooled)))
+        empty, none = (
+            value[world.EMPTY].expand_as(part) for value, part in zip(world.prompts(), (context, pooled))
+        )
         levels = torch.linspace(1, 0, steps + 1)
         for high, low in zip(levels[:-1], levels[1:]):
             sigma = high.expand(len(x))
@@ -243,6 +309,31 @@ def consistency(*levels):
 
     def sample(model, context, pooled, noise, generator):
         return cm.multistep(conditioned(model, context, pooled), noise, levels, generator=generator)
+
+    return sample
+
+
+def stock(kind, steps, guidance=1.0):
+    """DDIM, DDPM or DPM-Solver++(2M) of lab/samplers.py on the same levels as `euler`; the first step starts just below pure noise, the last ends clean."""
+
+    def sample(model, context, pooled, x, generator):
+        empty, none = (
+            value[world.EMPTY].expand_as(part) for value, part in zip(world.prompts(), (context, pooled))
+        )
+        times = torch.linspace(1, 0, steps + 1).clamp(1e-3, 1 - 1e-3)
+        grid = Flow().log_snr(times)
+        noises = [torch.randn(x.shape, generator=generator) if kind == "ddpm" else None for _ in range(steps)]
+
+        def denoiser(z, log_snr):
+            alpha, sigma = samplers.circle(log_snr)
+            here, time = z / (alpha + sigma), (sigma / (alpha + sigma)).expand(len(z))
+            velocity = model(here, time, context, pooled)
+            if guidance != 1:
+                base = model(here, time, empty, none)
+                velocity = base + guidance * (velocity - base)
+            return here - time[0] * velocity
+
+        return samplers.sample(denoiser, x, grid, kind, noises) / samplers.circle(grid[-1])[0]
 
     return sample
 

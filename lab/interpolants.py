@@ -196,7 +196,10 @@ def alpha_and_sigma(f, g_squared, start, t, alpha_start, sigma_start, pieces=8):
     begin = torch.as_tensor(start, dtype=t.dtype).expand_as(t)
 
     def grown(u):
-        return g_squared(u) * (-2 * (math.log(alpha_start) + log_alpha(begin[..., None, None].expand_as(u), u))).exp()
+        return (
+            g_squared(u)
+            * (-2 * (math.log(alpha_start) + log_alpha(begin[..., None, None].expand_as(u), u))).exp()
+        )
 
     alpha = (math.log(alpha_start) + log_alpha(begin, t)).exp()
     spread = (sigma_start / alpha_start) ** 2 + _integral(grown, begin, t, nodes, weights, pieces)
@@ -206,9 +209,7 @@ def alpha_and_sigma(f, g_squared, start, t, alpha_start, sigma_start, pieces=8):
 def _integral(function, a, b, nodes, weights, pieces):
     """The integral of a function from a to b (elementwise), in `pieces` equal pieces."""
     width = (b - a)[..., None, None] / pieces
-    places = a[..., None, None] + width * (
-        torch.arange(pieces, dtype=a.dtype)[:, None] + (nodes + 1) / 2
-    )
+    places = a[..., None, None] + width * (torch.arange(pieces, dtype=a.dtype)[:, None] + (nodes + 1) / 2)
     return (function(places) * weights * width / 2).sum((-1, -2))
 
 

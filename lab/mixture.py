@@ -12,7 +12,9 @@ class Mixture:
 
     def __init__(self, means, spread, weights=None):
         self.means, self.spread = means, float(spread)
-        self.weights = torch.full((len(means),), 1 / len(means), dtype=means.dtype) if weights is None else weights
+        self.weights = (
+            torch.full((len(means),), 1 / len(means), dtype=means.dtype) if weights is None else weights
+        )
 
     def _parts(self, z, alpha, sigma):
         """Log-weight [B, K] of every component at z [B, D], and their differences [B, K, D]; alpha, sigma: numbers or [B]."""
@@ -49,13 +51,17 @@ def ring(modes=8, radius=1.2, spread=0.12, dtype=torch.float64):
     """The 2-D mixture of the experiments: `modes` on a ring, unequally heavy; about unit spread in all."""
     angle = torch.arange(modes, dtype=dtype) * 2 * math.pi / modes
     weights = torch.linspace(1, 2, modes, dtype=dtype)
-    return Mixture(torch.stack([radius * angle.cos(), radius * angle.sin()], 1), spread, weights / weights.sum())
+    return Mixture(
+        torch.stack([radius * angle.cos(), radius * angle.sin()], 1), spread, weights / weights.sum()
+    )
 
 
 def sliced_distance(a, b, directions=64):
     """Sliced Wasserstein-2 distance of two equally large samples [N, D]."""
     angle = torch.arange(directions, dtype=a.dtype) * math.pi / directions
     if a.shape[1] != 2 or len(a) != len(b):
-        raise ValueError(f"Two samples [N, 2] of one size are compared, not {list(a.shape)} and {list(b.shape)}.")
+        raise ValueError(
+            f"Two samples [N, 2] of one size are compared, not {list(a.shape)} and {list(b.shape)}."
+        )
     turned = torch.stack([angle.cos(), angle.sin()])
     return float(((a @ turned).sort(0).values - (b @ turned).sort(0).values).square().mean().sqrt())

@@ -70,7 +70,9 @@ class Stream(nn.Module):
 
     def before(self, x, c):
         shift, scale, *rest = (
-            self.adaLN_modulation(c).unsqueeze(1).chunk(self.adaLN_modulation[1].out_features // x.shape[-1], -1)
+            self.adaLN_modulation(c)
+            .unsqueeze(1)
+            .chunk(self.adaLN_modulation[1].out_features // x.shape[-1], -1)
         )
         return self.attn.split(layer_norm(x) * (1 + scale) + shift), rest
 

@@ -94,7 +94,9 @@ def discrete(model, grid, steps, seed):
     started = time.process_time()
 
     def loss(step):
-        return cm.discrete_loss(model, model, DATA.draw(BATCH), torch.randn(BATCH, 2), grid, FULL, exact_teacher)
+        return cm.discrete_loss(
+            model, model, DATA.draw(BATCH), torch.randn(BATCH, 2), grid, FULL, exact_teacher
+        )
 
     finite = train(model, loss, steps, 1e-3)
     return finite, time.process_time() - started
@@ -124,30 +126,38 @@ def teacher_worth(steps, count=20_000):
     return sliced_distance(cm.rotate(exact_teacher, noise, levels), truth)
 
 
-def table(steps=2000, first=1000, seed=1, grids=tuple(2**k for k in range(4, 13)), names=tuple(ABLATIONS), log=print):
-    """All rows: name, one step, two steps, CPU seconds. One seed."""
-    rows, begun = [], {}
+def fill(
+    table, steps=1000, first=600, seed=1, grids=tuple(2**k for k in range(4, 13)), names=tuple(ABLATIONS)
+):
+    """All rows of a results.Table: distances after one and two steps, CPU seconds. One seed."""
+    begun = {}
 
     def start(net, diffusion_first):
-        key = tuple(sorted({**CLEAN, **net}.items()))
+        net = {**CLEAN, **net}
         if not diffusion_first:
             torch.manual_seed(seed)
-            return PointNet(**dict(key))
+            return PointNet(**net)
+        key = str(net)
         if key not in begun:
-            begun[key] = diffusion(dict(key), first, seed)
+            begun[key] = diffusion(net, first, seed)
         return copy.deepcopy(begun[key])
 
-    def add(name, model, finite, seconds):
-        row = {"name": name, "finite": finite, "seconds": seconds, **(worth(model) if finite else {})}
-        rows.append(row)
-        log(row, flush=True)
-
-    for name in names:
+    def ablation(name):
         changes, net, diffusion_first = ABLATIONS[name]
         model = start(net, diffusion_first)
-        more = 0 if diffusion_first else first
-        add(name, model, *consistency(model, replace(FULL, **changes), steps + more, seed))
-    for grid in grids:
+        more = 0 if diffusion_first else first  # the same number of steps in all
+        finite, seconds = consistency(model, replace(FULL, **changes), steps + more, seed)
+        return {"finite": finite, "seconds": seconds, **(worth(model) if finite else {})}
+
+    def in_discrete_time(grid):
         model = start({}, True)
-        add(f"discrete, N = {grid}", model, *discrete(model, grid, steps, seed))
-    return rows
+        finite, seconds = discrete(model, grid, steps, seed)
+        return {"finite": finite, "seconds": seconds, **(worth(model) if finite else {})}
+
+    table.row("settings", lambda: {"steps": steps, "diffusion steps": first, "batch": BATCH, "seed": seed})
+    table.row("floor", lambda: {"two samples of the mixture": floor()})
+    table.row("teacher", lambda: {f"{n} steps": teacher_worth(n) for n in (1, 2, 4, 8, 16, 32)})
+    for name in names:
+        table.row(name, lambda name=name: ablation(name))
+    for grid in grids:
+        table.row(f"discrete, N = {grid}", lambda grid=grid: in_discrete_time(grid))

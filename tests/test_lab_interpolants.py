@@ -80,7 +80,10 @@ def test_outputs_translate(log_snr, scale, s, source, target):
     x, eps = noise(5, seed=1), noise(5, seed=2)
     z = alpha * x + sigma * eps
     value = output(source, x, eps, alpha, sigma, s)
-    assert gap(translate(source, target, value, z, alpha, sigma, s), output(target, x, eps, alpha, sigma, s)) < 1e-9
+    assert (
+        gap(translate(source, target, value, z, alpha, sigma, s), output(target, x, eps, alpha, sigma, s))
+        < 1e-9
+    )
     found = clean_and_noise(source, value, z, alpha, sigma, s)
     # from eps at low signal the division by alpha costs digits: 1e-10 of what was divided
     assert gap(found[0] * alpha, x * alpha) < TIGHT and gap(found[1] * sigma, eps * sigma) < TIGHT
@@ -174,7 +177,10 @@ def test_ddim_is_euler_in_flow_time_under_any_rescaling():
     for schedule in (Cosine(), VP()):
         t = schedule.time(grid)
         x = samplers.euler_of_probability_flow(
-            lambda x, s: data.denoise(x, 1.0, s), z * schedule.alpha(t[0]) / samplers.circle(grid[0])[0], schedule, t
+            lambda x, s: data.denoise(x, 1.0, s),
+            z * schedule.alpha(t[0]) / samplers.circle(grid[0])[0],
+            schedule,
+            t,
         )
         assert gap(x / schedule.alpha(t[-1]), ours) > 1e-2
 
@@ -189,7 +195,10 @@ def test_a_ddpm_step_is_a_double_ddim_step_and_noise():
     assert gap(samplers.churned_step(z, clean, source, target, 0.5, eps), theirs) < TIGHT
     for wrong in (1.5, 3.0):
         beyond = source + wrong * (target - source)
-        assert gap(samplers.renoise(samplers.ddim_step(z, clean, source, beyond), beyond, target, eps), theirs) > 1e-2
+        assert (
+            gap(samplers.renoise(samplers.ddim_step(z, clean, source, beyond), beyond, target, eps), theirs)
+            > 1e-2
+        )
 
 
 def test_churn():
@@ -202,7 +211,9 @@ def test_churn():
     for churn in (0.0, 0.3, 0.5, 0.8):
         errors = []
         for steps in (100, 200):
-            slope, variance = gaussian_sampler(churn, spread, torch.linspace(-8, 8, steps + 1, dtype=torch.float64))
+            slope, variance = gaussian_sampler(
+                churn, spread, torch.linspace(-8, 8, steps + 1, dtype=torch.float64)
+            )
             errors.append(abs(float(slope**2 + variance) - expected_variance(spread, 8.0)))
         assert errors[1] < 0.62 * errors[0] and errors[1] < 0.04
         kept.append(float(slope.abs()))
@@ -296,7 +307,9 @@ def test_paths_are_straight_for_a_point_only():
 
 
 def test_which_integrator_is_best_depends_on_the_spread_of_the_data():
-    best = {spread: min(e := sweep.integrator_errors(spread), key=e.get) for spread in (0.01, 0.1, 0.3, 1.0, 10.0)}
+    best = {
+        spread: min(e := sweep.integrator_errors(spread), key=e.get) for spread in (0.01, 0.1, 0.3, 1.0, 10.0)
+    }
     assert best == {0.01: "log-SNR", 0.1: "log-SNR", 0.3: "angle", 1.0: "angle", 10.0: "log-SNR"}
     assert sweep.integrator_errors(1.0)["angle"] < TIGHT  # on the circle unit-spread data do not move at all
     assert sweep.integrator_errors(0.0)["flow time"] < TIGHT  # and a point's paths are straight
@@ -346,9 +359,13 @@ def test_only_its_variance_does():
     for name in ("flow", "cosine", "VP", "VE"):
         schedule = SCHEDULES[name]
         first, last = schedule.time(ends)
-        t = first + (last - first) * torch.rand(20_000, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        t = first + (last - first) * torch.rand(
+            20_000, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+        )
         log_snr = schedule.log_snr(t)
-        drawn = weightings.sigmoid(log_snr) / weightings.density(schedule, log_snr) * gaussian_eps_error(log_snr)
+        drawn = (
+            weightings.sigmoid(log_snr) / weightings.density(schedule, log_snr) * gaussian_eps_error(log_snr)
+        )
         drawn = drawn * (last - first)
         means.append((float(drawn.mean()), float(drawn.std()) / math.sqrt(len(drawn))))
         spreads.append(float(drawn.std() / drawn.mean()))
@@ -380,10 +397,17 @@ def test_flow_matching_is_v_prediction_with_the_cosine_schedule():
         assert (ratio.max() / ratio.min()) > 1.5
 
 
-@pytest.mark.parametrize("kind, worth", [("x0", weightings.worth_of_x0), ("v", weightings.worth_of_v), ("flow", weightings.worth_of_flow)])
+@pytest.mark.parametrize(
+    "kind, worth",
+    [("x0", weightings.worth_of_x0), ("v", weightings.worth_of_v), ("flow", weightings.worth_of_flow)],
+)
 def test_what_an_error_of_each_output_is_worth(kind, worth):
     """Two guesses of eps at one z: the squared differences of the outputs, in units of that of eps."""
-    scale = {"x0": samplers.circle, "v": samplers.circle, "flow": lambda s: (1 - Flow().time(s), Flow().time(s))}[kind]
+    scale = {
+        "x0": samplers.circle,
+        "v": samplers.circle,
+        "flow": lambda s: (1 - Flow().time(s), Flow().time(s)),
+    }[kind]
     for log_snr in GRID:
         alpha, sigma = scale(log_snr)
         z, e, d = noise(4, seed=1), noise(4, seed=2), noise(4, seed=3)

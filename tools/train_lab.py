@@ -1,8 +1,11 @@
 """Train the laboratory's networks. Every run goes on where it was stopped; the state lies in .cache/lab.
 
+    python tools/train_lab.py data          latents and prompts of the digits, as the shipped generator saw them
     python tools/train_lab.py features      the ruler: features of real digits (made once; kept in the repository)
     python tools/train_lab.py teacher       the digits' generator with a smooth time embedding, tuned
     python tools/train_lab.py student [SEED ...]     its two-step students
+    python tools/train_lab.py widths        five generators that differ in width only
+    python tools/train_lab.py toy           the 2-D mixture: every stabiliser, discrete against continuous time
 
 Data: `python tools/train_demo.py data` first. One thread; seeds are fixed.
 """
@@ -19,24 +22,49 @@ from pack import use_comfyui  # noqa: E402
 use_comfyui(os.environ.get("NOISESEARCH_COMFYUI", ROOT / ".comfyui" / "ComfyUI"))
 import torch  # noqa: E402
 
-from noisesearch.lab import demo_world, digits, features  # noqa: E402
+from demo_training import digits as archive_of  # noqa: E402
+
+from noisesearch.lab import demo_world, digits, features, scaling, toy  # noqa: E402
+from noisesearch.lab.results import Table  # noqa: E402
+
+
+def read():
+    archive = ROOT / ".cache" / "demo" / archive_of.ARCHIVE
+    if not archive.is_file():
+        raise SystemExit("The digits are missing: run `python tools/train_demo.py data` first.")
+    return archive_of.read(archive)
+
+
+def make_data():
+    images, classes = read()
+    demo_world.make_data(images, archive_of.misread(classes, share=0.15))
 
 
 def make_features():
-    images, classes = demo_world.read_digits()
+    """From every fifth of the real digits."""
+    images, classes = read()
     chosen = torch.cat([torch.from_numpy((classes == c).nonzero()[0][::5]) for c in range(10)])
     pixels = torch.from_numpy(images)[chosen].float().div(255)[..., None].expand(-1, -1, -1, 3)
     features.make_reference(demo_world.judge_features(pixels.repeat_interleave(2, 1).repeat_interleave(2, 2)))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("features", "teacher", "student"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=("data", "features", "teacher", "student", "toy", "widths"))
     parser.add_argument("seeds", nargs="*", type=int, default=[1, 2, 3])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    if options.command == "features":
+    if options.command == "data":
+        make_data()
+    elif options.command == "features":
         make_features()
+    elif options.command == "toy":
+        toy.fill(Table("toy"))
+    elif options.command == "widths":
+        for width in scaling.WIDTHS:
+            scaling.train(width)
     else:
         teacher = digits.tune_teacher()
         if options.command == "student":
