@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import math
 import time
-from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,6 +20,7 @@ from .networks import DigitNet
 
 CACHE = world.ROOT / ".cache" / "lab"
 EVERY = 100  # steps between checkpoints
+TEACHER_STEPS, STUDENT_STEPS = 1500, 3000
 
 
 # Runs
@@ -162,9 +162,9 @@ def flow_loss(model, step, size, bf16=True):
     return (velocity.float() - (noise - x0)).square().mean()
 
 
-def tune_teacher(steps=1500, size=128, rate=6e-4, name="teacher"):
+def tune_teacher(steps=None, size=128, rate=6e-4, name="teacher"):
     """The smoothed teacher after some more diffusion training: what the students are distilled from and begin as."""
-    model = smooth_teacher()
+    steps, model = steps or TEACHER_STEPS, smooth_teacher()
     optimiser = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.99))
     state = run(
         name, model, steps, lambda step: flow_loss(model, step, size), optimiser, decay=0.998, hold=0.2
@@ -180,14 +180,15 @@ def conditioned(model, context, pooled):
     return cm.from_flow(lambda x, sigma: model(x, sigma, context, pooled))
 
 
-DIGITS_RECIPE = cm.Recipe(p_mean=0.2, p_std=1.6, warm_up=300, finite_difference=1e-3)
+STUDENT_KEPT = (300, 600, 1000, 1500)  # steps after which a student's average is kept too
+DIGITS_RECIPE = cm.Recipe(p_mean=-0.3, p_std=1.6, warm_up=300, finite_difference=1e-3)
 
 
 def distil(
-    teacher, seed, steps=3500, size=128, rate=6e-4, recipe=DIGITS_RECIPE, name=None, decay=0.998, hold=0.3
+    teacher, seed, steps=None, size=96, rate=3e-4, recipe=DIGITS_RECIPE, name=None, decay=0.998, hold=0.1
 ):
     """A student: a DigitNet whose one- and two-step samples are nearly the teacher's many-step ones."""
-    name = name or f"student_{seed}"
+    name, steps = name or f"student_{seed}", steps or STUDENT_STEPS
     model = copy.deepcopy(teacher)
     weight = cm.Weight() if recipe.adaptive_weight else None
     groups = [{"params": list(model.parameters())}] + (
@@ -208,7 +209,7 @@ def distil(
             weight,
         )
 
-    state = run(name, model, steps, loss, optimiser, decay, hold, extra=weight)
+    state = run(name, model, steps, loss, optimiser, decay, hold, extra=weight, keep=STUDENT_KEPT)
     return world.network(state, smooth=True)
 
 

@@ -18,10 +18,13 @@ class Table:
     def row(self, name, make):
         if name not in self.rows:
             self.rows[name] = rounded(make())
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(json.dumps(self.rows, indent=1) + "\n", "utf-8")
+            self.write()
             print(f"{self.path.stem}: {name}: {self.rows[name]}", flush=True)
         return self.rows[name]
+
+    def write(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text(json.dumps(self.rows, indent=1) + "\n", "utf-8")
 
 
 def rounded(value, digits=5):

@@ -5,7 +5,7 @@ Cost = network rows x GFLOPs of one. A row is one evaluation for one sample; gui
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -13,11 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from . import demo_world as world
 from . import digits, features
 from .networks import DigitNet
+from .results import rounded
 
 WIDTHS = (32, 64, 96, 128, 192)
 TRAINING = 1200
 KEPT = (300, 600)
 STEPS = (2, 4, 8, 16, 32)
+KINDS = ("ddim", "ddpm", "dpm++")
 GUIDANCES = (1.0, 1.5, 2.0)
 CANDIDATES = (1, 2, 4, 8, 16)
 SEARCHED = (1, 2, 4, 8, 16)  # step counts that are searched on
@@ -49,38 +51,33 @@ def fid(model, kind, steps, guidance, per_digit):
 def fill_quality(table, widths=WIDTHS, steps=STEPS, per_digit=200, per_digit_first=100):
     """FID of every (width, steps): guidance found first on fewer samples and another seed, then DDIM, DDPM and DPM-Solver++ at it; FID against training compute."""
     for width in widths:
-        model = None
         for count in steps:
-            if f"{width} x {count} ddim" in table.rows and f"{width} x {count} dpm++" in table.rows:
-                continue
-            model = model or train(width)
-            guidance = table.row(
-                f"{width} x {count} guidance",
-                lambda m=model, c=count: {
-                    str(g): digits.worth(m, digits.euler(c, g), per_digit_first, seed=8)["fid"]
-                    for g in GUIDANCES
-                },
-            )
-            best = float(min(guidance, key=guidance.get))
-            for kind in ("ddim", "ddpm", "dpm++"):
-                table.row(
-                    f"{width} x {count} {kind}",
-                    lambda m=model, c=count, k=kind, g=best: {
-                        "width": width,
-                        "steps": c,
-                        "guidance": g,
-                        "gflops": gflops(width) * c * (1 if g == 1 else 2),
-                        **fid(m, k, c, g, per_digit),
-                    },
-                )
+            _fill_cell(table, width, count, per_digit, per_digit_first)
         for step in (*KEPT, TRAINING):
-            table.row(
-                f"{width} trained {step}",
-                lambda w=width, s=step: {
-                    "training gflops": training_gflops(w, s),
-                    **fid(trained(w, s), "ddim", 16, 1.0, per_digit),
-                },
-            )
+            table.row(f"{width} trained {step}", partial(_after, width, step, per_digit))
+
+
+def _fill_cell(table, width, steps, per_digit, per_digit_first):
+    def guidances():
+        model = train(width)
+        return {
+            str(g): digits.worth(model, digits.euler(steps, g), per_digit_first, 8)["fid"] for g in GUIDANCES
+        }
+
+    def at(kind):
+        cost = gflops(width) * steps * (1 if best == 1 else 2)
+        quality = fid(train(width), kind, steps, best, per_digit)
+        return {"width": width, "steps": steps, "guidance": best, "gflops": cost, **quality}
+
+    found = table.row(f"{width} x {steps} guidance", guidances)
+    best = float(min(found, key=found.get))
+    for kind in KINDS:
+        table.row(f"{width} x {steps} {kind}", partial(at, kind))
+
+
+def _after(width, step, per_digit):
+    quality = fid(trained(width, step), "ddim", 16, 1.0, per_digit)
+    return {"training gflops": training_gflops(width, step), **quality}
 
 
 def trained(width, step):
@@ -117,7 +114,7 @@ def best_of(found, count):
 
 
 def fill_search(table, models, prompts=800, steps=SEARCHED, counts=CANDIDATES):
-    """Every (model, steps, candidates): judge's accuracy, FID of the winners, GFLOPs. models: name -> (width, network, {steps: sampler})."""
+    """Every (model, steps, candidates): judge's accuracy, FID of the winners, GFLOPs. models: name -> (width, function giving the network, {steps: sampler})."""
     for name, (width, network, samplers) in models.items():
         for count in steps:
             if count not in samplers or f"{name} x {count} x {max(counts)}" in table.rows:
@@ -125,17 +122,9 @@ def fill_search(table, models, prompts=800, steps=SEARCHED, counts=CANDIDATES):
             found = candidates(network(), samplers[count], prompts, max(counts))
             for n in counts:
                 accuracy, quality = best_of(found, n)
-                table.row(
-                    f"{name} x {count} x {n}",
-                    lambda w=width, c=count, n=n, a=accuracy, q=quality, name=name: {
-                        "model": name,
-                        "steps": c,
-                        "candidates": n,
-                        "gflops": gflops(w) * c * n,
-                        "accuracy": a,
-                        **q,
-                    },
-                )
+                row = {"model": name, "steps": count, "candidates": n, "gflops": gflops(width) * count * n}
+                table.rows[f"{name} x {count} x {n}"] = rounded({**row, "accuracy": accuracy, **quality})
+            table.write()
 
 
 def optimal(rows, budgets, by="accuracy"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from . import samplers
+from . import samplers, weightings
 from .interpolants import Cosine, Flow
 
 SPREADS = (0.0, 0.003, 0.01, 0.03, 0.1, 0.3, 0.5, 1.0, 2.0, 3.0, 10.0)
@@ -35,3 +35,13 @@ def integrator_errors(spread, steps=8, low=-8.0, high=8.0):
         ),
     }
     return {name: float((z / truth - 1).abs()) for name, z in found.items()}
+
+
+def loss_spread(schedule, low=-7.0, high=9.0, draws=20_000, spread=0.7):
+    """Mean and relative spread of one draw of a sigmoid-weighted loss, for N(0, spread^2) data and the best denoiser, with lambda drawn by a schedule's uniform time."""
+    ends = schedule.time(torch.tensor([high, low], dtype=torch.float64))
+    place = torch.rand(draws, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    log_snr = schedule.log_snr(ends[0] + (ends[1] - ends[0]) * place)
+    error = spread**2 / (spread**2 + (-log_snr).exp())
+    drawn = weightings.sigmoid(log_snr) / weightings.density(schedule, log_snr) * error * (ends[1] - ends[0])
+    return {"loss": float(drawn.mean()), "relative spread": float(drawn.std() / drawn.mean())}

@@ -14,7 +14,6 @@ from noisesearch.lab.interpolants import (
     Cosine,
     Flow,
     TrigFlow,
-    VE,
     VP,
     alpha_and_sigma,
     clean_and_noise,
