@@ -215,7 +215,7 @@ def scale(tables):
             "The best guidance depends on size and steps",
             BENCH + "widths",
             "a figure",
-            f"best of 1, 1.5, 2 over {len(cells)} cells: {', '.join(f'{g:g}' for g in sorted(guidances))}"
+            f"best of 1 and 1.5 over {len(cells)} cells: {', '.join(f'{g:g}' for g in sorted(guidances))}"
             if complete
             else MISSING,
             _said(len(guidances) > 1 if complete else None),

@@ -108,7 +108,7 @@ def width_table(tables):
 def sampler_table(tables):
     rows = []
     for width in scaling.WIDTHS:
-        for steps in scaling.STEPS:
+        for steps in scaling.KINDS["ddpm"]:
             found = [tables["widths"].get(f"{width} x {steps} {kind}") for kind in scaling.KINDS]
             if all(found):
                 rows.append([f"{width}, {steps} steps", *[f"{row['fid']:.1f}" for row in found]])

@@ -20,7 +20,7 @@ from .networks import DigitNet
 
 CACHE = world.ROOT / ".cache" / "lab"
 EVERY = 100  # steps between checkpoints
-TEACHER_STEPS, STUDENT_STEPS = 1500, 3000
+TEACHER_STEPS, STUDENT_STEPS = 1500, 1800
 
 
 # Runs
@@ -180,7 +180,7 @@ def conditioned(model, context, pooled):
     return cm.from_flow(lambda x, sigma: model(x, sigma, context, pooled))
 
 
-STUDENT_KEPT = (300, 600, 1000, 1500)  # steps after which a student's average is kept too
+STUDENT_KEPT = (300, 600, 1000, 1400)  # steps after which a student's average is kept too
 DIGITS_RECIPE = cm.Recipe(p_mean=-0.3, p_std=1.6, warm_up=300, finite_difference=1e-3)
 
 

@@ -12,7 +12,7 @@ from . import demo_world as world
 from . import digits, scaling
 
 HALF_PI = cm.HALF_PI
-STEPS = (4, 6, 8, 12, 16, 24, 32, 40)
+STEPS = (4, 8, 12, 24, 40)
 SECOND = (0.9, 1.0, 1.1, 1.2, 1.3, 1.4)  # angles to choose from
 SEEDS = (1, 2, 3)
 FIRST_LOOK, HEADLINE = 200, 1000  # samples of each digit
@@ -93,6 +93,7 @@ def searched_models(student=True):
     models = {
         f"width {width}": (
             width,
+            scaling.MOST.get(width, 8),
             partial(scaling.train, width),
             {count: digits.euler(count) for count in scaling.SEARCHED},
         )
@@ -101,11 +102,13 @@ def searched_models(student=True):
     if student:
         models["student"] = (
             128,
+            32,
             lambda: world.network(digits.load_file(digits.CACHE / "student_1.safetensors"), smooth=True),
             {1: digits.consistency(HALF_PI), 2: digits.consistency(HALF_PI, math.atan(3))},
         )
         models["shipped teacher"] = (
             128,
+            8,
             world.teacher,
             {count: digits.euler(count) for count in (2, 4, 8, 12)},
         )

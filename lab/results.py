@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent / "results"
@@ -13,7 +14,7 @@ class Table:
 
     def __init__(self, name, folder=None):
         self.path = (folder or FOLDER) / f"{name}.json"
-        self.rows = json.loads(self.path.read_text("utf-8")) if self.path.is_file() else {}
+        self.rows = _read(self.path)
 
     def row(self, name, make):
         if name not in self.rows:
@@ -23,8 +24,16 @@ class Table:
         return self.rows[name]
 
     def write(self):
+        """To the file, with the rows that another process has put there meanwhile."""
+        self.rows = {**_read(self.path), **self.rows}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps(self.rows, indent=1) + "\n", "utf-8")
+        new = self.path.with_suffix(f".{os.getpid()}")
+        new.write_text(json.dumps(self.rows, indent=1) + "\n", "utf-8")
+        new.replace(self.path)
+
+
+def _read(path):
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def rounded(value, digits=5):

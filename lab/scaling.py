@@ -16,13 +16,14 @@ from .networks import DigitNet
 from .results import rounded
 
 WIDTHS = (32, 64, 96, 128, 192)
-TRAINING = 1200
-KEPT = (300, 600)
-STEPS = (2, 4, 8, 16, 32)
-KINDS = ("ddim", "ddpm", "dpm++")
-GUIDANCES = (1.0, 1.5, 2.0)
-CANDIDATES = (1, 2, 4, 8, 16)
-SEARCHED = (1, 2, 4, 8, 16)  # step counts that are searched on
+TRAINING = 600
+KEPT = (150, 300)
+STEPS = (2, 4, 8, 16)
+KINDS = {"ddim": STEPS, "ddpm": (8, 16), "dpm++": (8, 16)}  # and the step counts each is run at
+GUIDANCES = (1.0, 1.5)
+CANDIDATES = (1, 2, 4, 8, 16, 32)
+MOST = {32: 32, 64: 16}  # candidates; 8 for the larger ones
+SEARCHED = (2, 4, 8, 16)  # step counts that are searched on
 
 
 @cache
@@ -48,7 +49,7 @@ def fid(model, kind, steps, guidance, per_digit):
     return digits.worth(model, sampler, per_digit, seed=9)
 
 
-def fill_quality(table, widths=WIDTHS, steps=STEPS, per_digit=200, per_digit_first=100):
+def fill_quality(table, widths=WIDTHS, steps=STEPS, per_digit=100, per_digit_first=50):
     """FID of every (width, steps): guidance found first on fewer samples and another seed, then DDIM, DDPM and DPM-Solver++ at it; FID against training compute."""
     for width in widths:
         for count in steps:
@@ -71,7 +72,7 @@ def _fill_cell(table, width, steps, per_digit, per_digit_first):
 
     found = table.row(f"{width} x {steps} guidance", guidances)
     best = float(min(found, key=found.get))
-    for kind in KINDS:
+    for kind in (kind for kind, counts in KINDS.items() if steps in counts):
         table.row(f"{width} x {steps} {kind}", partial(at, kind))
 
 
@@ -113,18 +114,20 @@ def best_of(found, count):
     return float(right[rows, winner].mean()), features.measure(seen[rows, winner])
 
 
-def fill_search(table, models, prompts=800, steps=SEARCHED, counts=CANDIDATES):
-    """Every (model, steps, candidates): judge's accuracy, FID of the winners, GFLOPs. models: name -> (width, function giving the network, {steps: sampler})."""
-    for name, (width, network, samplers) in models.items():
-        for count in steps:
-            if count not in samplers or f"{name} x {count} x {max(counts)}" in table.rows:
+def fill_search(table, models, prompts=400, steps=None, counts=CANDIDATES):
+    """Every (model, steps, candidates): judge's accuracy, FID of the winners, GFLOPs. models: name -> (width, most candidates, function giving the network, {steps: sampler})."""
+    for name, (width, most, network, samplers) in models.items():
+        tried = [n for n in counts if n <= most]
+        for count, sampler in samplers.items():
+            if (steps and count not in steps) or f"{name} x {count} x {max(tried)}" in table.rows:
                 continue
-            found = candidates(network(), samplers[count], prompts, max(counts))
-            for n in counts:
+            found = candidates(network(), sampler, prompts, max(tried))
+            for n in tried:
                 accuracy, quality = best_of(found, n)
                 row = {"model": name, "steps": count, "candidates": n, "gflops": gflops(width) * count * n}
                 table.rows[f"{name} x {count} x {n}"] = rounded({**row, "accuracy": accuracy, **quality})
             table.write()
+            print(f"search: {name}, {count} steps, up to {max(tried)} candidates", flush=True)
 
 
 def optimal(rows, budgets, by="accuracy"):
