@@ -17,20 +17,23 @@ from . import demo_world as world
 from . import features, samplers
 from .interpolants import Flow
 from .networks import DigitNet
+from .team import ALONE
 
 CACHE = world.ROOT / ".cache" / "lab"
-EVERY = 100  # steps between checkpoints
+EVERY = 50  # steps between checkpoints
 TEACHER_STEPS, STUDENT_STEPS = 1500, 1800
 
 
 # Runs
 
 
-def run(name, model, steps, loss, optimiser, decay, hold=0.0, warm=50, extra=None, keep=(), log=print):
+def run(
+    name, model, steps, loss, optimiser, decay, hold=0.0, warm=50, extra=None, keep=(), log=print, team=ALONE
+):
     """The averaged state dict of `model` after `steps` steps of loss(step); goes on from the checkpoint of that name, or returns at once when it is done.
 
     The rate is warmed up, held for a share of the steps, then brought to 0 linearly. extra: another module that learns along. keep: steps whose average
-    is kept too, as NAME_at_STEP.
+    is kept too, as NAME_at_STEP. team: processes that share each batch.
     """
     done, half = CACHE / f"{name}.safetensors", CACHE / f"{name}.pt"
     if done.is_file():
@@ -59,12 +62,15 @@ def run(name, model, steps, loss, optimiser, decay, hold=0.0, warm=50, extra=Non
         optimiser.zero_grad(set_to_none=True)
         value.backward()
         for part in parts:
+            team.average(list(part.parameters()))
             torch.nn.utils.clip_grad_norm_(part.parameters(), 1.0)
         optimiser.step()
         average.update()
         running = value.item() if running is None else 0.98 * running + 0.02 * value.item()
         if not math.isfinite(running):
             raise FloatingPointError(f"{name}: the loss at step {step + 1} is {value.item()}.")
+        if team.place:
+            continue  # the first of a team keeps the books
         if step + 1 in keep:
             save_file(average.state(), CACHE / f"{name}_at_{step + 1}.safetensors")
         if (step + 1) % EVERY == 0 or step + 1 == steps:
@@ -82,6 +88,8 @@ def run(name, model, steps, loss, optimiser, decay, hold=0.0, warm=50, extra=Non
             half.with_suffix(".new").replace(half)
             log(f"{name} step {step + 1}/{steps} loss {running:.4f} cpu {seconds:.0f} s", flush=True)
     result = average.state()
+    if team.place:
+        return result
     save_file(result, done, metadata={"seconds": f"{spent + time.process_time() - started:.1f}"})
     half.unlink()
     return load_file(done)
@@ -181,11 +189,20 @@ def conditioned(model, context, pooled):
 
 
 STUDENT_KEPT = (300, 600, 1000, 1400)  # steps after which a student's average is kept too
-DIGITS_RECIPE = cm.Recipe(p_mean=-0.3, p_std=1.6, warm_up=300, finite_difference=1e-3)
+DIGITS_RECIPE = cm.Recipe(p_mean=-0.6, p_std=1.6, warm_up=300, finite_difference=1e-3)
 
 
 def distil(
-    teacher, seed, steps=None, size=96, rate=3e-4, recipe=DIGITS_RECIPE, name=None, decay=0.998, hold=0.1
+    teacher,
+    seed,
+    steps=None,
+    size=96,
+    rate=4e-4,
+    recipe=DIGITS_RECIPE,
+    name=None,
+    decay=0.998,
+    hold=0.1,
+    team=ALONE,
 ):
     """A student: a DigitNet whose one- and two-step samples are nearly the teacher's many-step ones."""
     name, steps = name or f"student_{seed}", steps or STUDENT_STEPS
@@ -198,18 +215,12 @@ def distil(
 
     def loss(step):
         x0, context, pooled = batch_of(step + 1000 * seed, size, dropped=0.05)
-        return cm.loss(
-            conditioned(model, context, pooled),
-            x0,
-            cm.angles(size, recipe),
-            torch.randn_like(x0),
-            step,
-            recipe,
-            conditioned(teacher, context, pooled),
-            weight,
-        )
+        t, noise = cm.angles(size, recipe), torch.randn_like(x0)
+        x0, context, pooled, t, noise = team.rows(x0, context, pooled, t, noise)
+        F, taught = conditioned(model, context, pooled), conditioned(teacher, context, pooled)
+        return cm.loss(F, x0, t, noise, step, recipe, taught, weight)
 
-    state = run(name, model, steps, loss, optimiser, decay, hold, extra=weight, keep=STUDENT_KEPT)
+    state = run(name, model, steps, loss, optimiser, decay, hold, extra=weight, keep=STUDENT_KEPT, team=team)
     return world.network(state, smooth=True)
 
 

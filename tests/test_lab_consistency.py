@@ -1,7 +1,10 @@
 """Consistency models: the tangent by hand, by autograd and by differences; what vanishes for the exact solution; training that can be stopped."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -251,3 +254,47 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path, monkeypatch):
     assert all(
         torch.equal(whole[name], value) for name, value in go("same", stop=0).items()
     )  # done: nothing runs
+
+
+def together(place, folder):
+    """One of two processes of a test run; module level, so that it can be spawned."""
+    from noisesearch.lab import digits, team
+
+    torch.set_num_threads(1)
+    digits.CACHE = folder / "shared"
+    return small_run(digits, team.join(place, 2, folder / "meeting"))
+
+
+def small_run(digits, team):
+    torch.manual_seed(3)
+    model = torch.nn.Linear(2, 2)
+
+    def loss(step):
+        (x,) = team.rows(torch.randn(8, 2))
+        return (model(x) - 1).square().mean()
+
+    quiet = lambda *a, **k: None  # noqa: E731
+    return digits.run(
+        "team", model, 8, loss, torch.optim.RAdam(model.parameters(), lr=1e-2), 0.9, log=quiet, team=team
+    )
+
+
+def test_a_team_gives_what_one_process_gives(tmp_path, monkeypatch):
+    from noisesearch.lab import digits
+    from noisesearch.lab.team import ALONE
+
+    monkeypatch.setattr(digits, "CACHE", tmp_path / "alone")
+    alone = small_run(digits, ALONE)
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:4]; from pack import use_comfyui; use_comfyui(sys.argv[3]); "
+        "from pathlib import Path; import test_lab_consistency as t; t.together(int(sys.argv[4]), Path(sys.argv[5]))"
+    )
+    tests, comfyui = Path(__file__).parent, sys.modules["comfy"].__path__[0]
+    places = [str(tests.parent / "tools"), str(tests), str(Path(comfyui).parent)]
+    running = [
+        subprocess.Popen([sys.executable, "-c", code, *places, str(i), str(tmp_path)]) for i in range(2)
+    ]
+    assert [process.wait(120) for process in running] == [0, 0]
+    monkeypatch.setattr(digits, "CACHE", tmp_path / "shared")
+    shared = small_run(digits, ALONE)  # read from the file, nothing runs
+    assert all((alone[name] - shared[name]).abs().max() < 1e-6 for name in alone)

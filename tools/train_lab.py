@@ -4,6 +4,7 @@
     python tools/train_lab.py features      the ruler: features of real digits (made once; kept in the repository)
     python tools/train_lab.py teacher       the digits' generator with a smooth time embedding, tuned
     python tools/train_lab.py student [SEED ...]     its two-step students
+    python tools/train_lab.py ship SEED     that student as models/demo/digits/two_step.safetensors
     python tools/train_lab.py widths        five generators that differ in width only
     python tools/train_lab.py toy           the 2-D mixture: every stabiliser, discrete against continuous time
 
@@ -21,10 +22,11 @@ from pack import use_comfyui  # noqa: E402
 
 use_comfyui(os.environ.get("NOISESEARCH_COMFYUI", ROOT / ".comfyui" / "ComfyUI"))
 import torch  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 from demo_training import digits as archive_of  # noqa: E402
 
-from noisesearch.lab import demo_world, digits, features, scaling, toy  # noqa: E402
+from noisesearch.lab import demo_world, digits, features, scaling, team, toy  # noqa: E402
 from noisesearch.lab.results import Table  # noqa: E402
 
 
@@ -48,18 +50,34 @@ def make_features():
     features.make_reference(demo_world.judge_features(pixels.repeat_interleave(2, 1).repeat_interleave(2, 2)))
 
 
+def ship(name):
+    """The run's averaged weights as a generator of the demo models: half precision, the stock layout."""
+    state = load_file(digits.CACHE / f"{name}.safetensors")
+    path = demo_world.FOLDER / "digits" / "two_step.safetensors"
+    save_file(
+        {key: value.half().contiguous() for key, value in state.items()}, path, metadata={"format": "pt"}
+    )
+    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1e6:.2f} MB")
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("data", "features", "teacher", "student", "toy", "widths"))
+    parser.add_argument(
+        "command", choices=("data", "features", "teacher", "student", "ship", "toy", "widths")
+    )
     parser.add_argument("seeds", nargs="*", type=int, default=[1, 2, 3])
+    parser.add_argument("--team", type=int, default=1, help="processes that share a student's batch")
+    parser.add_argument("--place", type=int, default=0, help="which of them this is, from 0")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.command == "data":
         make_data()
     elif options.command == "features":
         make_features()
+    elif options.command == "ship":
+        ship(f"student_{options.seeds[0]}")
     elif options.command == "toy":
         toy.fill(Table("toy"))
     elif options.command == "widths":
@@ -68,8 +86,9 @@ def main():
     else:
         teacher = digits.tune_teacher()
         if options.command == "student":
+            together = team.join(options.place, options.team, digits.CACHE / "meeting")
             for seed in options.seeds:
-                digits.distil(teacher, seed)
+                digits.distil(teacher, seed, team=together)
 
 
 if __name__ == "__main__":
