@@ -10,7 +10,6 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ..demo.classifiers import ClassifierFeatures, ManagedClassifier
 from ..demo.codecs import PixelCodec
 from ..demo.text_encoder import PAD, encoder_for, padded, tokens_of
 from ..demo.worlds import DIGITS
@@ -85,6 +84,8 @@ def pictures(latents):
 
 @cache
 def _judge():
+    from ..demo.classifiers import ClassifierFeatures  # with ComfyUI, which training can do without
+
     return ClassifierFeatures(FOLDER / "verifiers" / "digits_judge.safetensors")
 
 
@@ -95,6 +96,8 @@ def judge_features(images):
 
 @cache
 def _classifier(name):
+    from ..demo.classifiers import ManagedClassifier
+
     return ManagedClassifier(FOLDER / "verifiers" / f"{name}.safetensors", heads=(len(DIGITS),))
 
 

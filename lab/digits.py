@@ -21,7 +21,7 @@ from .team import ALONE
 
 CACHE = world.ROOT / ".cache" / "lab"
 EVERY = 50  # steps between checkpoints
-TEACHER_STEPS, STUDENT_STEPS = 1500, 1800
+TEACHER_STEPS, STUDENT_STEPS = 1500, 1500
 
 
 # Runs
@@ -172,6 +172,8 @@ def flow_loss(model, step, size, bf16=True):
 
 def tune_teacher(steps=None, size=128, rate=6e-4, name="teacher"):
     """The smoothed teacher after some more diffusion training: what the students are distilled from and begin as."""
+    if (CACHE / f"{name}.safetensors").is_file():
+        return world.network(load_file(CACHE / f"{name}.safetensors"), smooth=True)
     steps, model = steps or TEACHER_STEPS, smooth_teacher()
     optimiser = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.99))
     state = run(
@@ -188,7 +190,7 @@ def conditioned(model, context, pooled):
     return cm.from_flow(lambda x, sigma: model(x, sigma, context, pooled))
 
 
-STUDENT_KEPT = (300, 600, 1000, 1400)  # steps after which a student's average is kept too
+STUDENT_KEPT = (300, 600, 1000, 1250)  # steps after which a student's average is kept too
 DIGITS_RECIPE = cm.Recipe(p_mean=-0.6, p_std=1.6, warm_up=300, finite_difference=1e-3)
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
-from pack import use_comfyui  # noqa: E402
+from pack import load_pack, use_comfyui  # noqa: E402
 
-use_comfyui(os.environ.get("NOISESEARCH_COMFYUI", ROOT / ".comfyui" / "ComfyUI"))
+load_pack()  # training needs no ComfyUI
 import torch  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
@@ -44,6 +44,7 @@ def make_data():
 
 def make_features():
     """From every fifth of the real digits."""
+    use_comfyui(os.environ.get("NOISESEARCH_COMFYUI", ROOT / ".comfyui" / "ComfyUI"))  # the judge runs in it
     images, classes = read()
     chosen = torch.cat([torch.from_numpy((classes == c).nonzero()[0][::5]) for c in range(10)])
     pixels = torch.from_numpy(images)[chosen].float().div(255)[..., None].expand(-1, -1, -1, 3)
