@@ -21,7 +21,9 @@ from .team import ALONE
 
 CACHE = world.ROOT / ".cache" / "lab"
 EVERY = 50  # steps between checkpoints
-TEACHER_STEPS, STUDENT_STEPS = 1500, 1500
+TEACHER_STEPS, STUDENT_STEPS = 1500, 900
+STUDENT_KEPT = (300, 600)  # steps after which a student's average is kept too
+DIGITS_RECIPE = cm.Recipe(p_mean=-0.6, p_std=1.6, warm_up=300, finite_difference=1e-3)
 
 
 # Runs
@@ -190,10 +192,6 @@ def conditioned(model, context, pooled):
     return cm.from_flow(lambda x, sigma: model(x, sigma, context, pooled))
 
 
-STUDENT_KEPT = (300, 600, 1000, 1250)  # steps after which a student's average is kept too
-DIGITS_RECIPE = cm.Recipe(p_mean=-0.6, p_std=1.6, warm_up=300, finite_difference=1e-3)
-
-
 def distil(
     teacher,
     seed,
@@ -202,7 +200,7 @@ def distil(
     rate=4e-4,
     recipe=DIGITS_RECIPE,
     name=None,
-    decay=0.998,
+    decay=0.996,
     hold=0.1,
     team=ALONE,
 ):
@@ -287,7 +285,7 @@ def generator(name, width, seed, steps, loss=None, rate=1.2e-3, size=128, keep=(
 
 @torch.inference_mode()
 def draw(model, sampler, per_digit, seed, batch=500):
-    """Latents of per_digit samples of each digit; sampler(F of the batch's prompts, noise, generator) -> clean latents."""
+    """Latents of per_digit samples of each digit; sampler(model, context, pooled, noise, generator) -> clean latents."""
     context, pooled = world.prompts()
     words = torch.arange(10).repeat(per_digit)
     generator = torch.Generator().manual_seed(seed)

@@ -160,9 +160,6 @@ def fill_eps_and_flow(table, seeds=(1, 2), width=64, steps=800, per_digit=FIRST_
                 )
 
 
-# Distilled against not, at equal time
-
-
 def fill_interpolants(table):
     """The numbers behind the identities: correlation of weightings, variance of the loss under training schedules, integrators by the data's spread."""
     from . import sweep, weightings
