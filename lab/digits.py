@@ -22,7 +22,7 @@ from .team import ALONE
 CACHE = world.ROOT / ".cache" / "lab"
 EVERY = 50  # steps between checkpoints
 TEACHER_STEPS, STUDENT_STEPS = 1500, 900
-STUDENT_KEPT = (300, 600)  # steps after which a student's average is kept too
+STUDENT_KEPT = (300, 700)  # steps after which a student's average is kept too
 DIGITS_RECIPE = cm.Recipe(p_mean=-0.6, p_std=1.6, warm_up=300, finite_difference=1e-3)
 
 

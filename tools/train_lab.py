@@ -4,7 +4,7 @@
     python tools/train_lab.py features      the ruler: features of real digits (made once; kept in the repository)
     python tools/train_lab.py teacher       the digits' generator with a smooth time embedding, tuned
     python tools/train_lab.py student [SEED ...]     its two-step students
-    python tools/train_lab.py ship SEED     that student as models/demo/digits/two_step.safetensors
+    python tools/train_lab.py ship RUN      that run, student_1_at_700 say, as models/demo/digits/two_step.safetensors
     python tools/train_lab.py widths        five generators that differ in width only
     python tools/train_lab.py toy           the 2-D mixture: every stabiliser, discrete against continuous time
 
@@ -68,7 +68,7 @@ def main():
     parser.add_argument(
         "command", choices=("data", "features", "teacher", "student", "ship", "toy", "widths")
     )
-    parser.add_argument("seeds", nargs="*", type=int, default=[1, 2, 3])
+    parser.add_argument("names", nargs="*", default=["1", "2", "3"], help="seeds of students, or the run to ship")
     parser.add_argument("--team", type=int, default=1, help="processes that share a student's batch")
     parser.add_argument("--place", type=int, default=0, help="which of them this is, from 0")
     options = parser.parse_args()
@@ -78,7 +78,7 @@ def main():
     elif options.command == "features":
         make_features()
     elif options.command == "ship":
-        ship(f"student_{options.seeds[0]}")
+        ship(options.names[0])
     elif options.command == "toy":
         toy.fill(Table("toy"))
     elif options.command == "widths":
@@ -88,8 +88,8 @@ def main():
         teacher = digits.tune_teacher()
         if options.command == "student":
             together = team.join(options.place, options.team, digits.CACHE / "meeting")
-            for seed in options.seeds:
-                digits.distil(teacher, seed, team=together)
+            for seed in options.names:
+                digits.distil(teacher, int(seed), team=together)
 
 
 if __name__ == "__main__":
