@@ -156,7 +156,7 @@ def consistency(tables):
         ("one step", "1.32 (512 XXL) to 1.77 (64 XL)", 1.8),
     ):
         own = [r["fid"] for n, r in students.items() if n.endswith(f"{what}, headline")]
-        tuned = teachers.get("tuned, 12 steps, headline")
+        tuned = teachers.get("tuned, 12 steps, headline") or teachers.get("tuned, 12 steps")
         ratio = sum(own) / len(own) / tuned["fid"] if own and tuned else None
         found.append(
             Claim(

@@ -68,7 +68,9 @@ def main():
     parser.add_argument(
         "command", choices=("data", "features", "teacher", "student", "ship", "toy", "widths")
     )
-    parser.add_argument("names", nargs="*", default=["1", "2", "3"], help="seeds of students, or the run to ship")
+    parser.add_argument(
+        "names", nargs="*", default=["1", "2", "3"], help="seeds of students, or the run to ship"
+    )
     parser.add_argument("--team", type=int, default=1, help="processes that share a student's batch")
     parser.add_argument("--place", type=int, default=0, help="which of them this is, from 0")
     options = parser.parse_args()
