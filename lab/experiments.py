@@ -79,13 +79,11 @@ def fill_students(table, seeds=SEEDS, first_look=FIRST_LOOK, headline=HEADLINE, 
         path = digits.CACHE / f"student_{seeds[0]}_at_{step}.safetensors"
         if path.is_file():
             model = partial(lambda p: world.network(digits.load_file(p), smooth=True), path)
-            table.row(
-                f"student {seeds[0]} at {step}",
-                lambda m=model: {
-                    what: digits.worth(m(), digits.consistency(*levels[what]), first_look, 8)["fid"]
-                    for what in ("one step", "two steps")
-                },
-            )
+            for what, angles in (("one step", (HALF_PI,)), ("two steps", (HALF_PI, math.atan(3)))):
+                table.row(
+                    f"student {seeds[0]} at {step}, {what}, headline",
+                    lambda m=model, a=angles: digits.worth(m(), digits.consistency(*a), headline),
+                )
 
 
 def searched_models(student=True):
