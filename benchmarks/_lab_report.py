@@ -72,11 +72,15 @@ def student_table(tables):
 
 def finished(students, what):
     """FID of every seed at one or two steps; while none is finished, of the latest average kept on the way."""
-    for pattern in (rf"student \d+, {what}, headline", rf"student \d+ at \d+, {what}, headline"):
-        found = [row["fid"] for name, row in students.items() if re.fullmatch(pattern, name)]
-        if found:
-            return found if "at" not in pattern else found[-1:]
-    return []
+    seeds, kept = (
+        [
+            row["fid"]
+            for name, row in students.items()
+            if re.fullmatch(rf"student \d+{at}, {what}, headline", name)
+        ]
+        for at in ("", r" at \d+")
+    )
+    return seeds or kept[-1:]
 
 
 def goal_table(tables):
