@@ -30,6 +30,7 @@ JUDGES = {
     "digits": (DigitClassifier, "digits_classifier", "digits_judge"),
     "scenes": (SceneAttributes, "scenes_attributes", "scenes_judge"),
 }
+JUDGES["digits, two-step"] = JUDGES["digits"]
 
 
 class Verdict(Verifier):

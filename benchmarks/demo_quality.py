@@ -30,6 +30,7 @@ VERIFIERS = {
     "digits": (DigitClassifier, "digits_classifier", "digits_judge"),
     "scenes": (SceneAttributes, "scenes_attributes", "scenes_judge"),
 }
+VERIFIERS["digits, two-step"] = VERIFIERS["digits"]
 
 
 def draw(loaded, world, prompt, seeds):

@@ -20,13 +20,13 @@ class LoadDemoModel(io.ComfyNode):
                     "world",
                     options=list(WORLDS),
                     default="digits",
-                    tooltip='digits: handwritten digits, "digit seven". scenes: one or two coloured shapes, "a red circle left of a blue star on a grey background".',
+                    tooltip='digits: handwritten digits, "digit seven". scenes: one or two coloured shapes, "a red circle left of a blue star on a grey background". digits, two-step: digits from a model distilled for two steps, lcm.',
                 ),
             ],
             outputs=[
                 io.Model.Output(
                     display_name="model",
-                    tooltip="A flow model in Stable Diffusion 3's layout, its shift set to the 1.0 it was trained with.",
+                    tooltip="A flow model in Stable Diffusion 3's layout, its shift set as its world needs it: 1.0, for the two-step digits 3.0.",
                 ),
                 io.Clip.Output(
                     display_name="clip",

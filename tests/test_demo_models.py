@@ -1,9 +1,12 @@
 """The embedded demo models: stock nodes take them, and they draw and judge what their card says."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
 
+import comfy.sample
+import comfy.samplers
 import comfy.sd
 import pytest
 import torch
@@ -18,6 +21,7 @@ from noisesearch.demo.load import FOLDER, load_world
 from noisesearch.demo.text_encoder import PAD, UNKNOWN
 from noisesearch.demo.worlds import WORLDS, held_out_prompts, is_held_out
 from noisesearch.demo.attributes import SceneAttributes
+from noisesearch.sampling.samplers import multistep_consistency
 from noisesearch.verifiers.base import Batch
 from noisesearch.demo.digits import DigitClassifier, read_digit
 from noisesearch.demo.grammar import BACKGROUNDS, COLOURS, SHAPES, Scene, Thing, describe, parse_scene
@@ -43,6 +47,10 @@ def verifier(kind, name):
 
 def encode(clip, text):
     return stock.CLIPTextEncode().encode(clip, text)[0]
+
+
+def generator_file(settings):
+    return FOLDER / settings.folder / f"{settings.generator}.safetensors"
 
 
 def empty_latent(count=1):
@@ -71,20 +79,21 @@ def draw(loaded, world, prompt, seed, latent, model=None, denoise=1.0):
 
 @torch.inference_mode()
 def test_stock_loader_draws_the_same(loaded, world):
-    """UNETLoader + ModelSamplingSD3(shift 1) on the file is the model that our loader gives."""
-    plain = comfy.sd.load_diffusion_model(str(FOLDER / world / "generator.safetensors"))
-    (shifted,) = ModelSamplingSD3().patch(plain, shift=1.0)
-    prompt = WORLDS[world].examples[0]
+    """UNETLoader + ModelSamplingSD3 with the world's shift on the file is the model that our loader gives."""
+    settings = WORLDS[world]
+    plain = comfy.sd.load_diffusion_model(str(generator_file(settings)))
+    (shifted,) = ModelSamplingSD3().patch(plain, shift=settings.shift)
+    prompt = settings.examples[0]
     ours, theirs = (
         draw(loaded, world, prompt, 3, empty_latent(), model)["samples"] for model in (None, shifted)
     )
     assert torch.equal(ours, theirs)
-    assert loaded[0].get_model_object("model_sampling").shift == 1.0
+    assert loaded[0].get_model_object("model_sampling").shift == settings.shift
 
 
 def test_generator_file_is_complete(loaded, world):
     """ComfyUI loads these weights without asking whether any are missing."""
-    with safe_open(FOLDER / world / "generator.safetensors", "pt") as file:
+    with safe_open(generator_file(WORLDS[world]), "pt") as file:
         assert set(file.keys()) == set(loaded[0].model.diffusion_model.state_dict())
 
 
@@ -94,6 +103,7 @@ def test_generator_file_is_complete(loaded, world):
     [
         ("digits", DigitClassifier, "digits_judge", 0.45, 0.85),
         ("scenes", SceneAttributes, "scenes_judge", 0.05, 0.6),
+        ("digits, two-step", DigitClassifier, "digits_judge", 0.45, 0.95),
     ],
 )
 def test_draws_what_is_asked_but_not_always(name, kind, judge, least, most):
@@ -106,6 +116,26 @@ def test_draws_what_is_asked_but_not_always(name, kind, judge, least, most):
         for seed, prompt in enumerate(held_out_prompts(name, 60))
     ]
     assert least <= torch.cat(right).float().mean() <= most
+
+
+@torch.inference_mode()
+def test_two_steps_lie_where_the_student_was_distilled_for():
+    """Stock `simple` in two steps: pure noise, then the TrigFlow angle 1.25. Stock lcm and Multistep Consistency are then one method."""
+    settings = WORLDS["digits, two-step"]
+    model, clip, _ = load_world("digits, two-step")
+    sampling = model.get_model_object("model_sampling")
+    sigmas = comfy.samplers.calculate_sigmas(sampling, settings.scheduler, settings.steps)
+    torch.testing.assert_close(sigmas, torch.tensor([1.0, 0.75, 0.0]))
+    assert math.atan(0.75 / 0.25) == pytest.approx(1.25, abs=0.01)
+    given = encode(clip, "digit seven"), encode(clip, "")
+    noise = comfy.sample.prepare_noise(torch.zeros(1, 16, 8, 8), 3)
+    ours, theirs = (
+        comfy.sample.sample_custom(
+            model, noise, 1.0, sampler, sigmas, *given, torch.zeros(1, 16, 8, 8), seed=3, disable_pbar=True
+        )
+        for sampler in (multistep_consistency(), comfy.samplers.sampler_object("lcm"))
+    )
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
 
 # The VAEs
@@ -148,7 +178,7 @@ def test_inpainting_keeps_what_is_not_masked(loaded, world):
 @torch.inference_mode()
 def test_latents_have_unit_scale_for_the_generator(loaded, world):
     """Noise levels mean on these models what they mean on any other."""
-    if world == "digits":
+    if WORLDS[world].folder == "digits":
         pictures = torch.cat(
             [
                 loaded[2].decode(draw(loaded, world, f"digit {digit}", digit, empty_latent())["samples"])
@@ -253,6 +283,7 @@ def test_held_out_prompts():
     assert prompts == held_out_prompts("scenes", 200) != held_out_prompts("scenes", 200, seed=1)
     assert not any(is_held_out(parse_scene(prompt)) for prompt in scenes.make(300, seed=4, held_out=False)[1])
     assert [prompt.split()[1] for prompt in held_out_prompts("digits", 12)][9:] == ["nine", "zero", "one"]
+    assert held_out_prompts("digits, two-step", 12) == held_out_prompts("digits", 12)
     with pytest.raises(ValueError, match="digits, scenes"):
         held_out_prompts("faces", 3)
 
@@ -375,4 +406,4 @@ def test_files_are_small_half_precision_and_in_the_card():
         assert file.relative_to(FOLDER).as_posix() in card
         with safe_open(file, "pt") as tensors:
             assert {tensors.get_slice(name).get_dtype() for name in tensors.keys()} == {"F16"}
-    assert len(files) == 11
+    assert len(files) == 12

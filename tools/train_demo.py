@@ -26,7 +26,6 @@ use_comfyui(ROOT / ".comfyui" / "ComfyUI")
 from comfy.cli_args import args as comfy_args  # noqa: E402
 
 comfy_args.use_pytorch_cross_attention = True
-import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from demo_training import autoencoder, classifiers, clip, digits, generator, scenes  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
@@ -125,17 +124,11 @@ def train_digits():
         .expand(-1, 3, -1, -1)
     )
     latents = codec.encode(large)
-    words = tokens([f"digit {DIGITS[c]}" for c in misread(classes, share=0.15)], "digits")
+    words = tokens([f"digit {DIGITS[c]}" for c in digits.misread(classes, share=0.15)], "digits")
     save_generator(
         generator.train(new_generator("digits", depth=2, seed=11), latents, words, steps=1800, seed=11),
         "digits",
     )
-
-
-def misread(classes, share):
-    """A share of the classes drawn anew, as wrong as captions from the web: clean digits, but not always the one asked for, so that there is something to search."""
-    rng = np.random.default_rng(12)
-    return np.where(rng.random(len(classes)) < share, rng.integers(0, 10, len(classes)), classes)
 
 
 def train_codec():

@@ -20,3 +20,9 @@ def read(archive):
             images.append((data * 255).round().clip(0, 255).astype(np.uint8))
             classes.append(np.full(len(data), digit))
     return np.pad(np.concatenate(images), ((0, 0), (2, 2), (2, 2))), np.concatenate(classes)
+
+
+def misread(classes, share):
+    """A share of the classes drawn anew, as wrong as captions from the web: clean digits, but not always the one asked for, so that there is something to search."""
+    rng = np.random.default_rng(12)
+    return np.where(rng.random(len(classes)) < share, rng.integers(0, 10, len(classes)), classes)

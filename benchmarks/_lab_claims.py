@@ -1,0 +1,277 @@
+"""The claims of the papers beside our numbers: which command measures each, what was published, what we see, and whether it has the same sign."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from noisesearch.lab import scaling
+
+MISSING = "not measured yet"
+TESTS = "python tools/dev.py test -- tests/test_lab_interpolants.py -k "
+BENCH = "python tools/dev.py bench lab -- --only "
+
+
+@dataclass(frozen=True)
+class Claim:
+    text: str
+    command: str
+    published: str
+    ours: str
+    verdict: str
+
+
+def claims(tables):
+    """Every claim, measured or not."""
+    return [*identities(tables["interpolants"], tables["outputs"]), *consistency(tables), *scale(tables)]
+
+
+def _said(seen):
+    return MISSING if seen is None else "yes" if seen else "**no**"
+
+
+def _exact(text, test, published="an identity"):
+    return Claim(text, TESTS + test, published, "holds to 1e-10; its mutations fail", "yes")
+
+
+def identities(rows, outputs):
+    found = [
+        _exact(
+            "DDIM is Euler in flow time under any linear rescaling; Euler on the probability flow is not",
+            "euler",
+        ),
+        _exact("The flow-matching loss is v-MSE with cosine weighting", "flow_matching"),
+        _exact("A DDPM step is a double DDIM step, then noise", "double"),
+        _exact("The SDE of a flow keeps the marginals for any epsilon", "marginals"),
+        _exact("(f, g, eta) and (alpha, sigma, epsilon) are two spellings of one process", "both"),
+        _exact("Paths are straight for a point only", "straight"),
+        _exact("The weights of earlier predictions in the final sample have closed forms", "weights_of"),
+    ]
+    spread, alike = rows.get("spread of the loss"), rows.get("correlation with EDM")
+    relative = [v["relative spread"] for v in spread.values()] if spread else []
+    losses = [v["loss"] for v in spread.values()] if spread else []
+    found.append(
+        Claim(
+            "The loss does not depend on the training schedule, only its variance does",
+            BENCH + "interpolants",
+            "a figure",
+            f"loss {min(losses):.2f} to {max(losses):.2f}, relative spread of a draw {min(relative):.2f} to {max(relative):.2f}"
+            if spread
+            else MISSING,
+            _said(
+                max(losses) < 1.05 * min(losses) and max(relative) > 1.2 * min(relative) if spread else None
+            ),
+        )
+    )
+    found.append(
+        Claim(
+            "SD3's weighting resembles EDM's",
+            BENCH + "interpolants",
+            "a figure",
+            f"correlation {alike['SD3']:.3f} over log-SNR from -12 to 12" if alike else MISSING,
+            _said(alike["SD3"] > 0.9 if alike else None),
+        )
+    )
+    best = {n.split()[-1]: min(r, key=r.get) for n, r in rows.items() if n.startswith("integrators")}
+    found.append(
+        Claim(
+            "Which integrator is best depends on the spread of the data",
+            BENCH + "interpolants",
+            "a figure",
+            "; ".join(
+                f"{name}: spreads {', '.join(s for s, b in best.items() if b == name)}"
+                for name in dict.fromkeys(best.values())
+            )
+            if best
+            else MISSING,
+            _said(len(set(best.values())) > 1 if best else None),
+        )
+    )
+    flow, eps = (
+        [r["fid"] for n, r in outputs.items() if n.startswith(kind) and n.endswith("time")]
+        for kind in ("flow", "eps")
+    )
+    both = len(flow) > 1 and len(eps) > 1
+    means = [sum(v) / len(v) for v in (flow, eps)] if both else []
+    found.append(
+        Claim(
+            "The same net trained as eps and as flow, with matched weighting, is the same",
+            BENCH + "outputs",
+            "stated",
+            f"FID {', '.join(f'{v:.1f}' for v in flow)} as flow, {', '.join(f'{v:.1f}' for v in eps)} as eps"
+            if both
+            else MISSING,
+            _said(
+                abs(means[0] - means[1]) <= max(max(flow) - min(flow), max(eps) - min(eps)) if both else None
+            ),
+        )
+    )
+    return found
+
+
+def consistency(tables):
+    toy, found = tables["toy"], []
+    full = toy.get("sCD, all on", {}).get("two steps")
+
+    def worse(text, name, published, base="sCD, all on"):
+        other, reference = toy.get(name), toy.get(base)
+        known = other is not None and reference is not None
+        ours, verdict = MISSING, None
+        if known:
+            a, b = reference.get("two steps"), other.get("two steps")
+            ours = f"{a:.3f} -> {'diverged' if b is None else f'{b:.3f}'} (one seed, two steps)"
+            verdict = b is None or b > 1.05 * a
+        found.append(Claim(text, BENCH + "toy", published, ours, _said(verdict)))
+
+    worse("Without tangent normalisation sCD gets worse", "without tangent normalisation", "unstable")
+    worse("Without tangent warm-up sCD gets worse", "without warm-up", "less stable")
+    worse(
+        "Without the adaptive weighting sCD gets worse",
+        "sCD, all on",
+        "worse",
+        base="with adaptive weighting",
+    )
+    worse("A Fourier time embedding makes it worse", "Fourier time embedding", "unstable")
+    worse("Without double normalisation it gets worse", "without double normalisation", "less stable")
+    worse("Without diffusion first it gets worse", "without diffusion first", "slower")
+    worse(
+        "Training alone (sCT) is behind distillation (sCD)",
+        "sCT, all on",
+        "true at scale (ImageNet 512: 3.76 against 1.88), not on CIFAR-10",
+    )
+    discrete = [r["two steps"] for n, r in toy.items() if n.startswith("discrete") and "two steps" in r]
+    found.append(
+        Claim(
+            "Continuous time beats discrete time at every N",
+            BENCH + "toy",
+            "a figure",
+            f"{full:.3f} against {min(discrete):.3f} to {max(discrete):.3f}"
+            if full and discrete
+            else MISSING,
+            _said(full < min(discrete) if full and discrete else None),
+        )
+    )
+    students, teachers = tables["students"], tables["teachers"]
+    for what, published, goal in (
+        ("two steps", "1.09 (ImageNet 512) to 1.22 (ImageNet 64) of its teacher", 1.25),
+        ("one step", "1.32 (512 XXL) to 1.77 (64 XL)", 1.8),
+    ):
+        own = [r["fid"] for n, r in students.items() if n.endswith(f"{what}, headline")]
+        tuned = teachers.get("tuned, 12 steps, headline") or teachers.get("tuned, 12 steps")
+        ratio = sum(own) / len(own) / tuned["fid"] if own and tuned else None
+        found.append(
+            Claim(
+                f"Distilled, {what} come near the teacher",
+                BENCH + "students",
+                published,
+                f"{ratio:.2f} of the tuned teacher at 12 steps ({len(own)} seed{'s' * (len(own) > 1)})"
+                if ratio
+                else MISSING,
+                _said(ratio <= goal if ratio else None),
+            )
+        )
+    plain, guided = (teachers.get(f"shipped, 12 steps, guidance {g}") for g in (1.0, 3.0))
+    found.append(
+        Claim(
+            "Guidance buys precision with recall (what VSD is likened to)",
+            BENCH + "teachers",
+            "a figure",
+            f"guidance 1 -> 3: precision {plain['precision']:.2f} -> {guided['precision']:.2f}, recall {plain['recall']:.2f} -> {guided['recall']:.2f}"
+            if plain and guided
+            else MISSING,
+            _said(
+                guided["precision"] > plain["precision"] and guided["recall"] < plain["recall"]
+                if plain and guided
+                else None
+            ),
+        )
+    )
+    return found
+
+
+def scale(tables):
+    cells = {n: r for n, r in tables["widths"].items() if n.endswith("ddim")}
+    complete = len(cells) == len(scaling.WIDTHS) * len(scaling.STEPS)
+    largest, found = max(scaling.WIDTHS), []
+
+    def cheapest_winner(budget):
+        own = [r for r in cells.values() if r["gflops"] <= budget]
+        return min(own, key=lambda r: r["fid"]) if own else None
+
+    low, high = (cheapest_winner(b) for b in (0.05, 1.0)) if complete else (None, None)
+    found.append(
+        Claim(
+            "At a small sampling cost a smaller model wins, at a large one a larger",
+            BENCH + "widths",
+            "cost 3: 83M; cost 12: 145M at FID 17, 866M at 20",
+            f"at 50 MFLOPs width {low['width']} ({low['steps']} steps, FID {low['fid']:.1f}); at 1000 width {high['width']} ({high['steps']} steps, {high['fid']:.1f})"
+            if complete
+            else MISSING,
+            _said(low["width"] < high["width"] if complete else None),
+        )
+    )
+    guidances = {r["guidance"] for r in cells.values()}
+    found.append(
+        Claim(
+            "The best guidance depends on size and steps",
+            BENCH + "widths",
+            "a figure",
+            f"best of 1 and 1.5 over {len(cells)} cells: {', '.join(f'{g:g}' for g in sorted(guidances))}"
+            if complete
+            else MISSING,
+            _said(len(guidances) > 1 if complete else None),
+        )
+    )
+    orders = []
+    for kind in scaling.KINDS:
+        row = [tables["widths"].get(f"{w} x 16 {kind}") for w in scaling.WIDTHS]
+        if all(row):
+            orders.append(tuple(sorted(range(len(row)), key=lambda i: row[i]["fid"])))
+    found.append(
+        Claim(
+            "DDIM, DDPM and DPM-Solver++ rank the sizes alike",
+            BENCH + "widths",
+            "agree",
+            f"order of the widths at 16 steps: {', '.join('-'.join(str(scaling.WIDTHS[i]) for i in o) for o in orders)}"
+            if len(orders) == 3
+            else MISSING,
+            _said(len(set(orders)) == 1 if len(orders) == 3 else None),
+        )
+    )
+    rows = [r for r in tables["search"].values() if r.get("model", "").startswith("width")]
+    large = [r for r in rows if r["model"] == f"width {largest}" and r["candidates"] == 1]
+    for text, width, expected in (
+        ("A smaller model with search beats the largest without, at equal cost", 96, True),
+        ("Too small a model does not catch up by search", min(scaling.WIDTHS), False),
+    ):
+        ours, verdict = MISSING, None
+        own = [r for r in rows if r["model"] == f"width {width}"]
+        if large and own:
+            reference = max(large, key=lambda r: r["gflops"])
+            best = scaling.optimal(own, (reference["gflops"],), "fid")[reference["gflops"]]
+            right = scaling.optimal(own, (reference["gflops"],))[reference["gflops"]]
+            ours = (
+                f"width {width} at {1000 * reference['gflops']:.0f} MFLOPs: FID {best['fid']:.1f} against {reference['fid']:.1f}, "
+                f"right {right['accuracy']:.0%} against {reference['accuracy']:.0%}"
+            )
+            verdict = (best["fid"] < reference["fid"]) == expected
+        published = "SiT-L with search beats SiT-XL" if expected else "SiT-B does not reach SiT-XL"
+        found.append(Claim(text, BENCH + "search", published, ours, _said(verdict)))
+    found.append(
+        Claim(
+            "Super-resolution: small wins at few steps",
+            "-",
+            "below 20 steps",
+            "not done: it needs five more networks",
+            MISSING,
+        )
+    )
+    found.append(
+        Claim(
+            "DreamBooth",
+            "-",
+            "large wins",
+            "not done: there is no subject to personalise among digits",
+            MISSING,
+        )
+    )
+    return found

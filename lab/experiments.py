@@ -1,0 +1,185 @@
+"""What is measured on the digits, as rows of result tables. Every row is measured once; what it needs is trained when it is not there yet."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+
+from . import consistency as cm
+from . import demo_world as world
+from . import digits, scaling
+
+HALF_PI = cm.HALF_PI
+STEPS = (4, 8, 12, 24, 40)
+SECOND = (0.9, 1.0, 1.1, 1.2, 1.3, 1.4)  # angles to choose from
+SEEDS = (1, 2, 3)
+FIRST_LOOK, HEADLINE = 200, 1000  # samples of each digit
+
+
+def fill_teachers(table, first_look=FIRST_LOOK, headline=HEADLINE, steps=STEPS):
+    """The shipped teacher and the tuned one by step count, as two-step consistency samplers, and under guidance."""
+    nets = {"shipped": world.teacher, "tuned": digits.tune_teacher}
+    for name, net in nets.items():
+        for count in steps:
+            table.row(
+                f"{name}, {count} steps",
+                lambda n=net, c=count: digits.worth(n(), digits.euler(c), first_look, 8),
+            )
+        second = choose_second(table, name, net, first_look)
+        samplers = {
+            "12 steps": digits.euler(12),
+            f"{max(steps)} steps": digits.euler(max(steps)),
+            "two-step consistency": digits.consistency(HALF_PI, second),
+        }
+        for what, sampler in samplers.items():
+            table.row(f"{name}, {what}, headline", lambda n=net, s=sampler: digits.worth(n(), s, headline))
+    for guidance in (1.0, 1.5, 2.0, 3.0, 5.0):
+        table.row(
+            f"shipped, 12 steps, guidance {guidance}",
+            lambda g=guidance: digits.worth(world.teacher(), digits.euler(12, g), first_look, 8),
+        )
+    for kind in ("ddim", "ddpm", "dpm++"):
+        table.row(
+            f"shipped, 12 steps, {kind}",
+            lambda k=kind: digits.worth(world.teacher(), digits.stock(k, 12), first_look, 8),
+        )
+
+
+def choose_second(table, name, net, per_digit):
+    """The second angle with the least FID, on a noise seed that no headline uses."""
+
+    def tried():
+        model = net()
+        return {
+            str(t): digits.worth(model, digits.consistency(HALF_PI, t), per_digit, 8)["fid"] for t in SECOND
+        }
+
+    found = table.row(f"{name}, second angle", tried)
+    return float(min(found, key=found.get))
+
+
+def fill_students(table, seeds=SEEDS, first_look=FIRST_LOOK, headline=HEADLINE, second=None, train=None):
+    """One, two and four steps of the students; the second angle is chosen on the first seed."""
+    train = train or (lambda seed: digits.distil(digits.tune_teacher(), seed))
+    second = second or choose_second(table, "student 1", partial(train, seeds[0]), first_look)
+    levels = {
+        "one step": (HALF_PI,),
+        "two steps": (HALF_PI, second),
+        "four steps": (HALF_PI, 1.4, second, 0.7),
+    }
+    for seed in seeds:
+        for what, angles in levels.items():
+            table.row(
+                f"student {seed}, {what}, headline",
+                lambda s=seed, a=angles: digits.worth(train(s), digits.consistency(*a), headline),
+            )
+    for step in digits.STUDENT_KEPT:
+        path = digits.CACHE / f"student_{seeds[0]}_at_{step}.safetensors"
+        if path.is_file():
+            model = partial(lambda p: world.network(digits.load_file(p), smooth=True), path)
+            for what, angles in (("one step", (HALF_PI,)), ("two steps", (HALF_PI, math.atan(3)))):
+                table.row(
+                    f"student {seeds[0]} at {step}, {what}, headline",
+                    lambda m=model, a=angles: digits.worth(m(), digits.consistency(*a), headline),
+                )
+
+
+def searched_models(student=True):
+    """What the search is run on: each width by DDIM without guidance, and the student at one and two steps."""
+    models = {
+        f"width {width}": (
+            width,
+            scaling.MOST.get(width, 8),
+            partial(scaling.train, width),
+            {count: digits.euler(count) for count in scaling.SEARCHED},
+        )
+        for width in scaling.WIDTHS
+    }
+    if student:
+        models["student"] = (
+            128,
+            32,
+            lambda: world.network(digits.load_file(digits.CACHE / "student_1.safetensors"), smooth=True),
+            {1: digits.consistency(HALF_PI), 2: digits.consistency(HALF_PI, math.atan(3))},
+        )
+        models["shipped teacher"] = (
+            128,
+            8,
+            world.teacher,
+            {count: digits.euler(count) for count in (2, 4, 8, 12)},
+        )
+    return models
+
+
+# The same network trained as eps and as flow
+
+
+class AsFlow(torch.nn.Module):
+    """A network that predicts eps, asked for a velocity: (eps - z) / (1 - sigma)."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x, sigma, context, pooled):
+        sigma = sigma.clamp(max=0.999)
+        return (self.net(x, sigma, context, pooled) - x) / (1 - sigma.view(-1, 1, 1, 1))
+
+
+def eps_loss(model, step, size):
+    """eps-prediction, weighted so that its w(lambda) is flow matching's: the error of eps is worth 1 / (1 - sigma)^2."""
+    x0, context, pooled = digits.batch_of(step, size)
+    sigma, noise = digits.sigmas_of(size), torch.randn_like(x0)
+    level = sigma.view(-1, 1, 1, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        eps = model((1 - level) * x0 + level * noise, sigma, context, pooled)
+    return ((eps.float() - noise) / (1 - level)).square().mean()
+
+
+def fill_eps_and_flow(table, seeds=(1, 2), width=64, steps=800, per_digit=FIRST_LOOK):
+    """Both, each by the samplers of both: Euler in flow time, and DDIM and DDPM on the circle, at 16 steps."""
+    for kind, loss in (("flow", digits.flow_loss), ("eps", eps_loss)):
+        for seed in seeds:
+
+            def model(kind=kind, loss=loss, seed=seed):
+                net = digits.generator(f"{kind}_{width}_{seed}", width, seed, steps, loss)
+                return AsFlow(net) if kind == "eps" else net
+
+            samplers = {
+                "Euler in flow time": digits.euler(16),
+                "DDIM": digits.stock("ddim", 16),
+                "DDPM": digits.stock("ddpm", 16),
+            }
+            for what, sampler in samplers.items():
+                table.row(
+                    f"{kind} {seed}, {what}", lambda m=model, s=sampler: digits.worth(m(), s, per_digit, 9)
+                )
+
+
+def fill_interpolants(table):
+    """The numbers behind the identities: correlation of weightings, variance of the loss under training schedules, integrators by the data's spread."""
+    from . import sweep, weightings
+    from .interpolants import SCHEDULES, VP, Cosine, Flow
+
+    grid = torch.linspace(-12, 12, 2001, dtype=torch.float64)
+    curves = {
+        "EDM": weightings.edm(grid),
+        "SD3": weightings.sd3(grid),
+        "flow matching": weightings.flow_matching(Flow(), grid),
+        "v-MSE, cosine": weightings.v_mse(Cosine(), grid),
+        "eps-MSE, cosine": weightings.eps_mse(Cosine(), grid),
+        "eps-MSE, VP": weightings.eps_mse(VP(), grid),
+        "sigmoid, bias 2": weightings.sigmoid(grid),
+    }
+    table.row(
+        "correlation with EDM",
+        lambda: {k: weightings.correlation(curves["EDM"], v) for k, v in curves.items()},
+    )
+    table.row(
+        "spread of the loss",
+        lambda: {n: sweep.loss_spread(SCHEDULES[n]) for n in ("flow", "cosine", "VP", "VE")},
+    )
+    for spread in sweep.SPREADS:
+        table.row(f"integrators, spread {spread}", lambda s=spread: sweep.integrator_errors(s))

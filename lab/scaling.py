@@ -1,0 +1,141 @@
+"""Bigger is not always better (Mei et al. 2024, arXiv 2404.01367): digit generators that differ in width only, at equal cost.
+
+Cost = network rows x GFLOPs of one. A row is one evaluation for one sample; guidance takes two; a search takes as many again for every candidate.
+"""
+
+from __future__ import annotations
+
+from functools import cache, partial
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from . import demo_world as world
+from . import digits, features
+from .networks import DigitNet
+from .results import rounded
+
+WIDTHS = (32, 64, 96, 128, 192)
+TRAINING = 600
+KEPT = (150, 300)
+STEPS = (2, 4, 8, 16)
+KINDS = {"ddim": STEPS, "ddpm": (8, 16), "dpm++": (8, 16)}  # and the step counts each is run at
+GUIDANCES = (1.0, 1.5)
+CANDIDATES = (1, 2, 4, 8, 16, 32)
+MOST = {32: 32, 64: 16}  # candidates; 8 for the larger ones
+SEARCHED = (2, 4, 8, 16)  # step counts that are searched on
+
+
+@cache
+def gflops(width):
+    """Of one network row: one 16 x 8 x 8 latent, four words."""
+    model = DigitNet(width, head=32)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 16, 8, 8), torch.zeros(1), torch.zeros(1, 4, 128), torch.zeros(1, 128))
+    return counter.get_total_flops() / 1e9
+
+
+def train(width):
+    return digits.generator(f"width_{width}", width, seed=1, steps=TRAINING, keep=KEPT)
+
+
+def training_gflops(width, steps):
+    """Forward and backward: three forward passes' worth."""
+    return 3 * gflops(width) * 128 * steps
+
+
+def fid(model, kind, steps, guidance, per_digit):
+    sampler = digits.euler(steps, guidance) if kind == "ddim" else digits.stock(kind, steps, guidance)
+    return digits.worth(model, sampler, per_digit, seed=9)
+
+
+def fill_quality(table, widths=WIDTHS, steps=STEPS, per_digit=100, per_digit_first=50):
+    """FID of every (width, steps): guidance found first on fewer samples and another seed, then DDIM, DDPM and DPM-Solver++ at it; FID against training compute."""
+    for width in widths:
+        for count in steps:
+            _fill_cell(table, width, count, per_digit, per_digit_first)
+        for step in (*KEPT, TRAINING):
+            table.row(f"{width} trained {step}", partial(_after, width, step, per_digit))
+
+
+def _fill_cell(table, width, steps, per_digit, per_digit_first):
+    def guidances():
+        model = train(width)
+        return {
+            str(g): digits.worth(model, digits.euler(steps, g), per_digit_first, 8)["fid"] for g in GUIDANCES
+        }
+
+    def at(kind):
+        cost = gflops(width) * steps * (1 if best == 1 else 2)
+        quality = fid(train(width), kind, steps, best, per_digit)
+        return {"width": width, "steps": steps, "guidance": best, "gflops": cost, **quality}
+
+    found = table.row(f"{width} x {steps} guidance", guidances)
+    best = float(min(found, key=found.get))
+    for kind in (kind for kind, counts in KINDS.items() if steps in counts):
+        table.row(f"{width} x {steps} {kind}", partial(at, kind))
+
+
+def _after(width, step, per_digit):
+    quality = fid(trained(width, step), "ddim", 16, 1.0, per_digit)
+    return {"training gflops": training_gflops(width, step), **quality}
+
+
+def trained(width, step):
+    """The generator as it was after so many steps."""
+    model = train(width)
+    if step == TRAINING:
+        return model
+    return world.network(digits.load_file(digits.CACHE / f"width_{width}_at_{step}.safetensors"))
+
+
+@torch.inference_mode()
+def candidates(model, sampler, prompts, most, seed=10, batch=512):
+    """For each of `prompts` prompts, the digits in turn, `most` candidates: verifier's score and judge's verdict [prompts, most], judge's features [prompts, most, D]."""
+    context, pooled = world.prompts()
+    words = (torch.arange(prompts) % 10).repeat_interleave(most)
+    generator = torch.Generator().manual_seed(seed)
+    scores, right, seen = [], [], []
+    for part in words.split(batch):
+        noise = torch.randn(len(part), 16, 8, 8, generator=generator)
+        images = world.pictures(sampler(model, context[part], pooled[part], noise, generator))
+        rows = torch.arange(len(part))
+        scores.append(world.log_probabilities(images)[rows, part])
+        right.append((world.log_probabilities(images, judge=True).argmax(1) == part).float())
+        seen.append(world.judge_features(images))
+    return tuple(torch.cat(v).unflatten(0, (prompts, most)) for v in (scores, right, seen))
+
+
+def best_of(found, count):
+    """(judge's accuracy, FID) of the candidates that the verifier likes best among the first `count` of each prompt."""
+    scores, right, seen = found
+    winner = scores[:, :count].argmax(1)
+    rows = torch.arange(len(winner))
+    return float(right[rows, winner].mean()), features.measure(seen[rows, winner])
+
+
+def fill_search(table, models, prompts=400, steps=None, counts=CANDIDATES):
+    """Every (model, steps, candidates): judge's accuracy, FID of the winners, GFLOPs. models: name -> (width, most candidates, function giving the network, {steps: sampler})."""
+    for name, (width, most, network, samplers) in models.items():
+        tried = [n for n in counts if n <= most]
+        for count, sampler in samplers.items():
+            if (steps and count not in steps) or f"{name} x {count} x {max(tried)}" in table.rows:
+                continue
+            found = candidates(network(), sampler, prompts, max(tried))
+            for n in tried:
+                accuracy, quality = best_of(found, n)
+                row = {"model": name, "steps": count, "candidates": n, "gflops": gflops(width) * count * n}
+                table.rows[f"{name} x {count} x {n}"] = rounded({**row, "accuracy": accuracy, **quality})
+            table.write()
+            print(f"search: {name}, {count} steps, up to {max(tried)} candidates", flush=True)
+
+
+def optimal(rows, budgets, by="accuracy"):
+    """The best (model, steps, candidates) that each budget in GFLOPs per image pays for; by: accuracy (high) or fid (low)."""
+    sign = 1 if by == "accuracy" else -1
+    chosen = {}
+    for budget in budgets:
+        affordable = [row for row in rows if row["gflops"] <= budget * (1 + 1e-9)]
+        if affordable:
+            chosen[budget] = max(affordable, key=lambda row: (sign * row[by], -row["gflops"]))
+    return chosen
