@@ -221,6 +221,26 @@ def test_a_judge_that_raises_at_a_candidate_loses_nothing():
     same(again, graph.search(candidates=8, keep_top=2, verifier=judge))
 
 
+def test_a_judge_that_fails_in_between_judges_what_it_missed_the_next_time():
+    class Tired(TargetVerifier):
+        tired = True
+
+        def score(self, batch):
+            if self.tired and self.calls >= 1:
+                raise RuntimeError("no")
+            return super().score(batch)
+
+    graph = Graph.mixture("CONST")
+    judge = Tired(PixelVAE().decode(some_latent(seed=1))[0])
+    judge.fingerprint = lambda: {"tired": 1}
+    first, paid = searched(graph, ZeroOrder(2, 0.9), verifier=judge)
+    assert any(None in one["scores"] for one in first.report["images"][0]["candidates"]) and paid
+    judge.tired = False
+    again, _ = searched(graph, ZeroOrder(2, 0.9), verifier=judge)
+    same(again, graph.search(ZeroOrder(2, 0.9), candidates=8, keep_top=2, verifier=judge))
+    assert again.report["totals"]["journal_candidates"] >= 3
+
+
 def test_a_latent_batch_is_as_many_contexts():
     graph = Graph.mixture("CONST", latent={"samples": torch.zeros(2, 4, 8, 8)})
     first, paid = searched(graph)
