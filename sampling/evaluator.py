@@ -81,7 +81,8 @@ class Evaluator:
         )
         self.swaps = Swaps(patcher)
         self.glances = Glances(patcher, looks.glance)
-        self._records, self._recorded = False, None
+        self._records = False
+        self._recorded: tuple[Rollout, list[Point]] | None = None
         self._wave: list[tuple[Job, int]] = []  # sampled and not judged yet, with the NFE of each
 
     @property
@@ -203,7 +204,14 @@ class Evaluator:
         job = Job(0, rollout, self.jobs.piece(rollout), rollout.noise, rollout.noise.seed)
         given: list[torch.Tensor] = []
 
-        def ask(model, x, sigmas, extra_args=None, callback=None, disable=None):
+        def ask(
+            model: Any,
+            x: torch.Tensor,
+            sigmas: torch.Tensor,
+            extra_args: Any = None,
+            callback: Any = None,
+            disable: Any = None,
+        ) -> torch.Tensor:
             options, mask = extra_args["model_options"], extra_args.get("denoise_mask")
             if self.solver.random_inpaint and mask is not None:
                 model.noise = _inpaint_noise(x, job.root.seed)

@@ -228,8 +228,8 @@ class Journaled:
             for id, rollout in few:
                 self.inner.know(id, rollout)
                 self._restore(id)
-            for here, some in groupby(few, lambda pair: self.inner.has(pair[0])):
-                some = list(some)
+            for here, group in groupby(few, lambda pair: self.inner.has(pair[0])):
+                some = list(group)
                 if not here:  # gone since
                     yield from self._run(some, found, enough)
                     continue

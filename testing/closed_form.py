@@ -13,6 +13,7 @@ Needs ComfyUI on sys.path and the pack imported as `noisesearch` (tests/conftest
 
 import math
 import os
+import time
 
 import comfy.latent_formats
 import comfy.model_base
@@ -85,9 +86,10 @@ class Mixture:
 
 
 class Spy:
-    """What the network ran for: the batch size of each call (conditional and unconditional rows together)."""
+    """What the network ran for: the batch size of each call (conditional and unconditional rows together). delay: seconds that a call takes besides."""
 
     def __init__(self):
+        self.delay = 0.0
         self.reset()
 
     def reset(self):
@@ -121,6 +123,7 @@ class MixtureNetwork(torch.nn.Module):
 
     def _forward(self, x, timesteps, context, transformer_options):
         self.spy.batches.append(x.shape[0])
+        time.sleep(self.spy.delay)
         sigmas = transformer_options["sigmas"]  # exact, while discrete models round their timesteps
         sigma = sigmas.double().repeat(x.shape[0] // sigmas.shape[0]).reshape(-1, *[1] * (x.ndim - 1))
         data = self.sigma_data

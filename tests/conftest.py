@@ -53,7 +53,9 @@ def comfyui():
 def server(tmp_path_factory):
     """A running ComfyUI server with the pack, in a base directory of its own; `ComfyServer` says what it can do."""
     folder = tmp_path_factory.mktemp("comfyui")
-    base = base_directory(folder / "base")
+    base = base_directory(
+        folder / "base", journal=False
+    )  # tests run the same graphs, and look at what they cost
     photos.fill(base / "input")
     with ComfyServer(COMFYUI, base, log=folder / "server.log") as running:
         yield running

@@ -57,7 +57,7 @@ def test_killed_or_without_a_disk_at_many_of_its_writes(folder, shim):
     assert set(done) == {"kill", "disk full", "I/O error"} and min(done.values()) >= 30
 
 
-@pytest.mark.slow
+@pytest.mark.kills
 def test_killed_or_without_a_disk_at_every_write(folder, shim):
     """Of each algorithm, in both journal modes, and while an older file is left aside."""
     assert min(at_every(1, folder, shim).values()) >= 400
@@ -68,7 +68,7 @@ def test_killed_at_random_moments(folder):
     assert said["wrong"] == [] and said["done"] == 60 and said["midway"] >= 5
 
 
-@pytest.mark.slow
+@pytest.mark.kills
 def test_killed_at_many_random_moments(folder):
     said = crashes("random", folder, 200)
     assert said["wrong"] == [] and said["done"] == 1000 and said["midway"] >= 100

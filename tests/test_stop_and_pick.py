@@ -38,20 +38,22 @@ class StopsAt(Stopper):
         return self.twice and self.stopped
 
 
-class Slow:
-    """Makes each evaluation of a graph's model take so many seconds, and eats ordinary exceptions on the way out, as some packs do."""
+def slow(graph, seconds):
+    """Each call of its network takes that long."""
+    graph.model.spy.delay = seconds
 
-    def __init__(self, graph, seconds):
-        from comfy.patcher_extension import WrappersMP
 
-        def slow(executor, *args, **kwargs):
-            time.sleep(seconds)
-            try:
-                return executor(*args, **kwargs)
-            except Exception:
-                return args[0] * 0
+def greedy(graph):
+    """Attach what eats ordinary exceptions on their way out, as some packs do."""
+    from comfy.patcher_extension import WrappersMP
 
-        graph.model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "slow", slow)
+    def eat(executor, *args, **kwargs):
+        try:
+            return executor(*args, **kwargs)
+        except Exception:
+            return args[0] * 0
+
+    graph.model.add_wrapper_with_key(WrappersMP.PREDICT_NOISE, "greedy", eat)
 
 
 def searched(graph, settings, stopper, batch=1, **wishes):
@@ -82,7 +84,7 @@ def test_stopped_it_keeps_what_it_has(settings, rows):
 def test_a_batch_far_from_its_end_is_given_up_and_counted(monkeypatch):
     """Four candidates are done; the next batch of four has just begun when the stop comes, and would take 3 seconds more."""
     graph = Graph.mixture("CONST", steps=30)
-    Slow(graph, 0.1)
+    slow(graph, 0.1)
     found = searched(graph, RandomSearch(), StopsAt(graph, 2 * 4 * 30 + 2 * 4 * 5), batch=4, candidates=16)
     image, totals = found.report["images"][0], found.report["totals"]
     assert len(image["candidates"]) == 4 and totals["lost_nfe"] == 4 * 5 and totals["nfe"] == 4 * 30
@@ -91,7 +93,7 @@ def test_a_batch_far_from_its_end_is_given_up_and_counted(monkeypatch):
 @torch.inference_mode()
 def test_a_batch_near_its_end_is_finished():
     graph = Graph.mixture("CONST", steps=30)
-    Slow(graph, 0.01)
+    slow(graph, 0.01)
     found = searched(graph, RandomSearch(), StopsAt(graph, 2 * 4 * 30 + 2 * 4 * 5), batch=4, candidates=16)
     assert len(found.report["images"][0]["candidates"]) == 8 and found.report["totals"]["lost_nfe"] == 0
 
@@ -99,7 +101,7 @@ def test_a_batch_near_its_end_is_finished():
 @torch.inference_mode()
 def test_when_nothing_is_finished_the_first_sample_is_completed():
     graph = Graph.mixture("CONST", steps=60)
-    Slow(graph, 0.05)
+    slow(graph, 0.05)
     found = searched(graph, RandomSearch(), StopsAt(graph, 2 * 8 * 2), batch=8, candidates=16)
     image = found.report["images"][0]
     assert [one["noise"]["seed"] for one in image["candidates"]] == [11]
@@ -139,8 +141,15 @@ def test_a_replay_runs_to_its_end():
     torch.testing.assert_close(again.latent["samples"], whole.latent["samples"], atol=1e-5, rtol=0)
 
 
-def test_given_up_is_no_ordinary_exception():
+@torch.inference_mode()
+def test_others_cannot_eat_what_gives_a_batch_up():
     assert not issubclass(GivenUp, Exception)
+    graph = Graph.mixture("CONST", steps=30)
+    greedy(graph)
+    slow(graph, 0.1)
+    found = searched(graph, RandomSearch(), StopsAt(graph, 2 * 30 + 2 * 5), candidates=8)
+    image, totals = found.report["images"][0], found.report["totals"]
+    assert len(image["candidates"]) == 1 and totals["lost_nfe"] == 5 and totals["nfe"] == 30
 
 
 @torch.inference_mode()
@@ -148,7 +157,7 @@ def test_the_time_limit_looks_between_batches_and_evaluations():
     """At 20 ms an evaluation, limit 0.3 s: at most one batch and what makes one sample more."""
     for settings in SEARCHES:
         graph = Graph.mixture("CONST", steps=10)
-        Slow(graph, 0.02)
+        slow(graph, 0.02)
         began = time.monotonic()
         found = searched(graph, settings, Stopper(), batch=1, candidates=40, time_limit=0.3)
         assert time.monotonic() - began < 0.3 + 3 * 10 * 0.02 + 0.5

@@ -61,12 +61,19 @@ def link_folder(link: Path, target: Path) -> None:
         link.symlink_to(target, target_is_directory=True)
 
 
-def base_directory(path: Path | str, pack: Path = ROOT) -> Path:
-    """The folder as a ComfyUI base directory (models, input, output, custom_nodes, ...) with the pack linked into it: this one, or another checkout."""
+def base_directory(path: Path | str, pack: Path = ROOT, journal: bool = True) -> Path:
+    """The folder as a ComfyUI base directory (models, input, output, custom_nodes, ...) with the pack linked into it: this one, or another checkout.
+
+    journal: False where every search must pay for itself, as in comparisons of what searches cost.
+    """
     base = Path(path).absolute()
     for name in ("custom_nodes", "input", "models", "output", "temp", "user"):
         (base / name).mkdir(parents=True, exist_ok=True)
     link_folder(base / "custom_nodes" / PACK, Path(pack).absolute())
+    if not journal:
+        settings = base / "user" / "default" / "comfy.settings.json"
+        settings.parent.mkdir(exist_ok=True)
+        settings.write_text(json.dumps({"NoiseSearch.Journal.Enabled": False}), encoding="utf-8")
     return base
 
 

@@ -4,5 +4,6 @@ A test joins a suite with `@pytest.mark.NAME`. A new suite is one line here: its
 """
 
 SUITES = {
-    "slow": 10,  # take more than about ten seconds each
+    "slow": 12,  # take more than about ten seconds each
+    "kills": 25,  # the journal, killed or with a failing disk at every write
 }
