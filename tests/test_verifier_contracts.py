@@ -23,6 +23,7 @@ from verifier_contract import VerifierContract, pictures
 from verifier_contract_breakers import BREAKERS, Brightness
 from verifier_helpers import write_clip_folder
 
+from noisesearch.demo import judges as _  # noqa: F401  (adds its scorers)
 from noisesearch.verifiers import catalogue
 from noisesearch.verifiers.base import over_frames_of
 from noisesearch.verifiers.ensemble import Ensemble

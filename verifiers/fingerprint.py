@@ -8,7 +8,9 @@ import json
 import math
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import comfy.model_management as mm
 import torch
 
 from .files import identity
@@ -17,9 +19,17 @@ LONG = 4000  # characters of JSON, beyond which a hash stands for a value
 
 
 def fingerprint_of(verifier: Any) -> dict:
-    """The verifier's own fingerprint; of an object of another pack that has none, its class and plain attributes."""
+    """The verifier's own fingerprint; of an object of another pack that has none, its class and attributes.
+
+    One that cannot be told, because it raises, is like no other: what it said before is not taken for what it would say now.
+    """
     own = getattr(verifier, "fingerprint", None)
-    return own() if callable(own) else described(verifier)
+    try:
+        return {"own": marked(own())} if callable(own) else described(verifier)
+    except mm.InterruptProcessingException:
+        raise
+    except Exception as error:
+        return {"class": _called(type(verifier)), "failed": type(error).__name__, "once": uuid4().hex}
 
 
 def described(thing: Any) -> dict:
@@ -59,7 +69,11 @@ def _plain(value: Any) -> Any:
         return value if math.isfinite(value) else str(value)
     if isinstance(value, torch.Tensor):
         numbers = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
-        return {"shape": list(value.shape), "sha256": hashlib.sha256(numbers).hexdigest()}
+        return {
+            "shape": list(value.shape),
+            "of": str(value.dtype),
+            "sha256": hashlib.sha256(numbers).hexdigest(),
+        }
     if isinstance(value, Path):
         return identity(value) if value.exists() else str(value)
     if isinstance(value, dict):
