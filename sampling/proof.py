@@ -100,16 +100,28 @@ def _where(file: str) -> str:
 
 def _functions(owner: Any) -> Iterator[types.FunctionType]:
     """The functions of a class, its bases included, or those put on one object; constructors and such aside."""
-    spaces = (
-        [vars(base) for base in owner.__mro__]
-        if isinstance(owner, type)
-        else [getattr(owner, "__dict__", {})]
-    )
+    if isinstance(owner, type):
+        spaces = [{name: vars(base)[name] for name in _live(base)} for base in owner.__mro__]
+    else:
+        spaces = [getattr(owner, "__dict__", {})]
     for space in spaces:
         for name, value in space.items():
             value = getattr(value, "fget", getattr(value, "__func__", value))
             if isinstance(value, types.FunctionType) and (not name.startswith("__") or name == "__call__"):
                 yield value
+
+
+def _live(kind: type) -> list[str]:
+    """The names in a class that something may call. What others add to torch's own classes under a new name (transformers does, for
+    setting weights up) is called by nobody; what they put in place of torch's is."""
+    if kind.__module__.split(".")[0] != "torch":
+        return list(vars(kind))
+    called = {"forward", "__call__", "_call_impl", "_wrapped_call_impl"}
+    for value in vars(kind).values():
+        code = getattr(value, "__code__", None)
+        if code is not None and code.co_filename.startswith(_TORCH):
+            called.update(code.co_names)
+    return [name for name in vars(kind) if name in called]
 
 
 def _strangers(owner: Any) -> list[types.FunctionType]:

@@ -12,6 +12,7 @@ import torch
 from closed_form import FAMILIES, cond, make_model, one_hot, uncond
 from comfy.patcher_extension import CallbacksMP, PatcherInjection, WrappersMP
 from comfy_api.torch_helpers import set_torch_compile_wrapper
+from graphs import Graph
 from noisesearch.demo.load import load_world
 from noisesearch.sampling.proof import at_home, suspects
 
@@ -247,3 +248,21 @@ def test_names_can_be_borrowed():
     ):
         assert not at_home(function)
     assert at_home(functools.partial(stock, s_churn=0.0)) and at_home(torch.no_grad()(stock))
+
+
+# -- what others add to torch ----------------------------------------------------------------------------------------------
+
+
+def test_a_method_that_others_add_to_torch_under_a_new_name_is_called_by_nobody(monkeypatch):
+    """transformers adds `smart_apply` to every module; that alone must not cost anyone the batch."""
+    monkeypatch.setattr(
+        torch.nn.Module, "smart_apply_of_others", lambda self, work: work(self), raising=False
+    )
+    assert suspects(Graph.mixture("CONST").guider) == []
+
+
+@pytest.mark.parametrize("name", ["_call_impl", "_wrapped_call_impl"])
+def test_a_method_that_others_put_in_place_of_torchs_is_found(name, monkeypatch):
+    real = getattr(torch.nn.Module, name)
+    monkeypatch.setattr(torch.nn.Module, name, lambda self, *args, **kwargs: real(self, *args, **kwargs))
+    assert suspects(Graph.mixture("CONST").guider)
