@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from noisesearch.verifiers.catalogue import (
     AESTHETIC_HEAD,
+    CYCLE_REWARD,
     FEATURES,
     FID_INCEPTION,
     IMAGE_REWARD,
@@ -61,7 +62,8 @@ def loaded(name: str, folder: Path, file: str = AUTO):
 def write(path: Path) -> None:
     """Random weights of the layout that a published file of this name has."""
     layouts = {
-        IMAGE_REWARD.name: image_reward,
+        IMAGE_REWARD.name: lambda: reward("image_reward"),
+        CYCLE_REWARD[0].name: lambda: reward("cycle_reward"),
         AESTHETIC_HEAD.name: aesthetic_head,
         FID_INCEPTION.name: inception,
     }
@@ -72,9 +74,9 @@ def write(path: Path) -> None:
     save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
 
 
-def image_reward() -> dict:
-    fixture = json.loads((ROOT / "tests" / "fixtures" / "image_reward.json").read_text(encoding="utf-8"))
-    shapes = published_shapes(fixture["values"]["shapes"])
+def reward(fixture: str) -> dict:
+    found = json.loads((ROOT / "tests" / "fixtures" / f"{fixture}.json").read_text(encoding="utf-8"))
+    shapes = published_shapes(found["values"]["shapes"])
     return {name: torch.randn(shape) * 0.02 for name, shape in shapes.items()}
 
 

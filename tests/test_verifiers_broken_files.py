@@ -355,6 +355,24 @@ def test_a_clip_folder_with_broken_tokenizer_files_is_refused(tmp_path):
         assert "trust_remote_code" not in str(refused.value)
 
 
+def test_tokenizer_files_of_absurd_size_and_settings_that_name_files_are_refused(tmp_path):
+    folder = write_clip_folder(tmp_path / "odd")
+    with open(folder / "tokenizer.json", "wb") as file:
+        file.truncate(100 * 2**20)  # takes no room on the disk
+    with pytest.raises(weights_files.WrongFile, match="tokenizer files of the folder odd"):
+        load_tower(folder)
+    (folder / "tokenizer.json").unlink()
+    config = json.loads((folder / files.CLIP_CONFIG).read_text())
+    for settings in ({"bpe_path": "/dev/zero"}, {"reduction_mask": "random"}, "clean", 7):
+        config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = settings
+        (folder / files.CLIP_CONFIG).write_text(json.dumps(config))
+        with pytest.raises(weights_files.WrongFile, match="tokenizer files of the folder odd"):
+            load_tower(folder)
+    config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = {"clean": "canonicalize"}
+    (folder / files.CLIP_CONFIG).write_text(json.dumps(config))
+    assert load_tower(folder).tokens(("A cat!",)).shape == (1, 16)
+
+
 def test_the_image_half_of_a_clip_is_told_apart(tmp_path):
     """ComfyUI's own CLIP Vision files have the names that verifiers look for."""
     save_file(

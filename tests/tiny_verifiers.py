@@ -4,6 +4,9 @@ place and under a name where the catalogue finds them.
 Each function writes into `verifiers` and `clips`, folders that ComfyUI lists, and returns the name to choose ("auto" for the published one).
 """
 
+import json
+from pathlib import Path
+
 import torch
 from inception_weights import weights as inception_weights
 from reward_weights import ALL_WORDS, weights
@@ -11,7 +14,14 @@ from safetensors.torch import save_file
 from test_verifiers_image_reward import REFERENCE
 from verifier_helpers import lively, write_clip_folder
 
-from noisesearch.verifiers.catalogue import AESTHETIC_HEAD, DINO, FID_INCEPTION, IMAGE_REWARD, OPENAI_L14
+from noisesearch.verifiers.catalogue import (
+    AESTHETIC_HEAD,
+    CYCLE_REWARD,
+    DINO,
+    FID_INCEPTION,
+    IMAGE_REWARD,
+    OPENAI_L14,
+)
 from noisesearch.verifiers.files import AUTO
 
 
@@ -22,6 +32,15 @@ def image_reward(verifiers, clips, seed=0):
     state["mlp.layers.7.bias"] += seed
     torch.save(state, verifiers / IMAGE_REWARD.name)
     (verifiers / "med_config.json").write_text("{}")
+    return AUTO
+
+
+def cycle_reward(verifiers, clips, seed=0):
+    fixture = Path(__file__).parent / "fixtures" / "cycle_reward.json"
+    shapes = json.loads(fixture.read_text(encoding="utf-8"))["values"]["shapes"]
+    state = {name: torch.from_numpy(value) for name, value in weights(shapes).items()}
+    state["mlp.layers.8.bias"] += seed
+    torch.save(state, verifiers / CYCLE_REWARD[0].name)
     return AUTO
 
 
@@ -70,6 +89,7 @@ SCORERS = {
     "PickScore": clip,
     "HPSv2.1": clip,
     "aesthetic (LAION v2)": aesthetic,
+    "CycleReward": cycle_reward,
     "ImageReward (package)": image_reward,
 }
 FEATURES = {"CLIP": clip, "DINO": dino, "Inception (FID)": fid_inception}

@@ -11,6 +11,7 @@ from .base import ImageVerifier, over_frames_of
 from .files import AUTO, CLIPS, VERIFIERS, Published, Wanted, file_names, resolve, stamp
 from .judges.aesthetic import Aesthetic
 from .judges.clip_score import ClipScore
+from .judges.cycle_reward import CycleReward
 from .judges.image_quality import ImageQuality
 from .judges.image_reward import ImageReward
 from .judges.image_reward_package import PackagedImageReward
@@ -138,6 +139,10 @@ AESTHETIC_HEAD = Published(
     "GitHub: christophschuhmann/improved-aesthetic-predictor",
 )
 IMAGE_REWARD = Published("ImageReward.pt", "1.8 GB", "Apache-2.0", "Hugging Face: zai-org/ImageReward")
+CYCLE_REWARD = tuple(
+    Published(f"CycleReward-{kind}.pth", "1.9 GB", "MIT", "GitHub: release v1.0.0 of hjbahng/cyclereward")
+    for kind in ("Combo", "T2I")
+)
 PICK_SCORE = Published(
     "PickScore_v1.safetensors",
     "3.9 GB",
@@ -187,6 +192,7 @@ SCORERS = {
     "HPSv2.1": Scorer(CLIPS, (HPS,), lambda s: HumanPreference(s.tower())),
     "aesthetic (LAION v2)": Scorer(VERIFIERS, (AESTHETIC_HEAD,), _aesthetic, OPENAI_L14),
     "image quality (BRISQUE)": Scorer(VERIFIERS, (BRISQUE,), lambda s: ImageQuality(s.path)),
+    "CycleReward": Scorer(VERIFIERS, CYCLE_REWARD, lambda s: CycleReward(s.path, s.device)),
     "ImageReward (package)": Scorer(
         VERIFIERS, (IMAGE_REWARD,), lambda s: PackagedImageReward(s.path, s.device)
     ),

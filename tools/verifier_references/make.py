@@ -1,6 +1,6 @@
 """Compute the numbers the verifiers' tests compare with, by the original packages, each in an environment of its own.
 
-    python tools/verifier_references/make.py brisque fid_inception hps image_reward      writes tests/fixtures/<name>.json
+    python tools/verifier_references/make.py brisque cycle_reward fid_inception hps image_reward      writes tests/fixtures/<name>.json
     python tools/verifier_references/make.py --test-transformers4      runs the tests of ImageReward on transformers 4
     python tools/verifier_references/make.py --test-image-reward       runs those of "ImageReward (package)" with the real package
 
@@ -26,6 +26,14 @@ PACKAGES = {
         "lazy-loader",
         "imageio",
         "tifffile",
+    ],
+    "cycle_reward": [
+        "cyclereward==0.1.7",
+        "timm==0.6.13",
+        "fairscale==0.4.13",
+        "transformers==4.55.4",
+        "tokenizers==0.21.4",
+        "huggingface-hub==0.34.4",
     ],
     "fid_inception": ["pytorch-fid==0.3.0"],
     "hps": ["hpsv2==1.2.0"],
@@ -124,7 +132,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", help="brisque, fid_inception, hps, image_reward")
+    parser.add_argument("names", nargs="*", help="brisque, cycle_reward, fid_inception, hps, image_reward")
     parser.add_argument("--test-transformers4", dest="test", action="store_const", const="transformers4")
     parser.add_argument(
         "--test-image-reward", dest="test", action="store_const", const="image_reward_package"

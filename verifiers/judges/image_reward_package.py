@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 from ..base import Batch
+from ..networks.blip_reward import PUBLISHED, load_tokenizer
 from ..networks.managed import ManagedModel
 from ..networks.preprocess import to_bytes
 from ..networks.weights import WrongFile, named, outline, read_config, taken_for
-from .image_reward import PUBLISHED, WHAT, ImageReward, load_tokenizer
+from .image_reward import WHAT, ImageReward
 
 CONFIG = "med_config.json"
 LARGEST = 2**16  # number in it; the published one has 30524 words
@@ -47,7 +48,7 @@ def picture(image: torch.Tensor) -> Image.Image:
 def load_packaged(path: Path) -> torch.nn.Module:
     """The package's network. Its loader ignores weights that do not fit and may open any pickle, so the file is looked at first."""
     package = require_image_reward()
-    named(outline(path), PUBLISHED, path, WHAT)
+    named(outline(path), (*PUBLISHED, "mlp.layers.7.weight"), path, WHAT)
     config = Path(path).with_name(CONFIG)
     if not config.is_file():
         raise FileNotFoundError(
