@@ -169,6 +169,7 @@ class _Run:
         self.on_progress, self.should_stop = on_progress, should_stop
         self.view = View(comparison)
         self.result = Result(settings)
+        self.held: list[int] = []  # the evaluator's, of the finished outcomes
         self.began = time.monotonic()
 
     def drive(self, seed: int) -> Result:
@@ -195,7 +196,7 @@ class _Run:
                     told = self.answer(asked, costs, count)
         if not len(self.view.finished):
             self.finish(seed)
-        result.ranking = [result.outcomes[id] for id in self.top(len(self.view.finished))]
+        result.ranking = self.ranking()
         result.seconds = time.monotonic() - self.began
         return result
 
@@ -281,8 +282,7 @@ class _Run:
         return bool(self.result.stopped)
 
     def report(self, wave: list[Outcome]) -> None:
-        top = self.top(max(self.limits.keep, self.result.settings.keeps, 1))
-        self.evaluator.keep(top)
+        top = self.hold([*self.held, *(outcome.id for outcome in wave if outcome.finished)])
         best = self.result.outcomes[top[0]] if top else None
         if best is not None and (not self.result.curve or self.result.curve[-1][1] is not best):
             self.result.curve.append((self.result.nfe, best))
@@ -296,6 +296,33 @@ class _Run:
         if self.result.settings.needs_verifier:
             return self.view.finished.top(k)
         return self.view.finished.ids[::-1][:k]
+
+    def hold(self, there: list[int]) -> list[int]:
+        """Of the finished outcomes that are in memory, keep the best and those that may yet be among them: by ranks a pool that grows
+        can turn its members round. Returns the best of all, best first."""
+        k = max(self.limits.keep, self.result.settings.keeps, 1)
+        if not self.result.settings.needs_verifier:
+            self.held = top = self.top(k)
+        else:
+            top = self.view.finished.hopefuls(k)
+            here = set(there)
+            self.held = [id for id in top if id in here]
+            if len(self.held) < min(k, len(here)):  # of the best some are gone: the next best instead
+                rest = [self.result.outcomes[id] for id in here.difference(self.held)]
+                self.held += [outcome.id for outcome in self.view(rest, k - len(self.held))]
+        self.evaluator.keep(self.held)
+        return top
+
+    def ranking(self) -> list[Outcome]:
+        """All finished outcomes, best first. Those whose latents are gone come after the best that are there."""
+        ids, held = self.top(len(self.view.finished)), set(self.held)
+        if not held.issuperset(ids[: self.limits.keep]):
+            self.result.faults.append(
+                "So many candidates might still have come to be the best that the latents of some who did were no longer in memory. "
+                "The best of those that were is handed on."
+            )
+            ids.sort(key=lambda id: id not in held)
+        return [self.result.outcomes[id] for id in ids]
 
     def reason_to_stop(self) -> str:
         if self.limits.score is not None and len(self.view.finished):

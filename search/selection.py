@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
+from .hopefuls import Hopefuls
 from .rollout import Outcome
 
+MOST_HELD = 64  # whose latents stay in memory because they may yet be among the best
 METHODS = ("average rank", "z-score", "weighted sum")
 
 
@@ -71,6 +73,8 @@ class Standing:
         self._verifiers = 0
         self._scores = self._ranks = torch.empty(0, 0, dtype=torch.float64)  # [columns, room]
         self._utilities: torch.Tensor | None = None
+        self._hopefuls: Hopefuls | None = None
+        self._seen = 0  # members that the hopefuls were chosen from
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -114,6 +118,22 @@ class Standing:
             (-utility, self.ids[place]) for utility, place in zip(utilities[places].tolist(), places.tolist())
         )
         return [id for _, id in ranked[:k]]
+
+    def hopefuls(self, k: int) -> list[int]:
+        """The best k of all members, best first, and then those that may yet take their place as the pool grows, MOST_HELD in all."""
+        top = self.top(k)
+        if len(self._columns) < 2 or self.comparison.method == "weighted sum":
+            return top  # a score is what it is, whoever comes
+        if self._hopefuls is None or self._hopefuls.k != k:
+            self._hopefuls, self._seen = Hopefuls(k), 0
+        for place in range(self._seen, len(self)):
+            self._hopefuls.add(place, self._scores[:, place])
+        self._seen = len(self)
+        places, best = self._hopefuls.places, set(top)
+        ranked = sorted(zip((-self.utilities()[places]).tolist(), (self.ids[place] for place in places)))
+        held = top + [id for _, id in ranked if id not in best][: max(MOST_HELD - len(top), 0)]
+        self._hopefuls.only({self._places[id] for id in held})  # whoever is let go is gone
+        return held
 
     # -- the table of scores, a row for each verifier that counts ----------------------------------------------------
 
