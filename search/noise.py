@@ -94,15 +94,12 @@ class NoiseRecipe:
     def noise(self, draw: Draw) -> torch.Tensor:
         """The noise itself, shaped and typed as what `draw` gives (one sample)."""
         x = self._root(draw)
-        for (
-            direction,
-            cosine,
-        ) in self.moves:  # one by one: thousands of large noises would not fit into memory
+        # one by one: thousands of large noises would not fit into memory
+        for direction, cosine in self.moves:
             other = direction.noise(draw) if isinstance(direction, NoiseRecipe) else draw(direction)
             x = step_on_sphere(x, other, cosine)
-        if (
-            self.moves
-        ):  # stock samplers that draw from torch's global generator go on from where this seed left it
+        if self.moves:
+            # stock samplers that draw from torch's global generator go on from where this seed left it
             draw(self.seed)
         return x
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from ..untrusted import entries, excerpt, only, real, whole
-from .json_text import read_json
+from .json_text import no_collections, read_json
 from .noise import MOST_MOVES, NoiseRecipe
 
 EXTRA, FREE = "extra evaluation", "free"
@@ -231,6 +231,7 @@ def recipes_to_json(recipes: Sequence[Recipe], comfyui: str | None = None) -> st
     return json.dumps(data[0] if len(data) == 1 else data)
 
 
+@no_collections()
 def recipes_from_json(text: str) -> list[Recipe]:
     """Inverse of `recipes_to_json`, in bounded time and memory; ValueError says what is wrong with the text."""
     try:

@@ -51,15 +51,19 @@ def draws(monkeypatch):
         def then(self):
             pass
 
-    seen, original = Draws(), comfy.sample.prepare_noise
+    seen = Draws()
 
-    def prepare_noise(*args):
-        seen.count += 1
-        noise = original(*args)
-        seen.then()
-        return noise
+    def counted(original):
+        def draw(*args):
+            seen.count += 1
+            noise = original(*args)
+            seen.then()
+            return noise
 
-    monkeypatch.setattr(comfy.sample, "prepare_noise", prepare_noise)
+        return draw
+
+    monkeypatch.setattr(comfy.sample, "prepare_noise", counted(comfy.sample.prepare_noise))
+    monkeypatch.setattr(compat, "draw_noise", counted(compat.draw_noise))
     yield seen
     mm.interrupt_current_processing(False)
 
@@ -118,6 +122,23 @@ def test_drawing_can_be_cancelled_at_every_noise(noise, draws):
     with pytest.raises(mm.InterruptProcessingException):
         RecipeNoise([Recipe((Rollout(noise),))]).generate_noise(LATENT)
     assert draws.count == 2
+
+
+@torch.inference_mode()
+def test_a_replay_can_be_cancelled_at_every_noise(draws):
+    draws.then = lambda: mm.interrupt_current_processing(draws.count == 20)
+    graph = Graph.mixture("CONST")
+    with pytest.raises(mm.InterruptProcessingException):
+        graph.search(Replay((Recipe((Rollout(WALK),)),)))
+    assert draws.count == 20 and graph.model.spy.calls == 0
+
+
+@torch.inference_mode()
+def test_an_index_that_takes_too_long_is_refused_before_anything_is_sampled():
+    graph = Graph.mixture("CONST", latent={"samples": torch.zeros(1, 4, 160, 160)})
+    with pytest.raises(ValueError, match=f"sample {MOST_INDEX} of a batch"):
+        graph.search(Replay((Recipe((Rollout(NoiseRecipe(7)),), MOST_INDEX),)))
+    assert graph.model.spy.calls == 0
 
 
 def test_a_batch_of_noises_can_be_cancelled(draws):
