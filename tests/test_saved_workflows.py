@@ -16,7 +16,7 @@ from comfy_server import ServerError
 
 RECORD = json.loads((Path(__file__).resolve().parent / "fixtures" / "winners.json").read_text("utf-8"))
 NEED_FILES = {"flux_text_to_image", "sdxl_text_to_image"}
-# Their samplers draw noise, which ComfyUI itself seeds in another way from about 0.8 on.
+# Their samplers draw noise, which ComfyUI itself seeds in another way from 0.7 on (on a CPU).
 STOCHASTIC = {"digits_masked_batch", "digits_paths"}
 
 
