@@ -32,6 +32,7 @@ class Script:
 
     requests: tuple
     name = "script"
+    keeps = 1000  # it may build on any of them
 
     def begin(self, seed, best):
         told, self.log["ended"] = [], "closed"
@@ -45,6 +46,10 @@ class Script:
     @property
     def log(self):
         return self.__dict__.setdefault("_log", {})
+
+
+class Keepless(Script):
+    keeps = 0
 
 
 def whole(*seeds, steps=None):
@@ -343,8 +348,12 @@ def test_an_evaluator_that_raises_closes_everything(error, wave):
 
 @pytest.mark.parametrize("callback", ["on_progress", "should_stop"])
 def test_a_callback_that_raises_closes_everything(callback):
+    asked = []
+
     def cancel(*_):
-        raise Interrupted("enough")
+        asked.append(True)
+        if len(asked) > (callback == "should_stop"):  # whether to stop is asked once before anything begins
+            raise Interrupted("enough")
 
     script, evaluator = Script((whole(1, 2, 3),)), FakeEvaluator(wave=1)
     with pytest.raises(Interrupted):
@@ -354,8 +363,15 @@ def test_a_callback_that_raises_closes_everything(callback):
 
 def test_an_early_stop_closes_everything():
     script, evaluator = Script((whole(*range(9)),)), FakeEvaluator(wave=1)
-    run(script, 0, evaluator, ONE, Limits(1000), should_stop=lambda: True)
+    run(script, 0, evaluator, ONE, Limits(1000), should_stop=lambda: evaluator.waves > 0)
     assert evaluator.running == 0 and script.log == {"ended": "closed", "closed": True}
+
+
+def test_stopped_before_its_turn_it_is_given_its_first_candidate():
+    script, evaluator = Script((whole(*range(9)),)), FakeEvaluator(wave=1)
+    result = run(script, 77, evaluator, ONE, Limits(1000), should_stop=lambda: True)
+    assert [outcome.rollout for outcome in result.ranking] == [Rollout(NoiseRecipe(77))]
+    assert evaluator.waves == 1 and evaluator.running == 0 and result.stopped == "stopped by hand"
 
 
 # -- the result ----------------------------------------------------------------------------------------------------------
@@ -386,7 +402,7 @@ def test_progress_is_told_after_each_wave():
 
 def test_the_evaluator_is_told_whom_to_keep_best_first():
     evaluator = FakeEvaluator(wave=2)
-    result = search([whole(*range(9))], evaluator=evaluator, keep=4)
+    result = run(Keepless((whole(*range(9)),)), 0, evaluator, ONE, Limits(1000, keep=4))
     assert evaluator.kept == [outcome.id for outcome in result.ranking[:4]]
 
 
@@ -423,7 +439,7 @@ def test_the_winner_is_chosen_over_the_whole_pool():
 class Instant:
     """Outcomes without work, one a wave, of eight verifiers."""
 
-    top, levels = 1.0, (1.0, 0.0)
+    top, levels, held = 1.0, (1.0, 0.0), 0
 
     def __init__(self, count):
         generator = torch.Generator().manual_seed(1)
@@ -436,7 +452,7 @@ class Instant:
         return 1
 
     def keep(self, best):
-        assert len(best) <= 4
+        self.kept = list(best)
 
     def evaluate(self, asked, enough):
         for id, rollout in asked:

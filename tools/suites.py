@@ -5,5 +5,5 @@ A test joins a suite with `@pytest.mark.NAME`. A new suite is one line here: its
 
 SUITES = {
     "slow": 12,  # take more than about ten seconds each
-    "kills": 35,  # the journal, killed or with a failing disk at every write
+    "kills": 15,  # the journal, killed or with a failing disk at every write
 }
