@@ -82,7 +82,7 @@ def _cases(name, kind, home):
     from safetensors.torch import save_file
 
     seed = sum(name.encode())
-    written = {**hostile.TORCH, **hostile.SAFETENSORS, **hostile.mutations(10, seed)}
+    written = {**hostile.TORCH, **hostile.SAFETENSORS, **hostile.mutations(16, seed)}
     for case, write in written.items():
         file = write(home / kind.stem, kind.good)
         yield case, lambda file=file: kind.load(file)
