@@ -103,7 +103,10 @@ class Journal:
     def context(self, key: str) -> Context | None:
         with self._using() as db:
             found = db.execute("select id, mark, facts from contexts where key = ?", (key,)).fetchone()
-            return found and Context(*found, _tensors(db, found[0], 0))
+            if found is None:
+                return None
+            id, mark, facts = found
+            return Context(id, mark, facts, _tensors(db, id, 0))
 
     def find(self, context: int, lineages: Sequence[bytes], judge: bytes) -> dict[bytes, Recorded]:
         """Those of the lineages that were paid for in this context, with what this judge said of them."""

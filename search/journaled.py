@@ -96,7 +96,8 @@ class Resumable(Evaluator, Protocol):
 class Memory(Protocol):
     """A judge's side of it. key: what tells its scores from another's."""
 
-    key: bytes
+    @property
+    def key(self) -> bytes: ...
 
     def held_out(self, id: int) -> float | None: ...
 

@@ -29,8 +29,10 @@ PER_RUN = {"uuid"}  # of a conditioning: new every time
 OF_CONTROL = ("cond_hint_original", "strength", "timestep_percent_range", "previous_controlnet")
 DEEPEST = 12
 # ComfyUI's options that move the last digits, or more, of what a model gives
-PRECISION = ("bf16", "cpu", "deterministic", "directml", "disable_xformers", "dont_upcast", "fast", "force")
-PRECISION += ("fp8", "fp16", "fp32", "fp64", "supports_fp8", "use_")
+PRECISION = (
+    *("bf16", "cpu", "deterministic", "directml", "disable_xformers", "dont_upcast", "fast", "force"),
+    *("fp8", "fp16", "fp32", "fp64", "supports_fp8", "use_"),
+)
 
 
 def context_key(setup: Setup, evaluator: Evaluator, origin: Origin) -> str:
@@ -118,7 +120,7 @@ def _plain_attributes(thing: Any) -> dict[str, Any]:
 def _tensor(tensor: torch.Tensor) -> list:
     plain = tensor.detach().cpu().contiguous()
     numbers = plain.flatten().view(torch.uint8).numpy()
-    return [str(tensor.dtype), list(tensor.shape), hashlib.sha256(numbers).hexdigest()]
+    return [str(tensor.dtype), list(tensor.shape), hashlib.sha256(numbers.tobytes()).hexdigest()]
 
 
 def _here(patcher: Any) -> dict[str, Any]:
