@@ -66,7 +66,9 @@ def main(arguments=None) -> int:
     with (
         tempfile.TemporaryDirectory() as folder,
         ComfyServer(
-            comfyui, base_directory(Path(folder) / "base"), log=Path(folder) / "server.log"
+            comfyui,
+            base_directory(Path(folder) / "base", journal=False),  # every mode pays for itself
+            log=Path(folder) / "server.log",
         ) as server,
     ):
         print(f"It answers after {time.monotonic() - began:.0f} s.", flush=True)

@@ -52,7 +52,7 @@ def main(arguments=None) -> int:
         return 1 if lines else 0
     comfyui = Path(os.environ.get("NOISESEARCH_COMFYUI", ROOT / ".comfyui" / "ComfyUI"))
     with tempfile.TemporaryDirectory() as folder:
-        base = base_directory(Path(folder) / "base", options.pack)
+        base = base_directory(Path(folder) / "base", options.pack, journal=False)  # each pays for itself
         photos.fill(base / "input")
         with ComfyServer(comfyui, base, log=Path(folder) / "server.log") as server:
             info = server.object_info()
