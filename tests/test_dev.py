@@ -468,13 +468,16 @@ def test_children_get_one_thread_and_the_comfyui(monkeypatch):
 
 def _make(*goal):
     """The commands that make would run."""
-    run = subprocess.run(["make", "-n", "PYTHON=python", *goal], cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run(
+        ["make", "-n", "PYTHON=python", *goal], cwd=ROOT, env=ci.environment(), capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="make is an alias for those who have it")
-def test_the_aliases_call_these_commands():
+def test_the_aliases_call_these_commands(monkeypatch):
+    monkeypatch.setenv("MAKEFLAGS", " -- ARGS=--other")  # as when make runs the tests
     for name in dev.COMMANDS:
         assert _make(name) == f"python tools/dev.py {name}"
     assert _make("test", "ARGS=--comfyui there -- -x") == "python tools/dev.py test --comfyui there -- -x"
@@ -516,6 +519,8 @@ def _fake_make(folder, monkeypatch, recipes):
 
 @pytest.mark.skipif(os.name == "nt", reason="runs on Linux")
 def test_ci_goes_on_after_a_failure_and_repeats_what_each_closed_with(tmp_path, monkeypatch, capfdbinary):
+    monkeypatch.setenv("MAKELEVEL", "1")  # as when make runs the tests
+    monkeypatch.setenv("MAKEFLAGS", " -- ARGS=--other")
     recipes = {
         "test": "echo dots; echo 7 passed",
         "test-a": "echo 1 failed; exit 3",

@@ -44,11 +44,23 @@ def main(targets=TARGETS) -> int:
     return next(iter(failed.values()), 0)
 
 
+def environment() -> dict:
+    """The environment without what a make that runs us tells the makes below it: they would take its ARGS."""
+    return {
+        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    }
+
+
 def run(command, seconds: float) -> tuple[int, str]:
     """(exit code, last line but make's own) of a command, whose output is passed on; 124 when it had to be ended."""
     # A group of its own, so that the servers and workers it started end with it.
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        command,
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     late = threading.Event()
 
