@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 from fake_evaluator import HalfWay, Particles, Refine, Renoise
-from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, SeedPruning, ZeroOrder
+from noisesearch.search.algorithms import (
+    ParticleSearch,
+    RandomSearch,
+    SearchOverPaths,
+    SeedPruning,
+    ZeroOrder,
+)
 from noisesearch.search.algorithms.zero_order import PIVOTS
 from search_contract import SearchContract, digest
 
@@ -27,7 +33,8 @@ SEARCHES = {
     "paths, the paper's": SearchOverPaths(2, 2, 0.12, 0.78, 0.81),
     "paths, free previews": SearchOverPaths(preview="free"),
     "pruning": SeedPruning(),
-    "pruning, four seeds, dear previews": SeedPruning(4, 0.2, 0.8, 1.0, 0.25, "extra evaluation"),
+    "particles": ParticleSearch(),
+    "particles, noise put back": ParticleSearch(0, 2, 4.0, "max", "systematic", 1.0, 0.15, "free"),
     "half way (the test's own)": HalfWay(),
     "renoise (the test's own)": Renoise(),
     "refine (the test's own)": Refine(),
@@ -61,6 +68,15 @@ NONSENSE = [
     (SeedPruning, dict(after_second=0.0)),
     (SeedPruning, dict(after_first=0.2, after_second=0.25)),
     (SeedPruning, dict(preview="none")),
+    (ParticleSearch, dict(particles=-1)),
+    (ParticleSearch, dict(looks=0)),
+    (ParticleSearch, dict(strength=-0.1)),
+    (ParticleSearch, dict(strength=math.nan)),
+    (ParticleSearch, dict(potential="min")),
+    (ParticleSearch, dict(resampling="multinomial")),
+    (ParticleSearch, dict(threshold=1.1)),
+    (ParticleSearch, dict(forward=1.0)),
+    (ParticleSearch, dict(preview="none")),
 ]
 
 
