@@ -89,7 +89,8 @@ def _by_taesd(format: Any, device: torch.device) -> Sketch:
         video = VAE(comfy.utils.load_torch_file(path))
         video.first_stage_model.show_progress_bar = False
         return Sketch(video.decode, told)
-    taesd = TAESD(None, path, latent_channels=format.latent_channels).to(device)
+    taesd = TAESD(None, path, latent_channels=format.latent_channels)
+    taesd.requires_grad_(False).to(device)
 
     def draw(x0: torch.Tensor) -> torch.Tensor:
         return (taesd.decode(x0.float().to(device)).movedim(1, -1) + 1.0) / 2.0
