@@ -5,6 +5,7 @@ from . import (
     candidates,
     class_verifiers,
     demo,
+    early_searches,
     ensemble,
     feature_verifiers,
     folder,
@@ -19,6 +20,7 @@ VERIFIERS = [*verifiers.NODES, *ensemble.NODES, *class_verifiers.NODES, *feature
 _NODES = [
     *search.NODES,
     *searches.NODES,
+    *early_searches.NODES,
     *candidates.NODES,
     *folder.NODES,
     *samplers.NODES,

@@ -25,6 +25,7 @@ from .decoding import decoder
 from .journaling import journaled
 from .judging import Judge
 from .progress import LiveProgress
+from .sketching import sketch_of
 from .provenance import Origin
 from .wishes import Wishes
 
@@ -138,6 +139,7 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
         early,
         wishes.keep_top,
         lambda one: live.glance(ledger.nfe, one),
+        sketch_of(settings.decoder, task.guider.model_patcher, task.vae),
     )
 
     def advance() -> None:
