@@ -43,8 +43,8 @@ CORE = (
     "workflows",
 )
 HEAD = """\
-| ComfyUI | core tests: passed | failed | skipped | searches tried | winner and cost as in the row above | pictures too | examples: ran | open | neither |
-|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+| ComfyUI | core tests | searches tried | same winner and cost as in the row above | same pictures to the bit | examples |
+|---|---|---:|---:|---:|---|
 """
 
 
@@ -127,17 +127,24 @@ def _failure(case):
 
 def page(tried: dict[str, dict]) -> str:
     """The table, oldest version first, and below it what does not agree and what did not run, and why."""
-    names = sorted(tried, key=lambda name: ([int(part) for part in re.findall(r"\d+", name)], name))
-    rows, notes, above = "", [], None
-    for name in names:
+    rows, notes, above = "", {}, None
+    for name in sorted(tried, key=_age):
         one = tried[name]
         said = agreement(above, one["scenarios"]) if above else None
         rows += row(name, one, said)
-        notes += [f"- **{name}**: {text}" for text in remarks(one, said)]
+        for text in remarks(one, said):
+            notes.setdefault(text, []).append(name)
         above = one["scenarios"]
     machines = sorted({f"torch {one['scenarios']['machine']['torch']}" for one in tried.values()})
-    notes = notes or ["- Nothing failed, was skipped or differed."]
-    return f"{HEAD}{rows}\nOn a CPU, {', '.join(machines)}.\n\n" + "\n".join(notes) + "\n"
+    below = [
+        f"- {'All' if len(names) == len(tried) else ', '.join(names)}: {text}"
+        for text, names in notes.items()
+    ]
+    return f"{HEAD}{rows}\nOn a CPU, {', '.join(machines)}.\n\n" + "".join(f"{line}\n" for line in below)
+
+
+def _age(name: str):
+    return [int(part) for part in re.findall(r"\d+", name)]
 
 
 def agreement(above: dict, found: dict) -> dict[str, str]:
@@ -162,25 +169,22 @@ def _differs(before: dict, after: dict) -> str:
 
 def row(name: str, one: dict, said: dict[str, str] | None) -> str:
     tests, scenarios = one["tests"], one["scenarios"]
-    same = pictures = "-"
+    same = pictures = ""
     if said is not None:
         same = f"{sum(what in ('', 'pictures') for what in said.values())} of {len(said)}"
         pictures = f"{sum(what == '' for what in said.values())} of {len(said)}"
     examples = Counter(
-        "ran" if why == "" else "open" if why.startswith("opens;") else "neither"
+        "ran" if why == "" else "opened" if why.startswith("opens;") else "**failed**"
         for why in scenarios["examples"].values()
     )
-    cells = (
-        name,
-        tests["passed"],
-        len(tests["failed"]),
-        sum(tests["skipped"].values()),
-        len(scenarios["workflows"]),
-        same,
-        pictures,
-        *(examples[what] for what in ("ran", "open", "neither")),
-    )
+    counts = {"passed": tests["passed"], "**failed**": len(tests["failed"])}
+    counts["skipped"] = sum(tests["skipped"].values())
+    cells = (name, _told(counts), len(scenarios["workflows"]), same, pictures, _told(examples))
     return f"| {' | '.join(map(str, cells))} |\n"
+
+
+def _told(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def remarks(one: dict, said: dict[str, str] | None) -> list[str]:
@@ -194,10 +198,10 @@ def remarks(one: dict, said: dict[str, str] | None) -> list[str]:
         "pictures": "the same winners, in other pixels",
     }
     found = [f"{words[what]}: {_listed(names)}." for what, names in by_kind.items() if what]
-    found += [f"not tried: {name}: {why}." for name, why in one["scenarios"]["left_out"].items()]
-    found += [f"example {name}: {why}." for name, why in one["scenarios"]["examples"].items() if why]
+    found += [f"`{name}` was not tried: {why}." for name, why in one["scenarios"]["left_out"].items()]
+    found += [f"the example `{name}`: {why}." for name, why in one["scenarios"]["examples"].items() if why]
     found += [f"{count} skipped: {why}." for why, count in one["tests"]["skipped"].items()]
-    found += [f"failed: {name}: {why}." for name, why in one["tests"]["failed"].items()]
+    found += [f"**failed**: `{name}`: {why}." for name, why in one["tests"]["failed"].items()]
     return found
 
 
