@@ -89,6 +89,7 @@ def try_on(comfyui: Path, name: str, only: str | None) -> None:
         if run.returncode:
             raise SetupError(f"the scenarios did not run on {comfyui}: the message is above.")
         found["scenarios"] = json.loads(run.stdout)
+        kept.write_text(json.dumps(found, indent=1, ensure_ascii=False), "utf-8")
     if only != "scenarios":
         say(f"{name}: core tests")
         results = KEPT / f"{name}.xml"
