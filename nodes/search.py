@@ -33,6 +33,7 @@ class NoiseSearchKSampler(io.ComfyNode):
             category=CATEGORY,
             search_aliases=ALIASES,
             not_idempotent=True,
+            has_intermediate_output=True,
             hidden=EVERYWHERE,
             description="A KSampler that tries several noises, lets a verifier judge the images, and hands back the best one, its seed and what it cost.",
             inputs=[
@@ -131,6 +132,7 @@ class NoiseSearchSampler(io.ComfyNode):
             category=CATEGORY,
             search_aliases=ALIASES,
             not_idempotent=True,
+            has_intermediate_output=True,
             hidden=EVERYWHERE,
             description="SamplerCustomAdvanced that searches: any guider, any sampler, any sigmas.",
             inputs=[
