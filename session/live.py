@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from PIL import Image
 
 from ..compat import COMFYUI
 from ..sampling.ledger import Ledger
@@ -50,6 +51,7 @@ class Live:
         self.searches: list[LiveSearch] = []
         self.about: dict[str, Any] = {}
         self.faults = Faults()
+        self.sampling: str | None = None  # a picture of a running sample
         self._next = 0.0  # when the next state may be told
 
     def begin(self, name: str, judge: Any) -> None:
@@ -68,6 +70,19 @@ class Live:
         self.searches.append(LiveSearch(self))
         return self.searches[-1]
 
+    @property
+    def glances(self) -> Callable[[Image.Image], None] | None:
+        """Takes pictures of running samples; None where no front end has a panel to show them in."""
+        return self.glance if self.viewer is not None and self.viewer.workflow is not None else None
+
+    def glance(self, picture: Image.Image) -> None:
+        with self.faults.spared("The panel's pictures"):
+            assert self.viewer is not None
+            pictures.drop(self.sampling)
+            self.sampling = pictures.name_of(self.viewer.run, str(time.monotonic()))
+            pictures.write(self.sampling, picture)
+        self.tell()
+
     def tell(self) -> None:
         """Tell the client where things stand, unless it was told just now."""
         running, now = server(), time.monotonic()
@@ -84,6 +99,8 @@ class Live:
         if self.viewer is None:
             return {}
         with self.faults.spared("The panel"):
+            pictures.drop(self.sampling)
+            self.sampling = None
             return {UI: [self.state("done", notes, awaiting)]}
         return {}
 
@@ -104,6 +121,7 @@ class Live:
                 "awaiting": awaiting,
                 **self.about,
                 "notes": list(notes),
+                "sampling": self.sampling,
                 "searches": [one.state(last) for one in self.searches],
             }
         )
@@ -135,6 +153,7 @@ class LiveSearch:
     pace: Pace = field(default_factory=lambda: Pace(None))
     chosen: int | None = None
     why: str = ""
+    warning: str = ""
     stopped: str = ""
     seconds: float | None = None
     _before: tuple[int, int] = (0, 0)  # the ledger's NFE when its turn came: told, paid
@@ -205,6 +224,7 @@ class LiveSearch:
         looking = ledger.seconds.get("decoding", 0.0) + ledger.seconds.get("verifying", 0.0)
         self.pace.wave(ledger.nfe - self._before[1], ledger.decodes, looking)
         self._draw()
+        self.live.sampling = None  # what it shows is among them now
         self.live.tell()
 
     def finishing(self) -> None:
@@ -213,9 +233,11 @@ class LiveSearch:
             self.phase = "finishing"
             self.live.tell()
 
-    def done(self, found: FoundOne) -> None:
+    def done(self, found: FoundOne, warning: str) -> None:
+        """warning: what must be said beside the result, "" when all is well."""
         if not self.watched:
             return
+        self.warning = warning
         result = found.result
         self.phase, self.stopped, self.nfe = "done", result.stopped, found.search_nfe + found.final_nfe
         self.outcomes = dict(result.outcomes)
@@ -259,6 +281,7 @@ class LiveSearch:
             "curve": self.curve,
             "chosen": self.chosen,
             "why": self.why,
+            "warning": self.warning,
             "stopped": self.stopped,
             "forecast": self.forecast(),
         }

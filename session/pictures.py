@@ -47,12 +47,17 @@ def there(name: str) -> bool:
     return (folder() / name).is_file()
 
 
-def write(name: str, pixels: torch.Tensor) -> None:
-    """pixels: uint8 [h, w, C]. Readers see the whole file or none."""
+def write(name: str, picture: torch.Tensor | Image.Image) -> None:
+    """picture: uint8 [h, w, 1 or 3], or an image. Readers see the whole file or none."""
     folder().mkdir(parents=True, exist_ok=True)
     whole, part = folder() / name, folder() / f"{name}.part"
-    array = pixels.numpy()
-    Image.fromarray(array if array.shape[-1] == 3 else array.repeat(3, -1)[..., :3]).save(
-        part, "JPEG", quality=QUALITY
-    )
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture.squeeze(-1).numpy())
+    image.thumbnail((LARGEST, LARGEST))
+    image.convert("RGB").save(part, "JPEG", quality=QUALITY)
     os.replace(part, whole)
+
+
+def drop(name: str | None) -> None:
+    """Take a picture away that nobody will look at again."""
+    if name is not None:
+        (folder() / name).unlink(missing_ok=True)

@@ -57,7 +57,7 @@ def search_images(
     wished = RandomSearch() if settings is None else as_search(settings)
     task = task_of(guider, sampler, sigmas, wished, verifier, vae, prompt, wishes, final_sigmas, origin)
     panel = panel or Live()
-    ledger, live, faults = Ledger(), LiveProgress(node_id, 1), panel.faults
+    ledger, live, faults = Ledger(), LiveProgress(node_id, 1, panel.glances), panel.faults
     plans = plans_of(task, latent, ledger, live, panel)
     judges = [plan.judge for plan in plans if plan.judge]
     panel.begin(plans[0].search.name, plans[0].judge)
@@ -136,7 +136,7 @@ class _Running:
             batching=batching,
             notes=self.notes,
         )
-        plan.live.done(found)
+        plan.live.done(found, plan.judge.warning if plan.judge else "")
         return found
 
     def _open_panel(self) -> None:
