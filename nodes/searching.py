@@ -12,8 +12,10 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..compat import COMFYUI
 from ..search.rollout import recipes_to_json
 from ..session.carry import KEY, attach, differences, facts_of, files_behind, record_of
+from ..session.found import FoundOne
 from ..session.live import Live, viewer_of
 from ..session.pick import Pick, read_pick
+from ..session.pictures import small
 from ..session.progress import announce
 from ..session.provenance import Origin
 from ..session.run import Found, search_images
@@ -190,6 +192,11 @@ def prompt_for(cls, verifier, prompt: str, entrance: str) -> str:
     return find_prompt(graph_of(cls), hidden(cls, "unique_id"), entrance)
 
 
+def _pictures(one: FoundOne) -> list:
+    """The best few as the report shows them: (candidate, small picture), best first."""
+    return [(outcome.id, small(image[0])) for outcome, image in zip(one.result.ranking, one.images)]
+
+
 def outputs_of(found: Found) -> tuple:
     """In the order of `result_outputs` and `later_outputs`."""
     top = [recipe for one in found.found for recipe in one.top_recipes]
@@ -201,7 +208,7 @@ def outputs_of(found: Found) -> tuple:
         found.scores[0],
         found.noise(),
         recipes_to_json(found.recipes, COMFYUI),
-        Report(found.report),
+        Report(found.report, (_pictures(one) for one in found.found)),
         recipes_to_json(top, COMFYUI),
         [recipe.root.seed for recipe in top],
         f"seed_{found.seed}",

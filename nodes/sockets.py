@@ -16,7 +16,12 @@ MAX_SEED = 0xFFFFFFFFFFFFFFFF  # as stock nodes
 
 
 class Report(Short, dict):
-    """A report on its socket."""
+    """A report on its socket. pictures: for each image that was searched [(candidate, uint8 [h, w, 3])], best first; of Score Images one
+    list of (place in the input, picture)."""
+
+    def __init__(self, report, pictures=()):
+        super().__init__(report)
+        self.pictures = list(pictures)
 
 
 def ksampler_inputs():

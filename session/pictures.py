@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from pathlib import Path
 
 import folder_paths
@@ -55,6 +56,14 @@ def write(name: str, picture: torch.Tensor | Image.Image) -> None:
     image.thumbnail((LARGEST, LARGEST))
     image.convert("RGB").save(part, "JPEG", quality=QUALITY)
     os.replace(part, whole)
+
+
+def show(picture: Image.Image) -> dict[str, str]:
+    """Write a picture in its full size; how ComfyUI is told of it in a node's `ui`."""
+    folder().mkdir(parents=True, exist_ok=True)
+    name = f"{secrets.token_hex(16)}.png"
+    picture.save(folder() / name, "PNG", compress_level=1)
+    return {"filename": name, "subfolder": SUBFOLDER, "type": "temp"}
 
 
 def drop(name: str | None) -> None:

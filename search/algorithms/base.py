@@ -73,6 +73,8 @@ class Search(Short):
     """It puts noise back in, so no initial noise describes its winner."""
     needs_verifier: ClassVar[bool] = True
     """It compares outcomes. A replay does not."""
+    independent: ClassVar[bool] = False
+    """None of its candidates depends on what others scored, so their scores foretell those of more (`search/forecast.py`)."""
     preview: str = EXTRA
     """How an unfinished sample is shown to verifiers: one more evaluation at its own level, or FREE (the solver's last prediction)."""
     decoder: str = BY_VAE
