@@ -2,6 +2,7 @@
 
 from ..demo import judges as _  # noqa: F401  (adds itself to the catalogue, before the nodes list it)
 from . import (
+    auto_search,
     candidates,
     class_verifiers,
     demo,
@@ -19,6 +20,7 @@ VERIFIERS = [*verifiers.NODES, *ensemble.NODES, *class_verifiers.NODES, *feature
 _NODES = [
     *search.NODES,
     *searches.NODES,
+    *auto_search.NODES,
     *candidates.NODES,
     *folder.NODES,
     *samplers.NODES,

@@ -4,7 +4,9 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..compat import advanced
+from ..sampling.sigmas import MOST_STEPS
 from ..search.rollout import Recipe, recipes_from_json
+from ..session.wishes import AUTO, Wishes
 from ..untrusted import Short
 
 SearchType = io.Custom("NOISE_SEARCH")
@@ -184,6 +186,36 @@ def later_inputs():
                 default=True,
                 optional=True,
                 tooltip="Write down what was paid for, so that a search that was stopped, cancelled or killed goes on where it was, and more candidates pay only for what is new. Switched off for all nodes in ComfyUI's settings, under NoiseSearch.",
+            )
+        ),
+        io.Int.Input(
+            "draft_steps",
+            default=0,
+            min=AUTO,
+            max=MOST_STEPS,
+            optional=True,
+            tooltip="Search with so many steps per candidate, then render the best few with all steps. The budget stays the same, so it buys more candidates. 0 = no drafts, -1 = choose by the budget, else 3 or more.",
+        ),
+        advanced(
+            io.Float.Input(
+                "draft_cfg",
+                default=0.0,
+                min=0.0,
+                max=100.0,
+                step=0.1,
+                round=0.01,
+                optional=True,
+                tooltip="Guidance scale of the drafts: few steps often want less. 0 = the same as the final image.",
+            )
+        ),
+        advanced(
+            io.Int.Input(
+                "verify_top",
+                default=Wishes.verify_top,
+                min=1,
+                max=64,
+                optional=True,
+                tooltip="How many of the best drafts are rendered with all steps and judged again. Each costs a whole image of the budget.",
             )
         ),
     ]

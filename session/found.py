@@ -20,7 +20,7 @@ class FoundOne:
 
     wished: the settings before planning (those it ran with are in `result`). latents, images: of the best few, best first. denoised: the
     winner's last clean prediction. scores, held_out: of the winner as it is handed on. leading: the one of them that speaks where one number must, NaN without a
-    judge. top_recipes: of `latents`. rows: samples that ran at once, at the end; batching: whether they
+    judge. top_recipes, top_scores: of `latents`. drafts: what the report says of them, None where there were none. rows: samples that ran at once, at the end; batching: whether they
     shared batches, and why. notes: what the user should know.
     """
 
@@ -37,10 +37,12 @@ class FoundOne:
     held_out: float | None
     witness: dict
     top_recipes: list[Recipe]
+    top_scores: list[tuple[float, ...]]
     search_nfe: int
     final_nfe: int
     rows: int
     batching: str
+    drafts: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
 
 

@@ -102,6 +102,7 @@ def _image(one: FoundOne, faults: Faults) -> dict:
         "budget_nfe": one.limits.nfe,
         "search_nfe": one.search_nfe,
         "final_nfe": one.final_nfe,
+        **({"drafts": one.drafts} if one.drafts else {}),
         "stopped": result.stopped,
         "seconds": round(result.seconds, 3),
         "curve": [[nfe, outcome.id] for nfe, outcome in result.curve],

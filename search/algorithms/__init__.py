@@ -1,8 +1,9 @@
 """One file per algorithm, each a generator that reads like the paper's pseudocode."""
 
+from .auto import Auto
 from .paths import SearchOverPaths
 from .random_search import RandomSearch
 from .replay import Replay
 from .zero_order import ZeroOrder
 
-__all__ = ["RandomSearch", "Replay", "SearchOverPaths", "ZeroOrder"]
+__all__ = ["Auto", "RandomSearch", "Replay", "SearchOverPaths", "ZeroOrder"]
