@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..compat import COMFYUI
-from ..search.rollout import recipes_to_json
+from ..search.rollout import Recipe, recipes_to_json
 from ..session.carry import KEY, attach, differences, facts_of, files_behind, record_of
 from ..session.pick import Pick, read_pick
 from ..session.progress import announce
@@ -18,7 +18,7 @@ from ..session.provenance import Origin
 from ..session.run import Found, search_images
 from ..session.stop import Stopper, running
 from ..session.wishes import Wishes
-from ..verifiers.ensemble import as_ensemble
+from ..verifiers.ensemble import as_ensemble, gated
 from .prompt_text import find_prompt
 from .sockets import ME, Report
 
@@ -62,6 +62,7 @@ class Searching:
             if final_sigmas is not None and picked.whole:
                 sigmas, final_sigmas = final_sigmas, None
         else:
+            verifier = gated(verifier)
             prompt = prompt_for(self.cls, verifier, prompt, self.entrance)
         with running(_key(extra)) as stopper:
             announce(node_id, stopper.run)
@@ -84,7 +85,7 @@ class Searching:
         self._remember_stop(stopper)
         solver = getattr(getattr(sampler, "sampler_function", None), "__name__", type(sampler).__name__)
         facts = facts_of(guider, solver, sigmas, found.latent["samples"], files)
-        found.report["notes"] += self._notes(picked, facts, extra)
+        found.report["notes"] += self._notes(picked, facts, extra) + _on_the_seed(found.recipes)
         attach(extra, node_id, record_of(found, facts), hidden(self.cls, "prompt"))
         outputs = (found.latent, *([found.denoised] if denoised else []), *outputs_of(found))
         if self._waits(picked, extra):
@@ -112,6 +113,14 @@ class Searching:
         if self.choose == ME:
             return ["You choose: nothing goes on before one of the best images is picked."]
         return []
+
+
+def _on_the_seed(recipes: list[Recipe]) -> list[str]:
+    if all(recipe.is_a_seed for recipe in recipes):
+        return []
+    return [
+        "The seed output is only the seed that the winner started from: in a stock KSampler it gives another image. Use the noise or recipe output for the winner."
+    ]
 
 
 def _watched(extra: Any) -> bool:

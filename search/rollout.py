@@ -144,6 +144,11 @@ class Recipe:
         )
 
     @property
+    def is_a_seed(self) -> bool:
+        """Whether a stock sampler with the seed it begins with makes the same."""
+        return len(self.pieces) == 1 and self.root.plain
+
+    @property
     def noises(self) -> list[NoiseRecipe]:
         return [piece.noise for piece in self.pieces if piece.noise is not None]
 
