@@ -13,10 +13,17 @@ from . import (
     search,
     searches,
     verifiers,
+    vlm_verifiers,
 )
 from .guard import guarded
 
-VERIFIERS = [*verifiers.NODES, *ensemble.NODES, *class_verifiers.NODES, *feature_verifiers.NODES]
+VERIFIERS = [
+    *verifiers.NODES,
+    *ensemble.NODES,
+    *class_verifiers.NODES,
+    *feature_verifiers.NODES,
+    *vlm_verifiers.NODES,
+]
 _NODES = [
     *search.NODES,
     *searches.NODES,

@@ -9,7 +9,8 @@ from ..search.algorithms import ParticleSearch, SeedPruning
 from ..search.algorithms.particles import POTENTIALS
 from ..search.algorithms.resampling import RESAMPLINGS
 from ..search.rollout import DECODERS, EXTRA, FREE, PREVIEWS
-from .sockets import ALIASES, CATEGORY, SearchType
+from .names import METHODS
+from .sockets import SearchType
 
 
 def preview_inputs(first: str):
@@ -40,8 +41,8 @@ class NoiseSearchPruneSeeds(io.ComfyNode):
         return schema(
             node_id="NoiseSearchPruneSeeds",
             display_name="Search: Prune Seeds",
-            category=f"{CATEGORY}/searches",
-            search_aliases=[*ALIASES, "PSP", "early stopping", "successive halving"],
+            category=METHODS,
+            search_aliases=["PSP", "early stopping", "successive halving"],
             description="Begin many seeds, look at them on the way, and finish only the promising ones. Nearly twice as many seeds for the same evaluations.",
             inputs=[
                 io.Int.Input(
@@ -112,8 +113,8 @@ class NoiseSearchParticles(io.ComfyNode):
         return schema(
             node_id="NoiseSearchParticles",
             display_name="Search: Particles (FK Steering)",
-            category=f"{CATEGORY}/searches",
-            search_aliases=[*ALIASES, "feynman-kac", "SMC", "sequential monte carlo", "resampling"],
+            category=METHODS,
+            search_aliases=["feynman-kac", "SMC", "sequential monte carlo", "resampling"],
             description="Run images side by side with a stochastic sampler; on the way the better ones get more children, the worse ones none.",
             inputs=[
                 io.Int.Input(

@@ -270,6 +270,6 @@ def note_of_version(recipe: Recipe, running: str | None) -> str | None:
     if not recipe.comfyui or not running or recipe.comfyui == running:
         return None
     return (
-        f"The recipe was written under ComfyUI {recipe.comfyui}, and this is {excerpt(running, 40)}. Samplers that draw noise on the way "
+        f"The recipe was written under ComfyUI {recipe.comfyui}, and this is {running}. Samplers that draw noise on the way "
         "(ancestral, sde and their like) are seeded differently by some versions, so the image may differ; others give it again."
     )

@@ -1,4 +1,4 @@
-"""One search from end to end: plan, run, account. What KSampler (Search) and Search Sampler share."""
+"""One search from end to end: plan, run, account. What KSampler (Best of N Search) and SamplerCustomAdvanced (Best of N Search) share."""
 
 from __future__ import annotations
 
