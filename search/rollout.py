@@ -13,6 +13,8 @@ from .json_text import no_collections, read_json
 from .noise import MOST_MOVES, NoiseRecipe
 
 EXTRA, FREE = "extra evaluation", "free"
+BY_VAE, BY_TAESD, BY_RGB = "the VAE", "TAESD", "latent2rgb"
+DECODERS = (BY_VAE, BY_TAESD, BY_RGB)  # of unfinished samples
 PREVIEWS = (EXTRA, FREE)  # an unfinished sample is shown at its own level, or by the solver's last prediction
 
 VERSIONS = (1, 2)
@@ -132,6 +134,14 @@ class Recipe:
         noise = self.pieces[0].noise
         assert noise is not None  # checked when it was made
         return noise
+
+    @property
+    def only_cut(self) -> bool:
+        """Whether it is one sample that was stopped on the way and went on as it was, over the user's own steps."""
+        return all(
+            piece.steps is None and piece.start is None and (piece.noise is None) == (i > 0)
+            for i, piece in enumerate(self.pieces)
+        )
 
     @property
     def noises(self) -> list[NoiseRecipe]:

@@ -99,7 +99,7 @@ def test_the_longest_walks_are_replayed(moves):
 
 @torch.inference_mode()
 def test_a_recipe_of_a_hundred_pieces_is_replayed():
-    """The finest rounds that Search over Paths has widgets for."""
+    """The finest rounds that Search: Branch Midway has widgets for."""
     up, level, pieces = 0.99, 0.99, [Rollout(NoiseRecipe(1), stop=0.99)]
     while level > 0.01:
         up, level = level + 0.005, round(level - 0.01, 6)

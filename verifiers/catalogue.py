@@ -1,4 +1,4 @@
-"""The scorers of the Load Verifier node: which file each one reads, where it comes from, and how it becomes a verifier."""
+"""The scorers of the Load Image Judge node: which file each one reads, where it comes from, and how it becomes a verifier."""
 
 from __future__ import annotations
 
@@ -224,7 +224,7 @@ INCEPTION_CLASSIFIER = "Inception v3"
 
 
 def imagenet_networks() -> list[str]:
-    """What the ImageNet Classifier can run."""
+    """What the Shows This Class (ImageNet Judge) can run."""
     return ["EfficientNet-Lite0", *DINO_HEADS, INCEPTION_CLASSIFIER]
 
 
