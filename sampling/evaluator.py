@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice, takewhile
 from typing import Any, cast
 
@@ -28,7 +29,7 @@ from .seeded import quiet_noise, seeded_noise
 from .setup import Judge, Looks, Setup
 from .shelf import Kept, Shelf
 from .solvers import Trace, levels_asked
-from .toy import learn
+from .toy import draws_on_the_way, learn
 from .waves import Swaps, Wave
 from .witness import GHOST, Watched, Witness
 
@@ -94,6 +95,11 @@ class Evaluator:
     def held(self) -> int:
         """NFE that went, or may still go, into finding out whether candidates may share a batch."""
         return self.coupling.held
+
+    @cached_property
+    def stochastic(self) -> bool | None:
+        """Whether the sampler draws noise on the way; None = not known."""
+        return draws_on_the_way(self.solver, self.model_sampling, self.schedule.sigmas)
 
     # -- the driver's side ------------------------------------------------------------------------------------------
 

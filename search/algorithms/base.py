@@ -46,7 +46,7 @@ class Terms:
     budget: NFE that the search itself may spend. cost: NFE of a rollout, given its parent. top: flow time at which the schedule begins.
     own_steps: how many of the schedule's own steps lie between two flow times (the higher one first). levels: the schedule's own
     flow times, falling, the last one 0; () for a model whose noise levels are unknown. A sample cut at one of them goes on as if it
-    had not been cut; any other level costs a step.
+    had not been cut; any other level costs a step. stochastic: whether the sampler draws noise on the way, None = not known.
     """
 
     budget: int
@@ -54,6 +54,7 @@ class Terms:
     top: float
     own_steps: Callable[[float, float], int]
     levels: tuple[float, ...] = ()
+    stochastic: bool | None = None
 
     Rollout, NoiseRecipe = Rollout, NoiseRecipe  # for searches of other packs, which cannot import ours
 
