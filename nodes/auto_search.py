@@ -6,7 +6,8 @@ from comfy_api.latest import io
 
 from ..compat import schema
 from ..search.algorithms import Auto
-from .sockets import ALIASES, CATEGORY, SearchType
+from .names import METHODS
+from .sockets import SearchType
 
 
 class NoiseSearchAuto(io.ComfyNode):
@@ -15,9 +16,9 @@ class NoiseSearchAuto(io.ComfyNode):
         return schema(
             node_id="NoiseSearchAuto",
             display_name="Search: Auto",
-            category=f"{CATEGORY}/searches",
-            search_aliases=ALIASES,
-            description="Takes the search, and the steps of its drafts, that suit your budget, your sampler and what earlier searches have shown. The report says what it took, and why.",
+            category=METHODS,
+            search_aliases=["automatic search", "best search", "which search"],
+            description="Chooses the search method, and the steps of its drafts, by your budget, your sampler and what earlier searches have shown. The report says what it chose and why.",
             inputs=[],
             outputs=[SearchType.Output(display_name="search")],
         )

@@ -13,7 +13,7 @@ import torch
 from ..sampling.jobs import Jobs
 from ..sampling.schedule import Schedule
 from ..sampling.setup import Setup
-from ..sampling.toy import is_stochastic
+from ..sampling.toy import draws_on_the_way
 from ..search.algorithms.base import BudgetTooSmall, Search, fresh
 from ..search.drafts import LEAST, TRIED, Seen, choose, correlation_of, shown
 from .wishes import AUTO, Wishes
@@ -111,7 +111,9 @@ def _refused(wishes: Wishes, setup: Setup, settings: Search, final_sigmas: bool,
     if final_sigmas:
         return "final_sigmas and draft_steps are two ways to search with few steps. Leave final_sigmas unconnected, or set draft_steps to 0."
     model_sampling = setup.guider.model_patcher.get_model_object("model_sampling")
-    if is_stochastic(setup.solver, model_sampling, setup.schedule.sigmas):
+    if (
+        draws_on_the_way(setup.solver, model_sampling, setup.schedule.sigmas) is not False
+    ):  # or it cannot be told
         name = setup.solver.name.removeprefix("sample_").removesuffix("_function")
         return (
             f"The sampler {name} draws noise on the way, so with another number of steps a seed gives another image, and a draft foretells nothing. "

@@ -27,7 +27,9 @@ from .drafting import Drafts, Shorter, drafts_of, price_of
 from .evidence import Evidence
 from .journaling import journaled
 from .judging import Judge
+from .live import Live, LiveSearch
 from .progress import LiveProgress
+from .sketching import sketch_of
 from .provenance import Origin
 from .wishes import AUTO, Wishes
 
@@ -55,7 +57,7 @@ class Plan:
 
     wished: the settings before planning. search: as planned for this budget and schedule. renderer: samples the winner once more alone, where that is wanted,
     or the best drafts with all steps. journaled, finals: the evaluator and the renderer of drafts with the journal in front of them, where there is one;
-    why_not: where there should be and is none. evidence: where to write down what the drafts show. notes: how the search was chosen.
+    why_not: where there should be and is none. evidence: where to write down what the drafts show. notes: how the search was chosen. live: what its panel is told.
     """
 
     sample: Sample
@@ -66,6 +68,7 @@ class Plan:
     judge: Judge | None
     limits: Limits
     announcement: str
+    live: LiveSearch
     journaled: Journaled | None = None
     why_not: str = ""
     drafts: Drafts | None = None
@@ -105,7 +108,7 @@ def task_of(
     compares = settings.needs_verifier and not (wishes.plain and not settings.cuts)
     if vae is None or (verifier is None and compares):
         raise ValueError(
-            f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Verifier'}."
+            f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Image Judge'}."
         )
     levels = _levels(guider.model_patcher)
     schedule = Schedule(sigmas, *levels)
@@ -123,19 +126,23 @@ def task_of(
     )
 
 
-def plans_of(task: Task, latent: dict, ledger: Ledger, live: LiveProgress) -> list[Plan]:
+def plans_of(
+    task: Task, latent: dict, ledger: Ledger, live: LiveProgress, panel: Live | None = None
+) -> list[Plan]:
     """A plan for each sample of the LATENT. Raises ValueError, BudgetTooSmall among them, before anything runs."""
     samples = samples_of(latent, task.guider.model_patcher)
     rows = task.wishes.batch_size or rows_that_fit(task.guider, samples[0].latent.shape)
-    plans = []
+    plans, panel = [], panel or Live()
     for i, sample in enumerate(samples):
         settings, place = task.settings.of_sample(i, len(samples), sample.index)
         one = replace(task, guider=guider_of(task.guider, i), settings=settings)
-        plans.append(_plan(one, replace(sample, index=place), rows, ledger, live))
+        plans.append(_plan(one, replace(sample, index=place), rows, ledger, live, panel.search()))
     return plans
 
 
-def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgress) -> Plan:
+def _plan(
+    task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgress, shown: LiveSearch
+) -> Plan:
     wished, wishes = task.settings, task.wishes
     judge = None if task.verifier is None else Judge(task.verifier, task.prompt, ledger)
     early = bool(judge and wished.needs_verifier and judge.needs_previews)
@@ -147,15 +154,17 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
         rows = 1
     looks = Looks(
         decoder(task.vae),
-        judge,
+        judge and shown.watching(judge),
         settings.preview,
         early,
         wishes.keep_top,
         lambda one: live.glance(ledger.nfe, one),
+        sketch_of(settings.decoder, task.guider.model_patcher, task.vae),
     )
 
     def advance() -> None:
         live.advance(ledger.told)
+        shown.advance(ledger)
 
     runs = replace(setup, guider=drafts.guider, schedule=drafts.schedule) if drafts else setup
     evaluator = Evaluator(runs, ledger, looks, rows, advance)
@@ -203,6 +212,15 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
             finals, why_not = journaled(
                 setup, renderer, judge, ledger, task.origin, alone=wishes.exact and on_gpu
             )
+    shown.planned(
+        announcement,
+        limits,
+        whole,
+        0 if wishes.budget_nfe else wishes.candidates,
+        sample.index,
+        kept.key if kept else "",
+        judge,
+    )
     return Plan(
         sample,
         task.settings,
@@ -212,6 +230,7 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
         judge,
         limits,
         announcement,
+        shown,
         kept,
         why_not,
         drafts,

@@ -89,7 +89,7 @@ def _image(one: FoundOne, faults: Faults) -> dict:
     result = one.result
     return {
         "winner": {
-            "id": result.winner.id,
+            "id": one.chosen,
             "seed": one.recipe.root.seed,
             "scores": one.scores,
             "held_out": one.held_out,
@@ -105,6 +105,7 @@ def _image(one: FoundOne, faults: Faults) -> dict:
         **({"drafts": one.drafts} if one.drafts else {}),
         "stopped": result.stopped,
         "seconds": round(result.seconds, 3),
+        **({"previews": one.foresight} if one.foresight else {}),
         "curve": [[nfe, outcome.id] for nfe, outcome in result.curve],
         "rounds": result.rounds,
         "ranking": [outcome.id for outcome in result.ranking],

@@ -1,4 +1,4 @@
-"""One search from end to end: plan, run, account. What KSampler (Search) and Search Sampler share."""
+"""One search from end to end: plan, run, account. What KSampler (Best of N Search) and SamplerCustomAdvanced (Best of N Search) share."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ from ..search.rollout import Recipe, Rollout, lineage
 from .drafting import Drafts, Shorter
 from .faults import Faults
 from .finals import Finals, account_of, finals_of, shown_by
+from .foresight import foresight, in_words
 from .found import Found, FoundOne, assembled
 from .judging import FINAL, Judge
+from .live import Live
 from .plan import Plan, plans_of, task_of
 from .progress import LiveProgress
 from .provenance import Origin
 from .report import report_of
 from .stop import Stopper
+from .uncut import uncut
 from .wishes import Wishes
 
 __all__ = ["Found", "Wishes", "search_images"]
@@ -49,20 +52,23 @@ def search_images(
     stopper: Stopper | None = None,
     origin: Origin | None = None,
     shorter: Shorter | None = None,
+    panel: Live | None = None,
 ) -> Found:
     """Search once for every sample of the latent batch. Bad input raises ValueError before anything runs.
 
     stopper: what tells it to stop and keep the best. origin: the node and its graph, for the journal; without it there is none.
-    shorter: the user's schedule with so many steps, for drafts; without it they are spaced as the sigmas.
+    shorter: the user's schedule with so many steps, for drafts; without it they are spaced as the sigmas. panel: what is told to those who watch.
     """
     NoiseRecipe(seed)  # refuses what is no seed
     wished = RandomSearch() if settings is None else as_search(settings)
     task = task_of(
         guider, sampler, sigmas, wished, verifier, vae, prompt, wishes, final_sigmas, origin, shorter
     )
-    ledger, live, faults = Ledger(), LiveProgress(node_id, 1), Faults()
-    plans = plans_of(task, latent, ledger, live)
+    panel = panel or Live()
+    ledger, live, faults = Ledger(), LiveProgress(node_id, 1, panel.glances), panel.faults
+    plans = plans_of(task, latent, ledger, live, panel)
     judges = [plan.judge for plan in plans if plan.judge]
+    panel.begin(plans[0].search.name, plans[0].judge)
     live.total = sum(plan.limits.nfe for plan in plans)
     found = []
     while plans:  # one after the other, so that each one's latents can go
@@ -75,7 +81,8 @@ def search_images(
 
 @dataclass
 class Handed:
-    """One of the images that are handed on. id: of its outcome. latent, denoised, image: [1, ...] each."""
+    """One of the images that are handed on. id: of its candidate. latent, denoised, image: [1, ...] each. final: the id of its final
+    render, where it was a draft."""
 
     id: int
     recipe: Recipe
@@ -83,6 +90,7 @@ class Handed:
     denoised: torch.Tensor
     image: torch.Tensor
     scores: tuple[float, ...]
+    final: int | None = None
 
 
 class _Running:
@@ -106,6 +114,7 @@ class _Running:
         plan, evaluator = self.plan, self.plan.evaluator
         with self.faults.spared("The progress line"):
             self.live.say(plan.announcement)
+        self._open_panel()
         searches = plan.search.needs_verifier  # there is nothing to keep of a replay that is broken off
         should_stop = (lambda: self.stopper.stopped) if searches else (lambda: False)
         result = run(plan.search, seed, plan.runs, plan.comparison, plan.limits, self._show, should_stop)
@@ -118,7 +127,7 @@ class _Running:
         handed = [
             Handed(
                 id,
-                Recipe(lineage(result.outcomes, id), plan.sample.index),
+                self._recipe(result, id),
                 *_finished(evaluator.shelf[id]),
                 evaluator.image(id),
                 result.outcomes[id].scores,
@@ -137,9 +146,13 @@ class _Running:
         batching = f"{coupling.rung}: {coupling.why}"
         if coupling.lowered:
             self.notes.append(f"Candidates ran {batching}.")
+        foreseen: list[dict] = []
+        with self.faults.spared("Comparing previews with later looks"):
+            foreseen = foresight(result, plan.comparison)
+            self.notes += in_words(foreseen)
         winner.scores = scores = self._final_scores(winner, again is not None)
         witness = plan.judge.witness if plan.judge else {}
-        return FoundOne(
+        found = FoundOne(
             wished=plan.wished,
             result=result,
             limits=plan.limits,
@@ -150,8 +163,10 @@ class _Running:
             images=[one.image for one in handed],
             scores=scores,
             leading=scores[plan.judge.leading] if plan.judge and scores else math.nan,
-            held_out=witness.get(FINAL, witness.get(winner.id)),
+            chosen=winner.id,
+            held_out=witness.get(FINAL, witness.get(winner.final if winner.final is not None else winner.id)),
             witness=witness,
+            top_ids=[one.id for one in handed],
             top_recipes=[one.recipe for one in handed],
             top_scores=[one.scores for one in handed],
             search_nfe=search_nfe,
@@ -159,14 +174,30 @@ class _Running:
             rows=evaluator.batch.rows,
             batching=batching,
             drafts=drafts,
+            foresight=foreseen,
             notes=self.notes,
         )
+        plan.live.done(found, plan.judge.warning if plan.judge else "")
+        return found
+
+    def _open_panel(self) -> None:
+        plan, model = self.plan, self.plan.evaluator.model
+        names = plan.judge.names if plan.judge else []
+        looks = type(model).__name__, tuple(plan.sample.latent.shape), tuple(names)
+        decode = plan.evaluator.looks.decode
+        plan.live.begin(self.ledger, looks, lambda: decode and decode(plan.sample.latent))
+
+    def _recipe(self, result: Result, id: int) -> Recipe:
+        plan = self.plan
+        anew = plan.renderer is not None and not plan.renders_the_same
+        return uncut(Recipe(lineage(result.outcomes, id), plan.sample.index), plan.evaluator, anew)
 
     def _finals(
         self, drafts: Drafts, result: Result, handed: list[Handed]
     ) -> tuple[list[Handed], dict[str, Any]]:
         """(the best drafts as they come out with all steps, then the other drafts; what the report says of them)."""
         plan, finals = self.plan, Finals([], [], [])
+        plan.live.finishing()
         with self.faults.spared("Rendering the best drafts"):
             finals = finals_of(plan, result, lambda: self.stopper.hurried)
         self.notes += finals.notes
@@ -176,7 +207,15 @@ class _Running:
         if plan.evidence and (fault := plan.evidence.add(shown)):
             self.notes.append(fault)
         rendered = [
-            Handed(one.outcome.id, one.recipe, one.latent, one.denoised, one.image, one.outcome.scores)
+            Handed(
+                one.draft.id,
+                one.recipe,
+                one.latent,
+                one.denoised,
+                one.image,
+                one.outcome.scores,
+                one.outcome.id,
+            )
             for one in finals.best
         ]
         gone = {draft.id for draft, _ in finals.rendered} if rendered else set()
@@ -207,6 +246,7 @@ class _Running:
                 "A stock sampler gives it but for the last digits."
             )
             return None
+        self.plan.live.finishing()
         with self.faults.spared("The last rendering of the winner"):
             renderer.flight.landed = True  # the search has its image
             last = (
@@ -246,6 +286,10 @@ class _Running:
         return scores
 
     def _show(self, progress: Progress) -> None:
+        self._show_best(progress)
+        self.plan.live.wave(progress, self.ledger)
+
+    def _show_best(self, progress: Progress) -> None:
         with self.faults.spared("The preview"):
             best, cost = progress.best, f"{progress.nfe}/{progress.budget} NFE"
             if best is None or not best.scores:
@@ -255,6 +299,8 @@ class _Running:
             image = (
                 evaluator.image(best.id) if evaluator.has(best.id) else None
             )  # the journal has no previews
+            if image is not None:
+                self.plan.live.saw([best.id], image)
             self.live.best(self.told + progress.nfe, f"{what} {_numbers(best.scores)} · {cost}", image)
 
 
