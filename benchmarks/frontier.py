@@ -28,8 +28,8 @@ from _frontier_tables import tables
 from _frontier_worlds import MAKERS
 
 CACHE = ROOT / ".cache" / "frontier"
-BUDGETS = {"mixture": (4, 8, 16, 32)}
-FEWER = (4, 8, 16)  # where a sample is dear, or nothing is left to win
+BUDGETS = {"mixture": (4, 8, 16, 32), "scenes": (4, 8), "digits": (4, 8)}
+FEWER = (4, 8, 16)  # where a sample is dear; with 16 scenes and digits leave nothing to win
 RACED = ("storyboards", "careless", "scenes", "digits", "mixture")
 POOLS = "pools"
 CHUNK = 8
