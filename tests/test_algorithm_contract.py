@@ -68,6 +68,7 @@ NONSENSE = [
     (SeedPruning, dict(after_second=0.0)),
     (SeedPruning, dict(after_first=0.2, after_second=0.25)),
     (SeedPruning, dict(preview="none")),
+    (SeedPruning, dict(decoder="a hammer")),
     (ParticleSearch, dict(particles=-1)),
     (ParticleSearch, dict(looks=0)),
     (ParticleSearch, dict(strength=-0.1)),
@@ -77,6 +78,7 @@ NONSENSE = [
     (ParticleSearch, dict(threshold=1.1)),
     (ParticleSearch, dict(forward=1.0)),
     (ParticleSearch, dict(preview="none")),
+    (ParticleSearch, dict(decoder="a hammer")),
 ]
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from ...untrusted import Short
 from ..noise import NoiseRecipe
-from ..rollout import EXTRA, Outcome, Rollout
+from ..rollout import BY_VAE, EXTRA, Outcome, Rollout
 from ..seeds import MASK
 
 Asking = Generator[list[Rollout], list[Outcome], None]
@@ -75,6 +75,8 @@ class Search(Short):
     """It compares outcomes. A replay does not."""
     preview: str = EXTRA
     """How an unfinished sample is shown to verifiers: one more evaluation at its own level, or FREE (the solver's last prediction)."""
+    decoder: str = BY_VAE
+    """What decodes unfinished samples for the verifiers: the VAE, or one of ComfyUI's approximate decoders (`rollout.DECODERS`)."""
     keeps: int = 0
     """How many of the best finished samples it may still build on (as parents); their latents stay in memory."""
 

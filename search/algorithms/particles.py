@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..noise import NoiseRecipe
-from ..rollout import EXTRA, PREVIEWS, Outcome, Rollout
+from ..rollout import BY_VAE, DECODERS, EXTRA, PREVIEWS, Outcome, Rollout
 from ..seeds import MASK, mix
 from .base import Asking, Best, BudgetTooSmall, Search, Terms, prices
 from .resampling import RESAMPLINGS, children
@@ -150,16 +150,18 @@ class ParticleSearch(Search):
     threshold: in [0, 1]; resampled when the effective number of particles is below that share of them. Until then weights are kept.
     forward: flow time by which noise is put back before a child goes on; 0 = what the sampler draws itself makes children differ.
     preview: how an unfinished sample is shown. "extra evaluation" costs nothing in the end with forward = 0: it is the child's first evaluation.
+    decoder: what decodes it, "the VAE", or "TAESD" or "latent2rgb" where ComfyUI has them for the model's latents.
     """
 
     particles: int = 0
     looks: int = 4
-    strength: float = 2.0
+    strength: float = 4.0
     potential: str = DIFFERENCE
     resampling: str = RESAMPLINGS[0]
     threshold: float = 0.5
     forward: float = 0.0
     preview: str = EXTRA
+    decoder: str = BY_VAE
     name = Steering.name
     cuts = reinjects = True
 
@@ -178,6 +180,7 @@ class ParticleSearch(Search):
             ("potential", self.potential, POTENTIALS),
             ("resampling", self.resampling, RESAMPLINGS),
             ("preview", self.preview, PREVIEWS),
+            ("decoder", self.decoder, DECODERS),
         ):
             if value not in all_of:
                 raise ValueError(f"The {what} is one of {', '.join(all_of)}, not {value!r}.")

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ..noise import NoiseRecipe
-from ..rollout import FREE, PREVIEWS, Rollout
+from ..rollout import BY_VAE, DECODERS, FREE, PREVIEWS, Rollout
 from ..seeds import MASK
 from .base import Asking, Best, BudgetTooSmall, Search, Terms, prices
 
 FIRST, SECOND = 0.35, 0.575  # shares of the steps after which is cut
-AFTER_FIRST, AFTER_SECOND = 0.75 / 1.75, 0.5 / 1.75  # shares of all seeds that go on
+AFTER_FIRST, AFTER_SECOND = 0.43, 0.29  # shares of all seeds that go on: 0.75 N and 0.5 N of 1.75 N
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,7 @@ class SeedPruning(Search):
     first, second: shares of the schedule's steps, 0 < first < second < 1, after which is cut; on a short schedule the two may be one.
     after_first, after_second: shares of all seeds that go on then, 1 >= after_first >= after_second > 0.
     preview: how an unfinished sample is shown to the verifier, "free" (the solver's last prediction, the paper) or "extra evaluation".
+    decoder: what decodes it, "the VAE", or "TAESD" or "latent2rgb" where ComfyUI has them for the model's latents.
 
     With the paper's numbers 1.75 N seeds cost what N whole samples cost: 1.75 x 0.35 + 0.75 x 0.225 + 0.5 x 0.425 = 0.99.
     """
@@ -81,6 +82,7 @@ class SeedPruning(Search):
     after_first: float = AFTER_FIRST
     after_second: float = AFTER_SECOND
     preview: str = FREE
+    decoder: str = BY_VAE
     name = Pruning.name
     cuts = True
 
@@ -99,6 +101,8 @@ class SeedPruning(Search):
             )
         if self.preview not in PREVIEWS:
             raise ValueError(f"The preview is one of {', '.join(PREVIEWS)}, not {self.preview!r}.")
+        if self.decoder not in DECODERS:
+            raise ValueError(f"Previews are decoded by {', '.join(DECODERS)}, not by {self.decoder!r}.")
 
     def plan(self, terms: Terms) -> Pruning:
         """The pass that the budget pays for, cut at the schedule's own levels. Raises BudgetTooSmall when none fits."""
@@ -144,7 +148,8 @@ class SeedPruning(Search):
 
 def _with_the_rest(planned: Pruning, terms: Terms) -> Pruning:
     """What the pass leaves of the budget lets more of them go on, the last cut first."""
-    for i in reversed(range(len(planned.cuts_at))):
+    last = len(planned.cuts_at) - 1
+    for i in (*reversed(range(last + 1)), last) if planned.cuts_at else ():
         most = planned.cuts_at[i - 1].kept if i else planned.seeds
         counts = range(planned.cuts_at[i].kept, most + 1)
         fits = bisect_right(
