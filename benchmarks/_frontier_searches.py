@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from _frontier_race import Contestant, by_the_pack, random_search
+from _frontier_race import Contestant, by_the_pack, more_steps, random_search
 
 from noisesearch.search.algorithms import (
     ParticleSearch,
@@ -30,6 +30,10 @@ def contestants(name: str, world) -> list[Contestant]:
         Contestant("seed pruning, 7 steps", by_the_pack(SeedPruning(), 7)),
         Contestant("particles, euler_ancestral", by_the_pack(ParticleSearch(), sampler="euler_ancestral")),
     ]
+    if name in ("scenes", "mixture"):
+        found += [Contestant("one sample, more steps", more_steps)]
+    if name in ("storyboards", "careless"):  # where 16 samples leave something to win
+        found += [Contestant(f"paths N={n}", by_the_pack(SearchOverPaths(n))) for n in (1, 4)]
     if name == "mixture":  # the paper's figure 6, where it costs least
         found += [Contestant(f"zero-order N={n}", by_the_pack(ZeroOrder(n), anytime=True)) for n in (2, 4, 8)]
         found += [Contestant(f"paths N={n}", by_the_pack(SearchOverPaths(n))) for n in (1, 4)]

@@ -136,9 +136,9 @@ class Results:
         budget = self.budgets[len(self.budgets) // 2]
         spreads = []
         for of in self.at[label].values():
-            images = [from_thumb(row["thumb"]) for row in of.get(budget, [])]
-            if len(images) > 1:
-                flat = torch.stack(images)
+            rows = of.get(budget, [])
+            if len(rows) > 1:
+                flat = torch.stack([from_thumb(row["thumb"]) for row in rows])
                 spreads.append(float(torch.pdist(flat).mean()) / math.sqrt(flat.shape[1]))
         return math.fsum(spreads) / len(spreads) if spreads else None
 

@@ -210,12 +210,20 @@ def main(arguments=None):
     print("|---|" + "---:|" * (len(budgets) + 1))
     for name, at in found.items():
         cells = [f"{sum(s) / len(s):.3f} ({100 * sum(q) / len(q):.0f} %)" for s, q in at.values()]
-        versus = ""
+        versus = ["", ""]
         if control and name != "random":
-            each = [[a - b for a, b in zip(at[x][0], control[x][0])] for x in budgets]
-            one = paired([sum(row) / len(row) for row in zip(*each)])
-            versus = f"{one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
-        print(f"| {name} | {' | '.join(cells)} | {versus} |")
+            score, right = (
+                _paired([at[b][part] for b in budgets], [control[b][part] for b in budgets])
+                for part in (0, 1)
+            )
+            versus = [f"{score.mean:+.3f} [{score.low:+.3f}, {score.high:+.3f}]", right.points()]
+        print(f"| {name} | {' | '.join(cells)} | {' | '.join(versus)} |")
+
+
+def _paired(ours, controls):
+    """The difference over the budgets; each has a value for each problem at each budget."""
+    each = [[a - b for a, b in zip(one, control)] for one, control in zip(ours, controls)]
+    return paired([sum(row) / len(row) for row in zip(*each)])
 
 
 def check(exact):
