@@ -89,7 +89,7 @@ def _image(one: FoundOne, faults: Faults) -> dict:
     result = one.result
     return {
         "winner": {
-            "id": result.winner.id,
+            "id": one.chosen,
             "seed": one.recipe.root.seed,
             "scores": one.scores,
             "held_out": one.held_out,
@@ -102,6 +102,7 @@ def _image(one: FoundOne, faults: Faults) -> dict:
         "budget_nfe": one.limits.nfe,
         "search_nfe": one.search_nfe,
         "final_nfe": one.final_nfe,
+        **({"drafts": one.drafts} if one.drafts else {}),
         "stopped": result.stopped,
         "seconds": round(result.seconds, 3),
         **({"previews": one.foresight} if one.foresight else {}),
