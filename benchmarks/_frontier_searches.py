@@ -5,6 +5,7 @@ from __future__ import annotations
 from _frontier_race import Contestant, by_the_pack, more_steps, random_search
 
 from noisesearch.search.algorithms import (
+    Auto,
     ParticleSearch,
     RandomSearch,
     SearchOverPaths,
