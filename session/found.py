@@ -21,7 +21,7 @@ class FoundOne:
     wished: the settings before planning (those it ran with are in `result`). latents, images: of the best few, best first. denoised: the
     winner's last clean prediction. scores, held_out: of the winner as it is handed on. leading: the one of them that speaks where one number must, NaN without a
     judge. top_recipes: of `latents`. rows: samples that ran at once, at the end; batching: whether they
-    shared batches, and why. notes: what the user should know.
+    shared batches, and why. answers: what scores were made of, by outcome id and verifier. notes: what the user should know.
     """
 
     wished: Search
@@ -36,6 +36,7 @@ class FoundOne:
     leading: float
     held_out: float | None
     witness: dict
+    answers: dict
     top_recipes: list[Recipe]
     search_nfe: int
     final_nfe: int

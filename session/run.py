@@ -123,6 +123,7 @@ class _Running:
             leading=scores[plan.judge.leading] if plan.judge and scores else math.nan,
             held_out=witness.get(FINAL, witness.get(top[0])),
             witness=witness,
+            answers=plan.judge.answers if plan.judge else {},
             top_recipes=[Recipe(lineage(result.outcomes, id), plan.sample.index) for id in top],
             search_nfe=search_nfe,
             final_nfe=self.ledger.nfe - self.before - search_nfe,
@@ -193,7 +194,9 @@ class _Running:
             image = (
                 evaluator.image(best.id) if evaluator.has(best.id) else None
             )  # the journal has no previews
-            self.live.best(self.told + progress.nfe, f"{what} {_numbers(best.scores)} · {cost}", image)
+            said = _answers(self.plan.judge.answers.get(best.id, {})) if self.plan.judge else []
+            line = f"{what} {_numbers(best.scores)} · {cost}"
+            self.live.best(self.told + progress.nfe, "\n".join([line, *said]), image)
 
 
 def _finished(kept: Kept) -> tuple[torch.Tensor, torch.Tensor]:
@@ -219,10 +222,20 @@ def _last_words(found: Sequence[FoundOne], judges: Sequence[Judge]) -> str:
         was = f" (first {_numbers(first.scores)})" if first.scores and first.finished else ""
         best = f"best {_numbers(one.scores)}{was}" if one.scores else "done"
         lines.append(f"{best} · {len(one.result.ranking)} candidates · {one.search_nfe + one.final_nfe} NFE")
+        lines += _answers(one.answers.get(FINAL) or one.answers.get(one.result.winner.id, {}))
     if judges and judges[0].prompt:
         lines.append(f"judged by: {judges[0].prompt[:300]}")
     lines += dict.fromkeys(judge.warning for judge in judges if judge.warning)
     return "\n".join(lines)
+
+
+def _answers(by_verifier: dict) -> list[str]:
+    """A line for each verifier that says what its score was made of, if it is made of several."""
+    return [
+        " · ".join(f"{name} {number:.2f}" for name, number in answers.items())[:600]
+        for answers in by_verifier.values()
+        if len(answers) > 1
+    ]
 
 
 def _numbers(scores: Sequence[float]) -> str:
