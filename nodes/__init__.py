@@ -5,6 +5,7 @@ from . import (
     candidates,
     class_verifiers,
     demo,
+    early_searches,
     ensemble,
     feature_verifiers,
     folder,
@@ -26,6 +27,7 @@ VERIFIERS = [
 _NODES = [
     *search.NODES,
     *searches.NODES,
+    *early_searches.NODES,
     *candidates.NODES,
     *folder.NODES,
     *samplers.NODES,

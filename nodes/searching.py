@@ -10,15 +10,16 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..compat import COMFYUI
-from ..search.rollout import recipes_to_json
+from ..search.rollout import Recipe, recipes_to_json
 from ..session.carry import KEY, attach, differences, facts_of, files_behind, record_of
+from ..session.live import Live, viewer_of
 from ..session.pick import Pick, read_pick
 from ..session.progress import announce
 from ..session.provenance import Origin
 from ..session.run import Found, search_images
 from ..session.stop import Stopper, running
 from ..session.wishes import Wishes
-from ..verifiers.ensemble import as_ensemble
+from ..verifiers.ensemble import as_ensemble, gated
 from .prompt_text import find_prompt
 from .sockets import ME, Report
 
@@ -62,9 +63,11 @@ class Searching:
             if final_sigmas is not None and picked.whole:
                 sigmas, final_sigmas = final_sigmas, None
         else:
+            verifier = gated(verifier)
             prompt = prompt_for(self.cls, verifier, prompt, self.entrance)
         with running(_key(extra)) as stopper:
             announce(node_id, stopper.run)
+            panel = Live(viewer_of(node_id, extra, stopper.run), picked=picked is not None)
             found = search_images(
                 guider,
                 sampler,
@@ -80,16 +83,19 @@ class Searching:
                 node_id,
                 stopper,
                 origin_of(self.cls),
+                panel,
             )
         self._remember_stop(stopper)
         solver = getattr(getattr(sampler, "sampler_function", None), "__name__", type(sampler).__name__)
         facts = facts_of(guider, solver, sigmas, found.latent["samples"], files)
-        found.report["notes"] += self._notes(picked, facts, extra)
+        found.report["notes"] += self._notes(picked, facts, extra) + _on_the_seed(found.recipes)
         attach(extra, node_id, record_of(found, facts), hidden(self.cls, "prompt"))
         outputs = (found.latent, *([found.denoised] if denoised else []), *outputs_of(found))
-        if self._waits(picked, extra):
+        waits = self._waits(picked, extra)
+        if waits:
             outputs = tuple(ExecutionBlocker(None) for _ in outputs)
-        return io.NodeOutput(*outputs, ui={"noise_search": [found.report]})
+        shown = panel.ui(found.report["notes"], waits)
+        return io.NodeOutput(*outputs, ui={"noise_search": [found.report], **shown})
 
     def _remember_stop(self, stopper: Stopper) -> None:
         node = graph_of(self.cls).get(str(hidden(self.cls, "unique_id")))
@@ -112,6 +118,14 @@ class Searching:
         if self.choose == ME:
             return ["You choose: nothing goes on before one of the best images is picked."]
         return []
+
+
+def _on_the_seed(recipes: list[Recipe]) -> list[str]:
+    if all(recipe.is_a_seed for recipe in recipes):
+        return []
+    return [
+        "The seed output is only the seed that the winner started from: in a stock KSampler it gives another image. Use the noise or recipe output for the winner."
+    ]
 
 
 def _watched(extra: Any) -> bool:
@@ -152,7 +166,7 @@ def has_judge(candidates, budget_nfe, search, verifier, pick):
         return True
     if candidates == 1 and not budget_nfe:  # the plain sampler: nothing is compared
         return True
-    return "A search needs a verifier, but none is connected, or what is connected is muted: connect Load Verifier. (candidates = 1 samples without one.)"
+    return "A search needs a verifier, but none is connected, or what is connected is muted: connect Load Image Judge. (candidates = 1 samples without one.)"
 
 
 def hidden(cls, name: str):

@@ -9,6 +9,7 @@ from ..verifiers.judges.vlm_presets import PRESETS, vlm_judge
 from ..verifiers.judges.vlm_questions import made_by
 from ..verifiers.networks.vlm import VisionLanguageModel
 from ..verifiers.networks.vlm_kinds import SIZES
+from .names import JUDGES
 from .sockets import VerifierType
 from .verifier_inputs import frames_inputs
 
@@ -23,7 +24,7 @@ class NoiseSearchVLMJudge(io.ComfyNode):
         return schema(
             node_id="NoiseSearchVLMJudge",
             display_name="VLM Judge",
-            category="NoiseSearch/verifiers",
+            category=JUDGES,
             description="A judge that reads the picture: a vision-language model is asked about it. Knows who has which colour, and what is where.",
             search_aliases=["vqascore", "qwen judge", "llm grader", "unified reward", "questions"],
             inputs=[
@@ -83,7 +84,7 @@ class NoiseSearchVLMQuestions(io.ComfyNode):
         return schema(
             node_id="NoiseSearchVLMQuestions",
             display_name="Questions for VLM Judge",
-            category="NoiseSearch/verifiers",
+            category=JUDGES,
             description="Has a vision-language model make yes-or-no questions of a prompt: read them, change them, and give them to VLM Judge.",
             search_aliases=["split the prompt", "checks"],
             inputs=[

@@ -1,4 +1,4 @@
-"""One search from end to end: plan, run, account. What KSampler (Search) and Search Sampler share."""
+"""One search from end to end: plan, run, account. What KSampler (Best of N Search) and SamplerCustomAdvanced (Best of N Search) share."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from ..search.driver import Limits, Progress, Result, run, terms
 from ..search.noise import NoiseRecipe
 from ..search.rollout import Recipe, lineage
 from .faults import Faults
+from .foresight import foresight, in_words
 from .found import Found, FoundOne, assembled
 from .judging import FINAL, Judge
+from .live import Live
 from .plan import Plan, plans_of, task_of
 from .progress import LiveProgress
 from .provenance import Origin
 from .report import report_of
 from .stop import Stopper
+from .uncut import uncut
 from .wishes import Wishes
 
 __all__ = ["Found", "Wishes", "search_images"]
@@ -45,17 +48,21 @@ def search_images(
     node_id: str | None = None,
     stopper: Stopper | None = None,
     origin: Origin | None = None,
+    panel: Live | None = None,
 ) -> Found:
     """Search once for every sample of the latent batch. Bad input raises ValueError before anything runs.
 
     stopper: what tells it to stop and keep the best. origin: the node and its graph, for the journal; without it there is none.
+    panel: what is told to those who watch.
     """
     NoiseRecipe(seed)  # refuses what is no seed
     wished = RandomSearch() if settings is None else as_search(settings)
     task = task_of(guider, sampler, sigmas, wished, verifier, vae, prompt, wishes, final_sigmas, origin)
-    ledger, live, faults = Ledger(), LiveProgress(node_id, 1), Faults()
-    plans = plans_of(task, latent, ledger, live)
+    panel = panel or Live()
+    ledger, live, faults = Ledger(), LiveProgress(node_id, 1, panel.glances), panel.faults
+    plans = plans_of(task, latent, ledger, live, panel)
     judges = [plan.judge for plan in plans if plan.judge]
+    panel.begin(plans[0].search.name, plans[0].judge)
     live.total = sum(plan.limits.nfe for plan in plans)
     found = []
     while plans:  # one after the other, so that each one's latents can go
@@ -87,6 +94,7 @@ class _Running:
         plan, evaluator = self.plan, self.plan.evaluator
         with self.faults.spared("The progress line"):
             self.live.say(plan.announcement)
+        self._open_panel()
         searches = plan.search.needs_verifier  # there is nothing to keep of a replay that is broken off
         should_stop = (lambda: self.stopper.stopped) if searches else (lambda: False)
         result = run(plan.search, seed, plan.runs, plan.comparison, plan.limits, self._show, should_stop)
@@ -100,7 +108,8 @@ class _Running:
         images = [evaluator.image(id) for id in top]
         denoised = _finished(evaluator.shelf[top[0]])[1]
         _refuse_nan(latents[0])
-        recipe = Recipe(lineage(result.outcomes, top[0]), plan.sample.index)
+        recipes = [self._recipe(result, id) for id in top]
+        recipe = recipes[0]
         again = self._rendered_again(recipe, result.nfe, latents[0])
         if again is not None:
             latents[0], denoised, images[0] = again
@@ -108,9 +117,13 @@ class _Running:
         batching = f"{coupling.rung}: {coupling.why}"
         if coupling.lowered:
             self.notes.append(f"Candidates ran {batching}.")
+        foreseen: list[dict] = []
+        with self.faults.spared("Comparing previews with later looks"):
+            foreseen = foresight(result, plan.comparison)
+            self.notes += in_words(foreseen)
         scores = self._final_scores(result, images[0], again is not None)
         witness = plan.judge.witness if plan.judge else {}
-        return FoundOne(
+        found = FoundOne(
             wished=plan.wished,
             result=result,
             limits=plan.limits,
@@ -124,13 +137,28 @@ class _Running:
             held_out=witness.get(FINAL, witness.get(top[0])),
             witness=witness,
             answers=plan.judge.answers if plan.judge else {},
-            top_recipes=[Recipe(lineage(result.outcomes, id), plan.sample.index) for id in top],
+            top_recipes=recipes,
             search_nfe=search_nfe,
             final_nfe=self.ledger.nfe - self.before - search_nfe,
             rows=evaluator.batch.rows,
             batching=batching,
+            foresight=foreseen,
             notes=self.notes,
         )
+        plan.live.done(found, plan.judge.warning if plan.judge else "")
+        return found
+
+    def _open_panel(self) -> None:
+        plan, model = self.plan, self.plan.evaluator.model
+        names = plan.judge.names if plan.judge else []
+        looks = type(model).__name__, tuple(plan.sample.latent.shape), tuple(names)
+        decode = plan.evaluator.looks.decode
+        plan.live.begin(self.ledger, looks, lambda: decode and decode(plan.sample.latent))
+
+    def _recipe(self, result: Result, id: int) -> Recipe:
+        plan = self.plan
+        anew = plan.renderer is not None and not plan.renders_the_same
+        return uncut(Recipe(lineage(result.outcomes, id), plan.sample.index), plan.evaluator, anew)
 
     def _rendered_again(
         self, recipe: Recipe, search_nfe: int, searched: torch.Tensor
@@ -146,6 +174,7 @@ class _Running:
                 "A stock sampler gives it but for the last digits."
             )
             return None
+        self.plan.live.finishing()
         with self.faults.spared("The last rendering of the winner"):
             renderer.flight.landed = True  # the search has its image
             last = (
@@ -185,6 +214,10 @@ class _Running:
         return scores
 
     def _show(self, progress: Progress) -> None:
+        self._show_best(progress)
+        self.plan.live.wave(progress, self.ledger)
+
+    def _show_best(self, progress: Progress) -> None:
         with self.faults.spared("The preview"):
             best, cost = progress.best, f"{progress.nfe}/{progress.budget} NFE"
             if best is None or not best.scores:
@@ -194,6 +227,8 @@ class _Running:
             image = (
                 evaluator.image(best.id) if evaluator.has(best.id) else None
             )  # the journal has no previews
+            if image is not None:
+                self.plan.live.saw([best.id], image)
             said = _answers(self.plan.judge.answers.get(best.id, {})) if self.plan.judge else []
             line = f"{what} {_numbers(best.scores)} · {cost}"
             self.live.best(self.told + progress.nfe, "\n".join([line, *said]), image)
