@@ -1,6 +1,7 @@
 """ComfyUI's page with the panel, driven as a user does: for the suite `browser`."""
 
 import contextlib
+import itertools
 import json
 import os
 import time
@@ -24,6 +25,7 @@ QUIET = {
     "Comfy.Workflow.ShowMissingModelsWarning": False,
 }
 OURS = ("noise-search", "noise_search", "NoiseSearch", "nsp-")
+SEEDS = itertools.count(1000, 1000)  # no search twice: ComfyUI would answer from its cache
 SECONDS = 60  # the longest that anything here takes
 
 
@@ -67,7 +69,7 @@ def graph(**widgets) -> dict:
 
     widgets: of the search node, over those of a short search that comes in slowly.
     """
-    wide = {"seed": 5, "control_after_generate": "fixed", "steps": 6, "cfg": 1.0, "sampler_name": "euler"}
+    wide = {"seed": next(SEEDS), "control_after_generate": "fixed", "steps": 6, "cfg": 1.0, "sampler_name": "euler"}
     wide |= {
         "scheduler": "simple",
         "denoise": 1.0,

@@ -95,7 +95,7 @@ def test_another_workflow_in_the_same_tab_is_left_alone(page):
 
 
 def test_two_searches_in_one_graph_have_panels_of_their_own(page):
-    workflow = graph()
+    workflow = graph(seed=5)
     node, save = (json.loads(json.dumps(one)) for one in workflow["nodes"][-2:])
     node["id"], save["id"] = 20, 21
     node["pos"], save["pos"] = [640, 1600], [1150, 1600]
@@ -247,7 +247,7 @@ def test_the_seed_is_copied(pages):
 
 
 def test_the_keyboard_is_enough(page):
-    found(page)
+    found(page, seed=7)
     page.cards.first.locator(".nsp-open-card").focus()
     page.page.keyboard.press("Enter")
     dialog = page.page.locator(".nsp-dialog")
@@ -257,7 +257,7 @@ def test_the_keyboard_is_enough(page):
     page.page.keyboard.press("ArrowRight")
     assert heading.inner_text() == "#2 of 8"
     flip = dialog.get_by_role("button", name="Flip")
-    place = next(i for i, seed in enumerate(page.seeds()) if seed != "seed 5" and i > 0)
+    place = next(i for i, seed in enumerate(page.seeds()) if seed != "seed 7" and i > 0)
     while not heading.inner_text().startswith(f"#{place + 1} "):
         page.page.keyboard.press("ArrowRight")
     source = dialog.locator(".nsp-large").get_attribute("src")
