@@ -35,6 +35,12 @@ def advanced(widget):
     return widget
 
 
+def told_to_the_page(widget, name, value):
+    """The widget, with something that our own scripts read from its options."""
+    widget.extra_dict[name] = value
+    return widget
+
+
 def list_index():
     """Which item of a list of inputs the running node was given; None where that is not known."""
     return getattr(get_executing_context(), "list_index", None)
@@ -49,6 +55,11 @@ def is_out_of_memory(error):
 def is_nested(latent):
     """Whether a latent is a pack of several tensors (0.3.67 and later)."""
     return bool(getattr(latent, "is_nested", False))
+
+
+def takes(function, name):
+    """Whether a function declares a parameter of this name."""
+    return name in inspect.signature(function).parameters
 
 
 _FIX_PARAMETERS = inspect.signature(comfy.sample.fix_empty_latent_channels).parameters

@@ -15,7 +15,9 @@ from ..search.seeds import MASK, mix
 from ..session.judging import Judge
 from ..session.noises import RecipeNoise, index_of, plain_samples, recipe_of
 from ..session.report import clean
-from .sockets import ALIASES, CATEGORY, MAX_SEED, Report, ReportType, VerifierType, index_input, recipes_at
+from ..verifiers.ensemble import gated
+from .names import JUDGES, NOISE
+from .sockets import MAX_SEED, Report, ReportType, VerifierType, index_input, recipes_at
 
 NO_MINIMUM = -1e6
 NOTHING = ExecutionBlocker(
@@ -28,16 +30,16 @@ class NoiseSearchCandidates(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchCandidates",
-            display_name="Noise Candidates",
-            category=f"{CATEGORY}/noise",
-            search_aliases=[*ALIASES, "variation seed"],
+            display_name="Noise Candidates (Seed Variations)",
+            category=NOISE,
+            search_aliases=["variation", "variation seed", "subseed", "similar images"],
             description="A list of noises to sample one by one with stock nodes: new ones, or variations of one that you like.",
             inputs=[
-                io.Latent.Input("latent", tooltip="A latent of the size the noises are for."),
+                io.Latent.Input("latent", tooltip="A latent of the size you will sample."),
                 io.Noise.Input(
                     "around",
                     optional=True,
-                    tooltip="A noise to look around. Not connected: every candidate is a new noise.",
+                    tooltip="The noise to vary. Not connected: every candidate is a new noise.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -55,7 +57,7 @@ class NoiseSearchCandidates(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     round=0.001,
-                    tooltip="Cosine to the noise looked around: 1 = the same, 0 = unrelated. Only used with `around`.",
+                    tooltip="Cosine to the noise in `around`: 1 = the same, 0 = unrelated. Not used without it.",
                 ),
             ],
             outputs=[
@@ -96,15 +98,15 @@ class NoiseSearchFromRecipe(io.ComfyNode):
         return schema(
             node_id="NoiseSearchFromRecipe",
             display_name="Noise from Recipe",
-            category=f"{CATEGORY}/noise",
-            search_aliases=ALIASES,
+            category=NOISE,
+            search_aliases=["noise of the winner", "rebuild noise"],
             description="Rebuilds a found noise, for SamplerCustomAdvanced and other stock nodes.",
             inputs=[
                 io.String.Input(
                     "recipe",
                     multiline=True,
                     default="",
-                    tooltip="The recipe output of a search or of Noise Candidates, unchanged.",
+                    tooltip="The recipe output of a search or of Noise Candidates, as it is.",
                 ),
                 index_input(),
             ],
@@ -126,14 +128,20 @@ class NoiseSearchScoreImages(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchScoreImages",
-            display_name="Score Images",
-            category=CATEGORY,
-            search_aliases=[*ALIASES, "rank images", "filter images"],
+            display_name="Score and Sort Images",
+            category=JUDGES,
+            search_aliases=[
+                "rank images",
+                "sort images",
+                "filter images",
+                "pick the best image",
+                "Score Images",
+            ],
             is_input_list=True,
-            description="Judges images you already have: best first, the rest set aside.",
+            description="Scores images you already have and sorts them, best first. The rest is set aside.",
             inputs=[
                 io.Image.Input("images", tooltip="A batch, or a list of images of different sizes."),
-                VerifierType.Input("verifier", tooltip="Who judges: Load Verifier or Verifier Ensemble."),
+                VerifierType.Input("verifier", tooltip="Who judges: Load Image Judge or Combine Judges."),
                 io.String.Input(
                     "prompt",
                     default="",
@@ -152,7 +160,9 @@ class NoiseSearchScoreImages(io.ComfyNode):
                     tooltip="Reject images that score less (by the first verifier that counts, where there are several). -1000000 = no minimum. Images that cannot be judged are always rejected.",
                 ),
                 io.Latent.Input(
-                    "latents", optional=True, tooltip="Their latents, in the same order, to be sorted along."
+                    "latents",
+                    optional=True,
+                    tooltip="Their latents, in the same order. They are sorted together with the images.",
                 ),
             ],
             outputs=[
@@ -173,7 +183,7 @@ class NoiseSearchScoreImages(io.ComfyNode):
                 io.Int.Output(
                     display_name="indices",
                     is_output_list=True,
-                    tooltip="Their places in the input, counted from 0.",
+                    tooltip="Their positions in the input, counted from 0.",
                 ),
                 ReportType.Output(
                     display_name="report",
@@ -192,9 +202,9 @@ class NoiseSearchScoreImages(io.ComfyNode):
             )
         if len(set(prompt)) > 1:
             raise ValueError(
-                f"Score Images compares all images with one prompt, but got {len(set(prompt))} different ones. Use a Score Images for each, or join the texts."
+                f"Score and Sort Images compares all images with one prompt, but got {len(set(prompt))} different ones. Use a Score and Sort Images for each, or join the texts."
             )
-        judge = Judge(verifier[0], prompt[0].strip())
+        judge = Judge(gated(verifier[0]), prompt[0].strip())
         scores = score_all(judge, pictures)
         pool = [Outcome(i, Rollout(NoiseRecipe(0)), row, 0) for i, row in enumerate(scores)]
         order = [outcome.id for outcome in judge.comparison.best(pool, len(pool))]

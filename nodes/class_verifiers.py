@@ -17,6 +17,7 @@ from ..verifiers.catalogue import (
 from ..verifiers.files import AUTO, CLIPS, stamp
 from ..verifiers.judges.imagenet import ImageNetClassifier
 from ..verifiers.judges.zero_shot import TEMPLATES, ZeroShotClassifier
+from .names import JUDGES
 from .sockets import VerifierType
 from .verifier_inputs import FeaturesType, architecture_input, device_input, frames_inputs
 
@@ -29,10 +30,10 @@ class NoiseSearchZeroShotClassifier(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchZeroShotClassifier",
-            display_name="Zero-Shot Classifier",
-            category="NoiseSearch/verifiers",
+            display_name="Shows This Class (CLIP, Image Judge)",
+            category=JUDGES,
             description="A judge that asks a CLIP which of your classes an image shows.",
-            search_aliases=["clip classifier", "class score"],
+            search_aliases=["clip classifier", "class score", "Zero-Shot Classifier"],
             inputs=[
                 io.String.Input(
                     "classes",
@@ -64,7 +65,7 @@ class NoiseSearchZeroShotClassifier(io.ComfyNode):
                         multiline=True,
                         optional=True,
                         default=_TEMPLATES,
-                        tooltip="Texts a class name is put into at {}, one a line.",
+                        tooltip="Texts, one a line. The class name takes the place of the curly brackets.",
                     )
                 ),
                 architecture_input(),
@@ -101,10 +102,10 @@ class NoiseSearchImageNetClassifier(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchImageNetClassifier",
-            display_name="ImageNet Classifier",
-            category="NoiseSearch/verifiers",
+            display_name="Shows This Class (ImageNet, Image Judge)",
+            category=JUDGES,
             description="A judge that knows the 1000 classes of ImageNet. Its probability is the paper's Inception Score oracle.",
-            search_aliases=["class score", "efficientnet", "inception score"],
+            search_aliases=["class score", "efficientnet", "inception score", "ImageNet Classifier"],
             inputs=[
                 io.String.Input(
                     "target",
@@ -123,7 +124,7 @@ class NoiseSearchImageNetClassifier(io.ComfyNode):
                     options=imagenet_networks(),
                     default="EfficientNet-Lite0",
                     optional=True,
-                    tooltip="EfficientNet-Lite0 comes as a package, Inception v3 is a file, a DINO with a linear head two in models/verifiers; missing ones are named.",
+                    tooltip="EfficientNet-Lite0 comes as a package. Inception v3 is one file in models/verifiers, a DINO with a linear head two. Errors name what is missing.",
                 ),
                 advanced(
                     io.Combo.Input(
@@ -140,7 +141,7 @@ class NoiseSearchImageNetClassifier(io.ComfyNode):
                         options=head_files(),
                         default=AUTO,
                         optional=True,
-                        tooltip="The linear head of that very DINO. auto: the published one.",
+                        tooltip="The linear head made for that DINO. auto: the published one.",
                     )
                 ),
                 *frames_inputs(),

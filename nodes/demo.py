@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from ..compat import schema
 from ..demo.worlds import WORLDS
+from .names import DEMO
 
 
 class LoadDemoModel(io.ComfyNode):
@@ -12,8 +13,8 @@ class LoadDemoModel(io.ComfyNode):
         return schema(
             node_id="NoiseSearchLoadDemoModel",
             display_name="Load Demo Model",
-            category="NoiseSearch/demo",
-            description="Tiny text-to-image models that come with NoiseSearch: a real ComfyUI MODEL, CLIP and VAE that draw 64x64 pixels on any CPU in a blink, with flaws for a search to fix.",
+            category=DEMO,
+            description="Tiny text-to-image models that come with NoiseSearch: a real ComfyUI MODEL, CLIP and VAE. They draw 64x64 pixels on any CPU in a moment, with flaws for a search to fix.",
             search_aliases=["tiny model", "demo checkpoint", "digits", "scenes"],
             inputs=[
                 io.Combo.Input(

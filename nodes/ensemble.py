@@ -2,10 +2,11 @@
 
 from comfy_api.latest import io
 
-from ..compat import advanced, schema
+from ..compat import schema
 from ..search.selection import METHODS
 from ..untrusted import choice
 from ..verifiers.ensemble import Ensemble
+from .names import JUDGES
 from .sockets import VerifierType
 
 MEMBERS = 8
@@ -17,34 +18,34 @@ class NoiseSearchVerifierEnsemble(io.ComfyNode):
         numbers = range(1, MEMBERS + 1)
         return schema(
             node_id="NoiseSearchVerifierEnsemble",
-            display_name="Verifier Ensemble",
-            category="NoiseSearch/verifiers",
+            display_name="Combine Judges",
+            category=JUDGES,
             description="Several judges as one. Harder to fool than any of them alone.",
-            search_aliases=["combine verifiers", "average rank"],
+            search_aliases=["combine verifiers", "average rank", "Verifier Ensemble"],
             inputs=[
                 *(
                     VerifierType.Input(
-                        f"verifier_{i}", optional=True, tooltip="A judge. Sockets may be left empty."
+                        f"verifier_{i}", optional=True, tooltip="A judge. You can leave sockets empty."
                     )
                     for i in numbers
                 ),
                 VerifierType.Input(
                     "held_out",
                     optional=True,
-                    tooltip="A judge that is reported and never chooses. If it falls while the score rises, the search is fooling the others.",
+                    tooltip="A judge that is reported but never chooses. If its score falls while the winner's rises, the search is fooling the other judges.",
                 ),
                 io.Combo.Input(
                     "method",
                     options=list(METHODS),
                     default=METHODS[0],
-                    tooltip="average rank: the paper's, any scale. z-score: keeps how much better. weighted sum: for judges on one scale.",
+                    tooltip="average rank: as in the paper, for judges of any scale. z-score: also counts by how much an image is better. weighted sum: for judges on the same scale.",
                 ),
                 io.Boolean.Input(
                     "sanity_gate",
                     default=True,
-                    tooltip="Show empty, burnt-out and broken images to no judge and rank them last. Off for art that is meant so.",
+                    tooltip="Rank empty, burnt-out and broken images last without asking a judge. Turn this off for art that is meant to look like that.",
                 ),
-                *(advanced(_weight(i)) for i in numbers),
+                *(_weight(i) for i in numbers),
             ],
             outputs=[VerifierType.Output(display_name="verifier")],
         )
@@ -55,7 +56,7 @@ class NoiseSearchVerifierEnsemble(io.ComfyNode):
         connected = [i for i in range(1, MEMBERS + 1) if inputs.get(f"verifier_{i}") is not None]
         if not connected:
             raise ValueError(
-                "Verifier Ensemble has no verifier connected: connect at least one Load Verifier."
+                "Combine Judges has no verifier connected: connect at least one Load Image Judge."
             )
         weights = tuple(inputs.get(f"weight_{i}", 1.0) for i in connected)
         return io.NodeOutput(

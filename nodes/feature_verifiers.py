@@ -10,6 +10,7 @@ from ..verifiers.judges.frechet import FrechetOracle, load_statistics, statistic
 from ..verifiers.judges.reference import ReferenceSimilarity
 from ..verifiers.judges.self_supervised import SelfSupervised
 from ..verifiers.networks.clip_vision import ClipVisionFeatures
+from .names import JUDGES, RESEARCH
 from .sockets import VerifierType
 from .verifier_inputs import FeaturesType, StatisticsType, architecture_input, device_input, frames_inputs
 
@@ -19,27 +20,27 @@ class NoiseSearchLoadFeatures(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchLoadFeatures",
-            display_name="Load Image Features",
-            category="NoiseSearch/verifiers",
-            description="A network that turns images into vectors, for judges that compare images with images.",
-            search_aliases=["dino", "dinov2", "clip features"],
+            display_name="Load Image Features (CLIP, DINO)",
+            category=JUDGES,
+            description="Loads a network that turns images into vectors, for judges that compare images with images.",
+            search_aliases=["dinov2", "clip features", "Load Image Features"],
             inputs=[
                 io.Combo.Input(
                     "network",
                     options=list(FEATURES),
-                    tooltip="CLIP sees what is shown, DINO how it looks; a CLIP Vision model of ComfyUI can be connected instead.",
+                    tooltip="CLIP sees what an image shows, DINO how it looks. You can connect a CLIP Vision model instead.",
                 ),
                 io.Combo.Input(
                     "file",
                     options=all_files(),
                     default=AUTO,
-                    tooltip="Its weights. auto: the published file; if missing, it is named.",
+                    tooltip="Its weights. auto: the published file. If it is missing, the error says where to get it.",
                 ),
                 device_input(),
                 io.ClipVision.Input(
                     "clip_vision",
                     optional=True,
-                    tooltip="When connected, its features are used, and the inputs above are not.",
+                    tooltip="When connected, its features are used and the inputs above are ignored.",
                 ),
                 architecture_input(),
             ],
@@ -64,15 +65,17 @@ class NoiseSearchReferenceSimilarity(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchReferenceSimilarity",
-            display_name="Reference Similarity",
-            category="NoiseSearch/verifiers",
-            description="A judge of how alike an image is to your reference images.",
-            search_aliases=["likeness", "image similarity"],
+            display_name="Looks Like Reference (Image Judge)",
+            category=JUDGES,
+            description="A judge that scores how much an image looks like your reference images.",
+            search_aliases=["likeness", "image similarity", "same face", "Reference Similarity"],
             inputs=[
-                FeaturesType.Input("features", tooltip="The network that compares: Load Image Features."),
+                FeaturesType.Input(
+                    "features", tooltip="The network that compares images: Load Image Features."
+                ),
                 io.Image.Input(
                     "reference",
-                    tooltip="What the images should look like. Several: the mean of the similarities counts.",
+                    tooltip="What the images should look like. With several, the mean of the similarities counts.",
                 ),
                 *frames_inputs(),
             ],
@@ -89,10 +92,16 @@ class NoiseSearchSelfSupervised(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchSelfSupervised",
-            display_name="Self-Supervised Verifier",
-            category="NoiseSearch/verifiers",
-            description="A judge without a prompt: how much of an image was already decided early in its sampling.",
-            search_aliases=["ssl", "dino ssl", "clip ssl", "consistency of the sample"],
+            display_name="Self-Supervised (Image Judge)",
+            category=JUDGES,
+            description="A judge that needs no prompt: it scores how much of an image was already decided early in sampling.",
+            search_aliases=[
+                "ssl",
+                "dino ssl",
+                "clip ssl",
+                "judge without a prompt",
+                "Self-Supervised Verifier",
+            ],
             inputs=[
                 FeaturesType.Input(
                     "features",
@@ -114,14 +123,14 @@ class NoiseSearchFeatureStatistics(io.ComfyNode):
         return schema(
             node_id="NoiseSearchFeatureStatistics",
             display_name="Feature Statistics",
-            category="NoiseSearch/verifiers",
-            description="How the features of many images are distributed: the reference of the FID oracle.",
+            category=RESEARCH,
+            description="Measures how the features of many images are distributed: the reference for FID Oracle.",
             search_aliases=["fid statistics"],
             inputs=[
                 FeaturesType.Input("features", tooltip="The network: Load Image Features."),
                 io.Image.Input(
                     "images",
-                    tooltip="The reference images, as many as you can: several times the number of features.",
+                    tooltip="The reference images, as many as possible: several times the number of features.",
                 ),
             ],
             outputs=[StatisticsType.Output(display_name="statistics")],
@@ -140,7 +149,7 @@ class NoiseSearchLoadFeatureStatistics(io.ComfyNode):
         return schema(
             node_id="NoiseSearchLoadFeatureStatistics",
             display_name="Load Feature Statistics",
-            category="NoiseSearch/verifiers",
+            category=RESEARCH,
             description="Feature statistics from a file, such as those published for FID.",
             search_aliases=["fid statistics"],
             inputs=[
@@ -168,8 +177,8 @@ class NoiseSearchFidOracle(io.ComfyNode):
         return schema(
             node_id="NoiseSearchFidOracle",
             display_name="FID Oracle",
-            category="NoiseSearch/verifiers",
-            description="For experiments: picks the image that brings a growing set nearest to reference statistics.",
+            category=RESEARCH,
+            description="For experiments: picks the image that brings a growing set closest to reference statistics.",
             search_aliases=["frechet distance"],
             inputs=[
                 FeaturesType.Input("features", tooltip="The network the statistics were made with."),

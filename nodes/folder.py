@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from ..compat import schema
 from ..untrusted import choice, excerpt
-from .sockets import ALIASES, CATEGORY
+from .names import JUDGES
 
 INPUT = "the input folder itself"
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
@@ -53,9 +53,9 @@ class NoiseSearchLoadFolder(io.ComfyNode):
         return schema(
             node_id="NoiseSearchLoadFolder",
             display_name="Load Images (Folder)",
-            category=CATEGORY,
-            search_aliases=[*ALIASES, "load images", "image folder", "batch from folder"],
-            description="All images of a folder as a list, each in its own size, by name. For Score Images.",
+            category=JUDGES,
+            search_aliases=["load images", "image folder", "batch from folder"],
+            description="Loads all images of a folder as a list, sorted by name, each in its own size. For Score and Sort Images.",
             inputs=[
                 io.Combo.Input(
                     "folder",
@@ -68,7 +68,7 @@ class NoiseSearchLoadFolder(io.ComfyNode):
                     default=100,
                     min=1,
                     max=10000,
-                    tooltip="Load only so many, the first by name. All are in memory at once: about 12 MB for each million pixels.",
+                    tooltip="Load at most this many, the first by name. All are in memory at once: about 12 MB per megapixel.",
                 ),
             ],
             outputs=[

@@ -9,9 +9,9 @@ from ..compat import advanced, schema
 from ..sampling.samplers import multistep_consistency, reinject_noise
 from ..sampling.stock import cfg_guider, ksample, ksampler_sigmas
 from ..untrusted import excerpt
-from .sockets import CATEGORY, ksampler_inputs
+from .names import SAMPLERS
+from .sockets import ksampler_inputs
 
-CATEGORY = f"{CATEGORY}/sampling"
 SANA, SCM, SCHEDULE, ANGLES, TIMES = (
     "SANA-Sprint (angle 1.3)",
     "sCM (angle 1.1, sigma_data 0.5)",
@@ -26,7 +26,7 @@ def count_outputs():
     return [
         io.Int.Output(
             display_name="nfe",
-            tooltip="Guided evaluations, summed over the samples of the batch. Guidance counts once, as in the paper.",
+            tooltip="Network evaluations (NFE), summed over the samples of the batch. Guidance counts once, as in the paper.",
         ),
         io.Int.Output(
             display_name="network_rows",
@@ -43,7 +43,7 @@ def churn_inputs():
             min=0.0,
             max=0.99,
             step=0.01,
-            tooltip="Share of each step that is undone by fresh noise. 0 = the plain sampler, 0.5 with euler = DDPM. Higher = more change, and longer steps to make up for it.",
+            tooltip="Share of each step that fresh noise undoes. 0 = the plain sampler, 0.5 with euler = DDPM. Higher = more change, with longer steps to make up for it.",
         ),
         io.Float.Input(
             "start",
@@ -51,7 +51,7 @@ def churn_inputs():
             min=0.0,
             max=1.0,
             step=0.01,
-            tooltip="Put noise back only in steps that begin at this share of noise or below (flow time, 1 = pure noise).",
+            tooltip="Put noise back only in steps that begin at or below this share of noise (flow time, 1 = pure noise).",
         ),
         io.Float.Input(
             "end",
@@ -59,7 +59,7 @@ def churn_inputs():
             min=0.0,
             max=1.0,
             step=0.01,
-            tooltip="Put noise back only in steps that end at this share of noise or above (flow time, 0 = clean).",
+            tooltip="Put noise back only in steps that end at or above this share of noise (flow time, 0 = clean).",
         ),
         advanced(
             io.Float.Input(
@@ -69,7 +69,7 @@ def churn_inputs():
                 max=4.0,
                 step=0.001,
                 round=0.001,
-                tooltip="Scale of the noise put back. 1 is exact; a little less smooths, a little more roughens.",
+                tooltip="Scale of the noise put back. 1 is exact. A little less gives smoother images, a little more gives grainier ones.",
             )
         ),
     ]
@@ -81,7 +81,7 @@ class NoiseSearchCountNFE(io.ComfyNode):
         return schema(
             node_id="NoiseSearchCountNFE",
             display_name="KSampler (Count NFE)",
-            category=CATEGORY,
+            category=SAMPLERS,
             search_aliases=["nfe", "network evaluations", "cost"],
             description="The stock KSampler, and how many network evaluations it took.",
             inputs=ksampler_inputs(),
@@ -112,7 +112,7 @@ class NoiseSearchReinjectKSampler(io.ComfyNode):
         return schema(
             node_id="NoiseSearchReinjectKSampler",
             display_name="KSampler (Reinject Noise)",
-            category=CATEGORY,
+            category=SAMPLERS,
             search_aliases=["churn", "stochastic", "ancestral", "ddpm"],
             description="A KSampler that puts fresh noise back in along the way, correctly for every kind of model.",
             inputs=[*ksampler_inputs(), *churn_inputs()],
@@ -154,19 +154,20 @@ class NoiseSearchReinjectNoise(io.ComfyNode):
         return schema(
             node_id="NoiseSearchReinjectNoise",
             display_name="Reinject Noise",
-            category=CATEGORY,
+            category=SAMPLERS,
             search_aliases=["churn", "stochastic", "ancestral", "ddpm"],
             description="Makes a single-step sampler stochastic: every step goes too far and is noised back onto your schedule.",
             inputs=[
                 io.Sampler.Input(
                     "sampler",
-                    tooltip="A single-step sampler: euler, heun, dpm_2, the ancestral ones, dpmpp_sde, ddpm, lcm. Multistep samplers are refused.",
+                    tooltip="A single-step sampler: euler, heun, dpm_2, their ancestral versions, dpmpp_sde, ddpm, lcm. Multistep samplers are refused.",
                 ),
                 *churn_inputs(),
             ],
             outputs=[
                 io.Sampler.Output(
-                    display_name="sampler", tooltip="For SamplerCustomAdvanced and Search Sampler."
+                    display_name="sampler",
+                    tooltip="For SamplerCustomAdvanced and SamplerCustomAdvanced (Best of N Search).",
                 )
             ],
         )
@@ -181,16 +182,16 @@ class NoiseSearchConsistency(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchConsistency",
-            display_name="Multistep Consistency",
-            category=CATEGORY,
-            search_aliases=["sCM", "SANA-Sprint", "LCM", "few steps", "distilled"],
+            display_name="Consistency Sampler (1-4 Steps)",
+            category=SAMPLERS,
+            search_aliases=["sCM", "SANA-Sprint", "LCM", "few steps", "distilled", "Multistep Consistency"],
             description="Samples consistency models in few steps: jump to the clean image, noise it to the next level, jump again.",
             inputs=[
                 io.Combo.Input(
                     "levels",
                     options=[SANA, SCM, SCHEDULE, ANGLES, TIMES],
                     default=SANA,
-                    tooltip="Where to jump again. The presets are two-step samplers. the schedule's levels: every sigma it is given, which is the lcm sampler.",
+                    tooltip="Where to add noise and jump again. The presets are two-step samplers. the schedule's levels: every sigma it is given, which is the lcm sampler.",
                 ),
                 io.String.Input(
                     "values",
@@ -211,7 +212,7 @@ class NoiseSearchConsistency(io.ComfyNode):
             outputs=[
                 io.Sampler.Output(
                     display_name="sampler",
-                    tooltip="For SamplerCustomAdvanced and Search Sampler. Of the sigmas it is given it uses the first and the last (all of them with the schedule's levels).",
+                    tooltip="For SamplerCustomAdvanced and SamplerCustomAdvanced (Best of N Search). Of the sigmas it is given it uses the first and the last (all of them with the schedule's levels).",
                 )
             ],
         )

@@ -11,9 +11,8 @@ from ..session.journaling import journal_is_on
 from ..session.noises import seed_of
 from ..session.wishes import Wishes
 from .searching import EVERYWHERE, UNCONNECTED, Searching, has_judge, needed, stops_of
+from .names import SAMPLERS
 from .sockets import (
-    ALIASES,
-    CATEGORY,
     JUDGE,
     VerifierType,
     ksampler_inputs,
@@ -29,21 +28,30 @@ class NoiseSearchKSampler(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchKSampler",
-            display_name="KSampler (Search)",
-            category=CATEGORY,
-            search_aliases=ALIASES,
+            display_name="KSampler (Best of N Search)",
+            category=SAMPLERS,
+            search_aliases=[
+                "best of n",
+                "better image",
+                "better images",
+                "seed search",
+                "cherry pick",
+                "inference-time scaling",
+                "test-time compute",
+                "KSampler (Search)",
+            ],
             not_idempotent=True,
             has_intermediate_output=True,
             hidden=EVERYWHERE,
-            description="A KSampler that tries several noises, lets a verifier judge the images, and hands back the best one, its seed and what it cost.",
+            description="A KSampler that makes several images, lets a judge score them, and keeps the best one. It also gives the winner's seed and what the search cost.",
             inputs=[
                 *ksampler_inputs(),
-                io.Vae.Input("vae", tooltip="Decodes candidates, for the verifier to see."),
+                io.Vae.Input("vae", tooltip="Decodes the candidates so that the judge can see them."),
                 VerifierType.Input(
                     "verifier",
                     optional=True,
                     lazy=True,
-                    tooltip="Who judges the images: Load Verifier or Verifier Ensemble. Only Replay Recipe and a single candidate do without.",
+                    tooltip="Who judges the images: Load Image Judge or Combine Judges. Only Remake Winner and a single candidate do without.",
                 ),
                 *wish_inputs(),
                 *later_inputs(),
@@ -128,30 +136,33 @@ class NoiseSearchSampler(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchSampler",
-            display_name="Search Sampler",
-            category=CATEGORY,
-            search_aliases=ALIASES,
+            display_name="SamplerCustomAdvanced (Best of N Search)",
+            category=SAMPLERS,
+            search_aliases=[
+                "best of n custom sampler",
+                "seed search for guiders",
+                "inference-time scaling",
+                "Search Sampler",
+            ],
             not_idempotent=True,
             has_intermediate_output=True,
             hidden=EVERYWHERE,
-            description="SamplerCustomAdvanced that searches: any guider, any sampler, any sigmas.",
+            description="SamplerCustomAdvanced that makes several images and keeps the best one: any guider, any sampler, any sigmas.",
             inputs=[
-                io.Noise.Input(
-                    "noise", tooltip="RandomNoise: its seed starts the search, and is the first candidate."
-                ),
+                io.Noise.Input("noise", tooltip="RandomNoise. Its seed is the first candidate."),
                 io.Guider.Input("guider", tooltip="Any guider: CFGGuider, BasicGuider, DualCFGGuider, ..."),
-                io.Sampler.Input("sampler", tooltip="Any k-diffusion sampler but dpm_adaptive."),
+                io.Sampler.Input("sampler", tooltip="Any sampler except dpm_adaptive."),
                 io.Sigmas.Input("sigmas", tooltip="The noise levels every candidate runs through."),
                 io.Latent.Input(
                     "latent_image",
                     tooltip="The latent to denoise. Each sample of a batch gets a search of its own; noise masks work.",
                 ),
-                io.Vae.Input("vae", tooltip="Decodes candidates, for the verifier to see."),
+                io.Vae.Input("vae", tooltip="Decodes the candidates so that the judge can see them."),
                 VerifierType.Input(
                     "verifier",
                     optional=True,
                     lazy=True,
-                    tooltip="Who judges the images: Load Verifier or Verifier Ensemble. Only Replay Recipe and a single candidate do without.",
+                    tooltip="Who judges the images: Load Image Judge or Combine Judges. Only Remake Winner and a single candidate do without.",
                 ),
                 *wish_inputs(),
                 io.Sigmas.Input(

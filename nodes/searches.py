@@ -9,7 +9,8 @@ from ..search.algorithms import RandomSearch, Replay, SearchOverPaths, ZeroOrder
 from ..search.algorithms.paths import HALF, PRESETS
 from ..search.algorithms.zero_order import PIVOTS
 from ..search.rollout import PREVIEWS
-from .sockets import ALIASES, CATEGORY, SearchType, index_input, noise_in, recipes_at
+from .names import METHODS, NOISE
+from .sockets import SearchType, index_input, noise_in, recipes_at
 
 CUSTOM = "custom"
 
@@ -19,10 +20,10 @@ class NoiseSearchRandom(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchRandom",
-            display_name="Random Search",
-            category=f"{CATEGORY}/searches",
-            search_aliases=ALIASES,
-            description="Best of so many seeds. The safe choice: every candidate is new, and the winner's seed works in any stock sampler.",
+            display_name="Search: Random Seeds",
+            category=METHODS,
+            search_aliases=["try many seeds", "seed lottery", "Random Search"],
+            description="Tries one seed after the other and keeps the best. The safe choice: every candidate is new, and the winner's seed works in any stock sampler.",
             inputs=[],
             outputs=[SearchType.Output(display_name="search")],
         )
@@ -37,10 +38,16 @@ class NoiseSearchZeroOrder(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchZeroOrder",
-            display_name="Zero-Order Search",
-            category=f"{CATEGORY}/searches",
-            search_aliases=[*ALIASES, "hill climbing", "local search"],
-            description="Climb from a first image to better ones like it: look at neighbours of the best noise, move to the best of them, repeat.",
+            display_name="Search: Make One Image Better (Zero-Order)",
+            category=METHODS,
+            search_aliases=[
+                "improve image",
+                "refine image",
+                "hill climbing",
+                "local search",
+                "Zero-Order Search",
+            ],
+            description="Starts from one image and finds better ones like it: tries noises close to the best one, moves to the best of them, and repeats.",
             inputs=[
                 io.Int.Input(
                     "neighbours",
@@ -56,13 +63,13 @@ class NoiseSearchZeroOrder(io.ComfyNode):
                     max=0.999,
                     step=0.01,
                     round=0.001,
-                    tooltip="Cosine between a noise and its neighbours. Higher = smaller steps. 0.95 is the paper's first author's; small budgets want larger steps.",
+                    tooltip="Cosine between a noise and its neighbours. Higher = smaller changes. 0.95 is what the paper's first author uses. With few candidates use a lower value.",
                 ),
                 io.Combo.Input(
                     "pivot",
                     options=list(PIVOTS),
                     default=PIVOTS[0],
-                    tooltip="keep best: never leave the best noise for a worse one. always move: the paper to the letter. restart when stuck: a new noise when no neighbour is better.",
+                    tooltip="keep best: never leave the best noise for a worse one. always move: exactly as in the paper. restart when stuck: a new noise when no neighbour is better.",
                 ),
                 advanced(
                     io.Int.Input(
@@ -71,7 +78,7 @@ class NoiseSearchZeroOrder(io.ComfyNode):
                         min=1,
                         max=64,
                         optional=True,
-                        tooltip="How many climb side by side, each from a noise of its own. They share batches, which is faster on a GPU.",
+                        tooltip="How many searches run side by side, each from its own noise. They share batches, which is faster on a GPU.",
                     )
                 ),
                 advanced(
@@ -97,10 +104,10 @@ class NoiseSearchPaths(io.ComfyNode):
         local = PRESETS["local"]
         return schema(
             node_id="NoiseSearchPaths",
-            display_name="Search over Paths",
-            category=f"{CATEGORY}/searches",
-            search_aliases=[*ALIASES, "particle", "branching"],
-            description="Branch half-way: put fresh noise into half-denoised images, let the verifier see where each is heading, go on with the best.",
+            display_name="Search: Branch Midway (Paths)",
+            category=METHODS,
+            search_aliases=["branching", "particle", "beam search", "Search over Paths"],
+            description="Branches midway: puts fresh noise into half-denoised images, lets the judge see where each one is heading, and continues the best.",
             inputs=[
                 io.Int.Input(
                     "paths",
@@ -114,13 +121,13 @@ class NoiseSearchPaths(io.ComfyNode):
                     default=0,
                     min=0,
                     max=1024,
-                    tooltip="Noises tried per path and round (the paper's M). 0 = as many as candidates or budget_nfe pay for.",
+                    tooltip="Noises tried per path and round (the paper's M). 0 = as many as candidates or budget_nfe allow.",
                 ),
                 io.Combo.Input(
                     "preset",
                     options=[*PRESETS, CUSTOM],
                     default="local",
-                    tooltip="local: our measured setting. paper: start 0.12, forward 0.78, backward 0.81, probably the paper's (it prints none). custom: the three values below.",
+                    tooltip="local: our measured setting. paper: start 0.12, forward 0.78, backward 0.81, probably the paper's values (it prints none). custom: the three values below.",
                 ),
                 io.Float.Input(
                     "start",
@@ -157,7 +164,7 @@ class NoiseSearchPaths(io.ComfyNode):
                     "preview",
                     options=list(PREVIEWS),
                     default=PREVIEWS[0],
-                    tooltip="What the verifier sees of an unfinished image. extra evaluation: one more NFE, sharper (the paper). free: what the sampler predicted last.",
+                    tooltip="What the judge sees of an unfinished image. extra evaluation: one more NFE, sharper (as in the paper). free: the sampler's last prediction.",
                 ),
             ],
             outputs=[SearchType.Output(display_name="search")],
@@ -181,13 +188,13 @@ class NoiseSearchReplay(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchReplay",
-            display_name="Replay Recipe",
-            category=f"{CATEGORY}/searches",
-            search_aliases=ALIASES,
-            description="Makes a found image again from its recipe, without a verifier. Connect it where the search was, with the same model, prompt and settings.",
+            display_name="Remake Winner (from Recipe)",
+            category=NOISE,
+            search_aliases=["reproduce image", "same image again", "Replay Recipe"],
+            description="Makes a winner again from its recipe, without a judge. Connect it where the search was, with the same model, prompt and settings.",
             inputs=[
                 io.String.Input(
-                    "recipe", multiline=True, default="", tooltip="The recipe output of a search, unchanged."
+                    "recipe", multiline=True, default="", tooltip="The recipe output of a search, as it is."
                 ),
                 index_input(),
             ],

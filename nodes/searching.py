@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..compat import COMFYUI
-from ..search.rollout import recipes_to_json
+from ..search.rollout import Recipe, recipes_to_json
 from ..session.carry import KEY, attach, differences, facts_of, files_behind, record_of
 from ..session.live import Live, viewer_of
 from ..session.pick import Pick, read_pick
@@ -19,7 +19,7 @@ from ..session.provenance import Origin
 from ..session.run import Found, search_images
 from ..session.stop import Stopper, running
 from ..session.wishes import Wishes
-from ..verifiers.ensemble import as_ensemble
+from ..verifiers.ensemble import as_ensemble, gated
 from .prompt_text import find_prompt
 from .sockets import ME, Report
 
@@ -63,6 +63,7 @@ class Searching:
             if final_sigmas is not None and picked.whole:
                 sigmas, final_sigmas = final_sigmas, None
         else:
+            verifier = gated(verifier)
             prompt = prompt_for(self.cls, verifier, prompt, self.entrance)
         with running(_key(extra)) as stopper:
             announce(node_id, stopper.run)
@@ -87,7 +88,7 @@ class Searching:
         self._remember_stop(stopper)
         solver = getattr(getattr(sampler, "sampler_function", None), "__name__", type(sampler).__name__)
         facts = facts_of(guider, solver, sigmas, found.latent["samples"], files)
-        found.report["notes"] += self._notes(picked, facts, extra)
+        found.report["notes"] += self._notes(picked, facts, extra) + _on_the_seed(found.recipes)
         attach(extra, node_id, record_of(found, facts), hidden(self.cls, "prompt"))
         outputs = (found.latent, *([found.denoised] if denoised else []), *outputs_of(found))
         waits = self._waits(picked, extra)
@@ -117,6 +118,14 @@ class Searching:
         if self.choose == ME:
             return ["You choose: nothing goes on before one of the best images is picked."]
         return []
+
+
+def _on_the_seed(recipes: list[Recipe]) -> list[str]:
+    if all(recipe.is_a_seed for recipe in recipes):
+        return []
+    return [
+        "The seed output is only the seed that the winner started from: in a stock KSampler it gives another image. Use the noise or recipe output for the winner."
+    ]
 
 
 def _watched(extra: Any) -> bool:
@@ -157,7 +166,7 @@ def has_judge(candidates, budget_nfe, search, verifier, pick):
         return True
     if candidates == 1 and not budget_nfe:  # the plain sampler: nothing is compared
         return True
-    return "A search needs a verifier, but none is connected, or what is connected is muted: connect Load Verifier. (candidates = 1 samples without one.)"
+    return "A search needs a verifier, but none is connected, or what is connected is muted: connect Load Image Judge. (candidates = 1 samples without one.)"
 
 
 def hidden(cls, name: str):

@@ -12,8 +12,6 @@ SearchType = io.Custom("NOISE_SEARCH")
 VerifierType = io.Custom("NOISE_SEARCH_VERIFIER")
 ReportType = io.Custom("NOISE_SEARCH_REPORT")
 
-CATEGORY = "NoiseSearch"
-ALIASES = ["best of n", "seed search", "cherry pick", "aesthetic"]
 MAX_SEED = 0xFFFFFFFFFFFFFFFF  # as stock nodes
 
 
@@ -78,26 +76,26 @@ def wish_inputs():
             default=8,
             min=1,
             max=10000,
-            tooltip="How many complete images the search may pay for. 1 = no search, the plain sampler. Twice as many take twice as long.",
+            tooltip="How many images the search makes. 1 = no search, the plain sampler. Twice as many take twice as long.",
         ),
         io.Int.Input(
             "keep_top",
             default=4,
             min=1,
             max=64,
-            tooltip="How many of the best images and latents to hand out, the winner first.",
+            tooltip="How many of the best images and latents to return, the winner first.",
         ),
         io.String.Input(
             "prompt",
             default="",
             multiline=True,
             optional=True,
-            tooltip="What the verifier compares images with. Empty: the text behind the conditioning is found by itself.",
+            tooltip="The text that the judge compares images with. Empty: the text of your positive prompt is found automatically.",
         ),
         SearchType.Input(
             "search",
             optional=True,
-            tooltip="How to search. Not connected: random search, the best of so many seeds.",
+            tooltip="How to search. Not connected: random search, one seed after the other.",
         ),
         advanced(
             io.Int.Input(
@@ -128,7 +126,7 @@ def wish_inputs():
                 max=1e6,
                 step=1.0,
                 optional=True,
-                tooltip="Seconds after which no new batch of candidates is started, per image. 0 = off.",
+                tooltip="After this many seconds no new batch of candidates is started, per image. 0 = off.",
             )
         ),
         advanced(
@@ -146,7 +144,7 @@ def wish_inputs():
                 "exactly_reproducible",
                 default=True,
                 optional=True,
-                tooltip="On a GPU, sample the winner once more alone, since batches change the last digits: then a stock sampler (after a search over paths, Replay Recipe) gives the very same image. Its cost is part of the budget.",
+                tooltip="On a GPU, batches change the last digits. On: the winner is sampled once more on its own, so that a stock sampler (after a search over paths, Remake Winner) gives exactly the same image. This counts towards the budget.",
             )
         ),
     ]
@@ -168,7 +166,7 @@ def later_inputs():
                 options=[JUDGE, ME],
                 default=JUDGE,
                 optional=True,
-                tooltip="the judge: its best image goes on. me: the search ends with its best few, and nothing goes on until you pick one of them.",
+                tooltip="the judge: the best image continues through the graph. me: the search ends with its best few images, and the graph waits until you pick one.",
             )
         ),
         advanced(
@@ -176,7 +174,7 @@ def later_inputs():
                 "pick",
                 default="",
                 optional=True,
-                tooltip="A recipe, or what a saved picture carries of its winner: that image is rendered once, without a search and a judge. Empty = search.",
+                tooltip="A recipe, or what a saved picture carries about its winner. That image is rendered once, without a search or a judge. Empty = search.",
             )
         ),
         advanced(
@@ -184,7 +182,7 @@ def later_inputs():
                 "journal",
                 default=True,
                 optional=True,
-                tooltip="Write down what was paid for, so that a search that was stopped, cancelled or killed goes on where it was, and more candidates pay only for what is new. Switched off for all nodes in ComfyUI's settings, under NoiseSearch.",
+                tooltip="Write down every result, so that a search that was stopped, cancelled or killed continues where it was, and more candidates cost only what is new. ComfyUI's settings, under NoiseSearch, can turn it off for all nodes.",
             )
         ),
     ]
@@ -195,16 +193,16 @@ def later_outputs():
     return [
         io.String.Output(
             display_name="top_recipes",
-            tooltip="The recipes of top_images, best first. Noise from Recipe and Replay Recipe take one of them by its index.",
+            tooltip="The recipes of top_images, best first. Noise from Recipe and Remake Winner take one of them by its index.",
         ),
         io.Int.Output(
             display_name="top_seeds",
             is_output_list=True,
-            tooltip="The seeds of top_images, best first. After a random search each gives its image in a stock KSampler.",
+            tooltip="The seeds of top_images, best first. After a random search each one gives its image in a stock KSampler; after other searches use top_recipes.",
         ),
         io.String.Output(
             display_name="file_name",
-            tooltip="The winner's seed as text, for the filename_prefix of Save Image: the widget's own %seed% is that of the first candidate.",
+            tooltip="The winner's seed as text, for the filename_prefix of Save Image. (%seed% there is the seed of the first candidate.)",
         ),
     ]
 
@@ -217,7 +215,7 @@ def index_input():
         min=-1,
         max=4095,
         optional=True,
-        tooltip="Which recipe of a list, counted from 0 (top_recipes of a search: best first). -1 = all, one for each sample of a latent batch.",
+        tooltip="Which recipe of a list, counted from 0 (top_recipes of a search: best first). -1 = all of them, one for each sample of a latent batch.",
     )
 
 
@@ -257,7 +255,7 @@ def result_outputs():
         io.Latent.Output(display_name="top_latents", tooltip="Their latents."),
         io.Int.Output(
             display_name="seed",
-            tooltip="The winner's seed. After a random search, a stock KSampler with this seed gives the winner.",
+            tooltip="After a random search: a stock KSampler with this seed gives the winner. After any other search it is only the seed that the winner started from; use `noise` or `recipe` to get the winner again.",
         ),
         io.Float.Output(
             display_name="score",
@@ -269,10 +267,10 @@ def result_outputs():
         ),
         io.String.Output(
             display_name="recipe",
-            tooltip="What made the winner, in words: keep it. Noise from Recipe rebuilds its noise; after a search over paths, Replay Recipe makes it again.",
+            tooltip="How to make the winner again, as text: keep it. Noise from Recipe rebuilds its noise. After a search over paths use Remake Winner.",
         ),
         ReportType.Output(
             display_name="report",
-            tooltip="What was tried, what it scored, what it cost. Connect it to Preview Any to read it.",
+            tooltip="What was tried, what it scored and what it cost. Connect it to Preview Any to read it.",
         ),
     ]

@@ -13,7 +13,7 @@ StatisticsType = io.Custom("NOISE_SEARCH_STATISTICS")
 
 
 def device_input():
-    tooltip = "auto: the GPU unless memory is short. cpu: leaves the GPU to the diffusion model; slower."
+    tooltip = "auto: the GPU, unless memory is short. cpu: slower, but leaves the GPU to the diffusion model."
     return io.Combo.Input("device", options=list(DEVICES), default=DEVICES[0], tooltip=tooltip)
 
 

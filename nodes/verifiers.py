@@ -2,13 +2,14 @@
 
 from comfy_api.latest import io
 
-from ..compat import schema
+from ..compat import schema, told_to_the_page
 from ..verifiers.base import ImageVerifier, over_frames_of
-from ..verifiers.catalogue import AESTHETIC_HEAD, SCORERS, all_files, head_files, load_verifier
+from ..verifiers.catalogue import AESTHETIC_HEAD, SCORERS, all_files, head_files, load_verifier, missing_files
 from ..verifiers.files import AUTO, VERIFIERS, resolve, stamp
 from ..verifiers.judges.aesthetic import Aesthetic
 from ..verifiers.judges.text_match import TextMatch
 from ..verifiers.networks.clip_vision import ClipVisionFeatures
+from .names import JUDGES
 from .sockets import VerifierType
 from .verifier_inputs import architecture_input, device_input, frames_inputs
 
@@ -18,21 +19,35 @@ class NoiseSearchLoadVerifier(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchLoadVerifier",
-            display_name="Load Verifier",
-            category="NoiseSearch/verifiers",
-            description="A judge of images, for a search to look up to.",
-            search_aliases=["scorer", "reward model", "aesthetic", "clip score"],
+            display_name="Load Image Judge (ImageReward, CLIP, PickScore, HPS)",
+            category=JUDGES,
+            description="Loads a judge (verifier): a network that scores images, so that a search can choose.",
+            search_aliases=[
+                "judge",
+                "image reward",
+                "reward model",
+                "aesthetic",
+                "scorer",
+                "clip score",
+                "verifier",
+                "Load Verifier",
+            ],
             inputs=[
-                io.Combo.Input(
-                    "scorer",
-                    options=list(SCORERS),
-                    tooltip="What kind of judge. The help page says what each sees and needs.",
+                told_to_the_page(
+                    io.Combo.Input(
+                        "scorer",
+                        options=list(SCORERS),
+                        default=next(iter(SCORERS)),
+                        tooltip="Which judge. The help page says what each one looks at and which file it needs.",
+                    ),
+                    "noise_search_missing",
+                    missing_files(),
                 ),
                 io.Combo.Input(
                     "file",
                     options=all_files(),
                     default="auto",
-                    tooltip="Its weights, from models/verifiers or models/clip_verifiers. auto: the published file; if missing, it is named.",
+                    tooltip="Its weights, from models/verifiers or models/clip_verifiers. auto: the published file. If it is missing, the error says where to get it.",
                 ),
                 device_input(),
                 architecture_input(),
@@ -63,10 +78,10 @@ class NoiseSearchAestheticFromClipVision(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchAestheticFromClipVision",
-            display_name="Aesthetic Score (CLIP Vision)",
-            category="NoiseSearch/verifiers",
+            display_name="Aesthetic Score (CLIP Vision, Image Judge)",
+            category=JUDGES,
             description="LAION's aesthetic score on a stock CLIP Vision model: needs no package beyond ComfyUI.",
-            search_aliases=["laion aesthetic"],
+            search_aliases=["laion aesthetic", "Aesthetic Score (CLIP Vision)"],
             inputs=[
                 io.ClipVision.Input(
                     "clip_vision",
@@ -100,18 +115,18 @@ class NoiseSearchTextMatch(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchTextMatch",
-            display_name="Text Match (OCR)",
-            category="NoiseSearch/verifiers",
+            display_name="Spells This Text (OCR, Image Judge)",
+            category=JUDGES,
             description="A judge that reads the image: is the text there, letter for letter?",
-            search_aliases=["ocr", "text rendering", "typography"],
+            search_aliases=["ocr", "text rendering", "typography", "Text Match (OCR)"],
             inputs=[
                 io.String.Input(
                     "text",
                     default="",
-                    tooltip="The text that should be in the image. Empty: what stands in quotes in the prompt.",
+                    tooltip="The text that should be in the image. Empty: the text in quotes in the prompt.",
                 ),
                 io.Boolean.Input(
-                    "exact", default=False, tooltip="Whether upper and lower case and spaces count."
+                    "exact", default=False, tooltip="Whether upper and lower case and spaces must match."
                 ),
                 *frames_inputs(),
             ],

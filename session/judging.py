@@ -64,7 +64,7 @@ class Judge:
             notes.append(f"Samples are {self._level}.")
         if self.rejected:
             notes.append(
-                f"The sanity gate rejected {self.rejected} images or previews: empty, burnt out or broken. If they are meant so, switch sanity_gate off in Verifier Ensemble."
+                f"The sanity gate rejected {self.rejected} images or previews: empty, burnt out or broken. If they are meant to look like that, put Combine Judges behind the judge and turn its sanity_gate off."
             )
         if self.broken:
             notes.append(

@@ -26,6 +26,7 @@ from .journaling import journaled
 from .judging import Judge
 from .live import Live, LiveSearch
 from .progress import LiveProgress
+from .sketching import sketch_of
 from .provenance import Origin
 from .wishes import Wishes
 
@@ -98,7 +99,7 @@ def task_of(
     compares = settings.needs_verifier and not (wishes.plain and not settings.cuts)
     if vae is None or (verifier is None and compares):
         raise ValueError(
-            f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Verifier'}."
+            f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Image Judge'}."
         )
     levels = _levels(guider.model_patcher)
     schedule = Schedule(sigmas, *levels)
@@ -145,6 +146,7 @@ def _plan(
         early,
         wishes.keep_top,
         lambda one: live.glance(ledger.nfe, one),
+        sketch_of(settings.decoder, task.guider.model_patcher, task.vae),
     )
 
     def advance() -> None:

@@ -1,4 +1,4 @@
-"""One search from end to end: plan, run, account. What KSampler (Search) and Search Sampler share."""
+"""One search from end to end: plan, run, account. What KSampler (Best of N Search) and SamplerCustomAdvanced (Best of N Search) share."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ..search.driver import Limits, Progress, Result, run, terms
 from ..search.noise import NoiseRecipe
 from ..search.rollout import Recipe, lineage
 from .faults import Faults
+from .foresight import foresight, in_words
 from .found import Found, FoundOne, assembled
 from .judging import FINAL, Judge
 from .live import Live
@@ -26,6 +27,7 @@ from .progress import LiveProgress
 from .provenance import Origin
 from .report import report_of
 from .stop import Stopper
+from .uncut import uncut
 from .wishes import Wishes
 
 __all__ = ["Found", "Wishes", "search_images"]
@@ -106,7 +108,8 @@ class _Running:
         images = [evaluator.image(id) for id in top]
         denoised = _finished(evaluator.shelf[top[0]])[1]
         _refuse_nan(latents[0])
-        recipe = Recipe(lineage(result.outcomes, top[0]), plan.sample.index)
+        recipes = [self._recipe(result, id) for id in top]
+        recipe = recipes[0]
         again = self._rendered_again(recipe, result.nfe, latents[0])
         if again is not None:
             latents[0], denoised, images[0] = again
@@ -114,6 +117,10 @@ class _Running:
         batching = f"{coupling.rung}: {coupling.why}"
         if coupling.lowered:
             self.notes.append(f"Candidates ran {batching}.")
+        foreseen: list[dict] = []
+        with self.faults.spared("Comparing previews with later looks"):
+            foreseen = foresight(result, plan.comparison)
+            self.notes += in_words(foreseen)
         scores = self._final_scores(result, images[0], again is not None)
         witness = plan.judge.witness if plan.judge else {}
         found = FoundOne(
@@ -129,11 +136,12 @@ class _Running:
             leading=scores[plan.judge.leading] if plan.judge and scores else math.nan,
             held_out=witness.get(FINAL, witness.get(top[0])),
             witness=witness,
-            top_recipes=[Recipe(lineage(result.outcomes, id), plan.sample.index) for id in top],
+            top_recipes=recipes,
             search_nfe=search_nfe,
             final_nfe=self.ledger.nfe - self.before - search_nfe,
             rows=evaluator.batch.rows,
             batching=batching,
+            foresight=foreseen,
             notes=self.notes,
         )
         plan.live.done(found, plan.judge.warning if plan.judge else "")
@@ -145,6 +153,11 @@ class _Running:
         looks = type(model).__name__, tuple(plan.sample.latent.shape), tuple(names)
         decode = plan.evaluator.looks.decode
         plan.live.begin(self.ledger, looks, lambda: decode and decode(plan.sample.latent))
+
+    def _recipe(self, result: Result, id: int) -> Recipe:
+        plan = self.plan
+        anew = plan.renderer is not None and not plan.renders_the_same
+        return uncut(Recipe(lineage(result.outcomes, id), plan.sample.index), plan.evaluator, anew)
 
     def _rendered_again(
         self, recipe: Recipe, search_nfe: int, searched: torch.Tensor

@@ -120,7 +120,7 @@ def test_draws_what_is_asked_but_not_always(name, kind, judge, least, most):
 
 @torch.inference_mode()
 def test_two_steps_lie_where_the_student_was_distilled_for():
-    """Stock `simple` in two steps: pure noise, then the TrigFlow angle 1.25. Stock lcm and Multistep Consistency are then one method."""
+    """Stock `simple` in two steps: pure noise, then the TrigFlow angle 1.25. Stock lcm and Consistency Sampler are then one method."""
     settings = WORLDS["digits, two-step"]
     model, clip, _ = load_world("digits, two-step")
     sampling = model.get_model_object("model_sampling")

@@ -339,9 +339,9 @@ def test_recipes_replay_without_a_verifier(search, sampler):
     torch.testing.assert_close(again.images, found.images, atol=1e-4, rtol=0)
     torch.testing.assert_close(again.latent["samples"], found.latent["samples"], atol=1e-4, rtol=0)
     assert again.recipes == found.recipes
-    with pytest.raises(ValueError, match="Replay Recipe"):
+    with pytest.raises(ValueError, match="Remake Winner"):
         NoiseSearchFromRecipe.execute(recipe)
-    with pytest.raises(ValueError, match="Replay Recipe"):
+    with pytest.raises(ValueError, match="Remake Winner"):
         found.noise().generate_noise(graph.latent)
     # one of the batch, alone
     second = Graph(

@@ -35,7 +35,7 @@ def encode(text):
 
 
 def graph(nodes=None, positive="p", negative="n", **more):
-    """A KSampler (Search) "s" on encoders "p" and "n", and whatever else; links to nodes of several outputs are lists."""
+    """A KSampler (Best of N Search) "s" on encoders "p" and "n", and whatever else; links to nodes of several outputs are lists."""
     link = {"positive": positive, "negative": negative}
     link = {name: [to, 0] if isinstance(to, str) else to for name, to in link.items()}
     return {
@@ -48,7 +48,7 @@ def graph(nodes=None, positive="p", negative="n", **more):
 
 
 def guided(guider, **nodes):
-    """A Search Sampler "s" on a guider, with encoders."""
+    """A SamplerCustomAdvanced (Best of N Search) "s" on a guider, with encoders."""
     return {
         "checkpoint": n("CheckpointLoaderSimple", ckpt_name="x"),
         "n": encode(BAD),
@@ -59,7 +59,7 @@ def guided(guider, **nodes):
 
 
 def text_from(**nodes):
-    """A KSampler (Search) on an encoder whose text comes from node "t"."""
+    """A KSampler (Best of N Search) on an encoder whose text comes from node "t"."""
     return graph(p=encode(["t", 0]), **nodes)
 
 

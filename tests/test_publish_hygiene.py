@@ -36,6 +36,7 @@ REJECTED = {
 FOLDERS = {
     "demo",
     "example_workflows",
+    "locales",
     "models",
     "nodes",
     "sampling",

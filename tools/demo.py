@@ -26,7 +26,7 @@ from workflow import to_api
 OUTPUT = ROOT / "output" / "demo"
 FIRST, RANDOM, ZERO_ORDER = "first sample", "random search", "zero-order search"
 MODES = (FIRST, RANDOM, ZERO_ORDER)
-CANDIDATES = 7  # the place of that widget among the values of KSampler (Search)
+CANDIDATES = 7  # the place of that widget among the values of KSampler (Best of N Search)
 WORLDS = {"scenes": "demo.json", "digits": "demo_digits.json"}
 
 

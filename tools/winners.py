@@ -132,7 +132,7 @@ def essentials(report: dict) -> dict:
 
 
 def _image(image: dict) -> dict:
-    """Of a search: its winner and costs, and every candidate. Of Score Images: a row as it is."""
+    """Of a search: its winner and costs, and every candidate. Of Score and Sort Images: a row as it is."""
     if "winner" not in image:
         return image
     return {
