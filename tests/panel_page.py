@@ -69,7 +69,13 @@ def graph(**widgets) -> dict:
 
     widgets: of the search node, over those of a short search that comes in slowly.
     """
-    wide = {"seed": next(SEEDS), "control_after_generate": "fixed", "steps": 6, "cfg": 1.0, "sampler_name": "euler"}
+    wide = {
+        "seed": next(SEEDS),
+        "control_after_generate": "fixed",
+        "steps": 6,
+        "cfg": 1.0,
+        "sampler_name": "euler",
+    }
     wide |= {
         "scheduler": "simple",
         "denoise": 1.0,

@@ -36,7 +36,7 @@ def told(monkeypatch, tmp_path):
             self.at.append(self.now)
 
         def clock(self):
-            self.now += 0.01
+            self.now += 0.1
             return self.now
 
     told = Told()
@@ -83,7 +83,7 @@ def test_the_last_state_is_the_report_in_pictures(told):
         assert entry["scores"] == [float(f"{outcome.scores[0]:.5g}")] and entry["plain"]
         assert recipes_from_json(entry["recipe"])[0].root.seed == int(entry["seed"]) == 11 + outcome.id
         with Image.open(pictures.folder() / entry["picture"]) as picture:
-            assert picture.size == (64, 64) and picture.format == "JPEG"
+            assert picture.size == (8, 8) and picture.format == "JPEG"
     assert one["first"]["id"] == 0 and [point[0] for point in one["points"]] == list(range(6))
     best, first = one["board"][0]["scores"][0], one["first"]["scores"][0]
     assert f"The best of 6 by {state['judges'][0]}: {best:.3g}" in one["why"]
@@ -145,7 +145,7 @@ def test_unfinished_ones_and_their_children_are_told(told):
 def test_a_held_out_judge_is_told_beside(told):
     panel, vae = Live(VIEWER), PixelVAE()
     judges = [TargetVerifier(vae.decode(some_latent(seed=seed))[0]) for seed in (1, 2)]
-    found = searched(panel=panel, verifier=Ensemble([judges[0]], held_out=judges[1]))
+    found = searched(panel=panel, verifier=Ensemble((judges[0],), (1.0,), held_out=judges[1]))
     state = final(panel)
     assert state["held_out"] == judges[1].name
     witness = found.found[0].witness
@@ -205,7 +205,7 @@ def test_running_samples_are_shown_in_the_panel_where_there_is_one(told):
     panel.glances(Image.new("RGB", (8, 8)))
     first = told[-1]["sampling"]
     assert (pictures.folder() / first).is_file()
-    told.now += 1
+    told.now += 1.0
     panel.glances(Image.new("RGB", (8, 8)))
     assert told[-1]["sampling"] != first and not (pictures.folder() / first).exists()
     assert final(panel)["sampling"] is None and not list(pictures.folder().iterdir())
