@@ -16,6 +16,7 @@ from ..session.judging import Judge
 from ..session.noises import RecipeNoise, index_of, plain_samples, recipe_of
 from ..session.pictures import small
 from ..session.report import clean
+from ..verifiers.ensemble import gated
 from .names import JUDGES, NOISE
 from .sockets import MAX_SEED, Report, ReportType, VerifierType, index_input, recipes_at
 
@@ -205,7 +206,7 @@ class NoiseSearchScoreImages(io.ComfyNode):
             raise ValueError(
                 f"Score and Sort Images compares all images with one prompt, but got {len(set(prompt))} different ones. Use a Score and Sort Images for each, or join the texts."
             )
-        judge = Judge(verifier[0], prompt[0].strip())
+        judge = Judge(gated(verifier[0]), prompt[0].strip())
         scores = score_all(judge, pictures)
         pool = [Outcome(i, Rollout(NoiseRecipe(0)), row, 0) for i, row in enumerate(scores)]
         order = [outcome.id for outcome in judge.comparison.best(pool, len(pool))]
@@ -223,6 +224,7 @@ class NoiseSearchScoreImages(io.ComfyNode):
                 "kept": kept,
                 "images": [
                     {"index": i, "scores": row, "held_out": judge.witness.get(i)}
+                    | ({"answers": judge.answers[i]} if i in judge.answers else {})
                     for i, row in enumerate(scores)
                 ],
             }
@@ -234,7 +236,7 @@ class NoiseSearchScoreImages(io.ComfyNode):
             [scores[i][judge.leading] for i in kept],
             kept,
         )
-        shown = [(i, small(pictures[i][0])) for i in kept[:MOST_SHOWN]]
+        shown = [(i, clean(scores[i]), small(pictures[i][0])) for i in kept[:MOST_SHOWN]]
         return io.NodeOutput(
             *(items or [NOTHING] for items in lists), Report(report, [shown]), ui={"noise_search": [report]}
         )

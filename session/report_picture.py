@@ -47,12 +47,12 @@ THEMES = {
 
 def picture_of(
     report: Mapping[str, Any],
-    pictures: Sequence[Sequence[tuple[int, torch.Tensor]]],
+    pictures: Sequence[Sequence[tuple[int, Sequence[float | None], torch.Tensor]]],
     top: int = 8,
     width: int = 1024,
     theme: str = "dark",
 ) -> Image.Image:
-    """report: of a search or of Score Images. pictures: for each image of the report [(id, uint8 [h, w, 3])], best first; of Score Images one list.
+    """report: of a search or of Score Images. pictures: for each image of the report [(id, scores, uint8 [h, w, 3])], best first; of Score Images one list.
     top: how many the contact sheet shows at most. width: pixels, 480 or more. ValueError for what is no report."""
     check(report)
     page = _Page(width, THEMES[theme])
@@ -85,29 +85,26 @@ def _searched(page: _Page, report: Mapping, image: Mapping, few: Sequence, befor
     if len(points) > 1:
         _curve(page, report, image, points, leading)
     known = {one["id"]: one for one in image["candidates"]}
-    labels = []
-    for rank, (id, _) in enumerate(few):
-        score = (
-            best if id == winner["id"] else score_of(known[id]["scores"], leading) if id in known else None
-        )
-        name = name_of(known[id], known) if id in known else ""
-        labels.append((f"{rank + 1}   {number(score) if score is not None else ''}", name))
-    page.sheet([picture for _, picture in few], labels)
+    labels = [
+        (_rank(rank, scores, leading), name_of(known[id], known) if id in known else "")
+        for rank, (id, scores, _) in enumerate(few)
+    ]
+    page.sheet([picture for *_, picture in few], labels)
+
+
+def _rank(rank: int, scores: Sequence[float | None], leading: int) -> str:
+    return f"{rank + 1}   {number(score_of(scores, leading))}" if scores else f"{rank + 1}"
 
 
 def _scored(page: _Page, report: Mapping, pictures: Sequence, top: int) -> None:
-    scores = {one["index"]: one["scores"] for one in report["images"]}
-    page.words(f"{len(report['kept'])} of {len(scores)} images kept", 24, page.theme.text)
+    page.words(f"{len(report['kept'])} of {len(report['images'])} images kept", 24, page.theme.text)
     if report.get("verifiers"):
         page.words(", ".join(report["verifiers"]), 14, page.theme.muted)
     if report.get("prompt"):
         page.words(str(report["prompt"]), 15, page.theme.text, lines=2)
     few = list(pictures[0])[:top] if pictures else []
-    labels = [
-        (f"{rank + 1}   {number(score_of(scores.get(id, ())))}", f"image {id}")
-        for rank, (id, _) in enumerate(few)
-    ]
-    page.sheet([picture for _, picture in few], labels)
+    labels = [(_rank(rank, told, 0), f"image {id}") for rank, (id, told, _) in enumerate(few)]
+    page.sheet([picture for *_, picture in few], labels)
 
 
 def _points(image: Mapping, leading: int) -> list[tuple[int, float, float | None, bool, int]]:

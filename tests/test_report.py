@@ -74,7 +74,7 @@ def test_the_picture_shows_the_best_and_is_in_the_node(temp):
     saved = Image.open(temp / shown["subfolder"] / shown["filename"])
     assert (saved.width, saved.height) == (1000, picture.shape[1]) and shown["type"] == "temp"
     assert ui["text"] == ["\n".join(lines)]
-    winner = report.pictures[0][0][1].float() / 255
+    winner = report.pictures[0][0][2].float() / 255
     # its tile: below the curve, at the left; its middle pixel as it came out
     tile = picture[0, -340:-60, 40:340]
     nearest = (tile - winner[winner.shape[0] // 2, winner.shape[1] // 2]).abs().sum(-1).min()
@@ -136,7 +136,7 @@ def test_scored_images_are_reported_too():
     lines, _, _ = told(report)
     assert lines[0] == "2 of 5 images kept."
     assert lines[1].startswith(f"Best: image {report['order'][0]} (")
-    assert [place for place, _ in report.pictures[0]] == report["kept"]
+    assert [place for place, *_ in report.pictures[0]] == report["kept"]
 
 
 def test_candidates_that_nobody_could_judge_are_reported():
