@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,6 @@ from .faults import Faults
 from .found import FoundOne
 from .pace import Pace
 from .progress import server
-from .report import clean
 
 EVENT, UI = "noise_search.state", "noise_search_state"
 VERSION = 1
@@ -29,7 +29,10 @@ RATE = 150_000  # bytes a second
 BOARD = 24  # candidates that are shown, the best of them
 ON_THE_WAY = 8  # unfinished ones beside
 POINTS = 400
-LONGEST_RECIPE = 2000  # characters of one that is told while the search runs
+LONGEST_RECIPE, LONGEST_LAST = (
+    2000,
+    8000,
+)  # characters of one that is told while the search runs, and at its end
 
 
 @dataclass
@@ -109,22 +112,20 @@ class Live:
         last = phase == "done"
         if any(one.phase == "finishing" for one in self.searches):
             phase = "finishing"
-        return clean(
-            {
-                "noise_search": VERSION,
-                "workflow": self.viewer.workflow,
-                "prompt": self.viewer.prompt,
-                "node": self.viewer.node,
-                "run": None if last else self.viewer.run,
-                "phase": "done" if last else phase,
-                "picked": self.picked,
-                "awaiting": awaiting,
-                **self.about,
-                "notes": list(notes),
-                "sampling": self.sampling,
-                "searches": [one.state(last) for one in self.searches],
-            }
-        )
+        return {
+            "noise_search": VERSION,
+            "workflow": self.viewer.workflow,
+            "prompt": self.viewer.prompt,
+            "node": self.viewer.node,
+            "run": None if last else self.viewer.run,
+            "phase": "done" if last else phase,
+            "picked": self.picked,
+            "awaiting": awaiting,
+            **self.about,
+            "notes": list(notes),
+            "sampling": self.sampling,
+            "searches": [one.state(last) for one in self.searches],
+        }
 
 
 @dataclass
@@ -160,6 +161,8 @@ class LiveSearch:
     _pictures: dict[int, str] = field(default_factory=dict)
     _seen: dict[int, torch.Tensor] = field(default_factory=dict)
     _recipes: dict[int, str | None] = field(default_factory=dict)
+    _cards: dict[int, dict[str, Any]] = field(default_factory=dict)  # what is told of those on the board
+    _dots: dict[int, list[Any]] = field(default_factory=dict)  # and of all
 
     @property
     def watched(self) -> bool:
@@ -248,6 +251,7 @@ class LiveSearch:
         self.unfinished, self.finished = [], len(result.ranking)
         self.why = why(found, self.judge, self.leading)
         self._recipes.clear()  # long ones are told now
+        self._cards.clear()
         for id, image in zip(self.top, found.images):
             if id not in self._pictures:
                 self._seen[id] = pictures.small(image[0])
@@ -301,6 +305,11 @@ class LiveSearch:
         return None if seconds is None else round(seconds, 2)
 
     def _candidate(self, id: int, last: bool) -> dict[str, Any]:
+        if id not in self._cards:
+            self._cards[id] = self._card(id, last)
+        return self._cards[id]
+
+    def _card(self, id: int, last: bool) -> dict[str, Any]:
         outcome = self.outcomes[id]
         pieces = lineage(self.outcomes, id)
         noise = pieces[0].noise
@@ -321,7 +330,8 @@ class LiveSearch:
             return None
         if id not in self._recipes:
             text = recipes_to_json([Recipe(tuple(pieces), self.index)], COMFYUI)
-            self._recipes[id] = text if last or len(text) <= LONGEST_RECIPE else None
+            most = LONGEST_LAST if last else LONGEST_RECIPE
+            self._recipes[id] = text if len(text) <= most or id == self.chosen else None
         return self._recipes[id]
 
     def _points(self) -> list[list[Any]]:
@@ -331,9 +341,12 @@ class LiveSearch:
             kept = {id for _, id in self.curve[-POINTS // 4 :]}.union(self.top)
             step = -(-len(ids) // (POINTS - len(kept)))
             ids = sorted(kept.union(ids[::step]).intersection(self.at))
-        return [self._point(id) for id in ids]
+        for id in ids:
+            if id not in self._dots:
+                self._dots[id] = self._dot(id)
+        return [self._dots[id] for id in ids]
 
-    def _point(self, id: int) -> list[Any]:
+    def _dot(self, id: int) -> list[Any]:
         outcome = self.outcomes[id]
         rollout = outcome.rollout
         scores = [_short(score) for score in outcome.scores]
@@ -352,6 +365,7 @@ class LiveSearch:
                 elif not pictures.there(name):
                     continue
                 self._pictures[id] = name
+                self._cards.pop(id, None)
             self._seen.clear()
 
 
@@ -374,7 +388,8 @@ def why(found: FoundOne, judged_by: str, leading: int) -> str:
 
 
 def _short(score: float | None) -> float | None:
-    return None if score is None else float(f"{score:.5g}")
+    """As a browser's JSON can read it."""
+    return None if score is None or not math.isfinite(score) else float(f"{score:.5g}")
 
 
 def viewer_of(node: str | None, extra: Any, run: str) -> Viewer | None:

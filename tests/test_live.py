@@ -195,9 +195,7 @@ def test_a_panel_that_fails_costs_a_note_and_nothing_else(told, monkeypatch):
     monkeypatch.setattr(pictures, "write", broken)
     found = searched(panel=Live(VIEWER))
     torch.testing.assert_close(found.latent["samples"], searched().latent["samples"], atol=0, rtol=0)
-    assert any(
-        "The panel's pictures failed (OSError: the disk is full)" in note for note in found.report["notes"]
-    )
+    assert any(note.startswith("The panel's pictures failed (OSError: ") for note in found.report["notes"])
 
 
 def test_running_samples_are_shown_in_the_panel_where_there_is_one(told):
