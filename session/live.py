@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
@@ -128,6 +129,18 @@ class Live:
         }
 
 
+def _beside(method: Callable[..., None]) -> Callable[..., None]:
+    """Not without someone who watches; and what goes wrong costs a note, not the search."""
+
+    @functools.wraps(method)
+    def spared(self: LiveSearch, *args: Any) -> None:
+        if self.watched:
+            with self.live.faults.spared("The panel"):
+                method(self, *args)
+
+    return spared
+
+
 @dataclass
 class LiveSearch:
     """One sample of the latent batch. at, round: by outcome id, the NFE spent when it was told, and which request it belonged to."""
@@ -173,8 +186,7 @@ class LiveSearch:
 
         def judge_and_show(images: torch.Tensor, ids: Sequence[int], *more: Any) -> Sequence[Sequence[float]]:
             scores = judge(images, ids, *more)
-            with self.live.faults.spared("The panel's pictures"):
-                self.saw(ids, images)
+            self.saw(ids, images)
             return scores
 
         return judge_and_show if self.watched else judge
@@ -191,31 +203,30 @@ class LiveSearch:
         if judge:
             self.held_out, self.leading, self.judge = judge.witness, judge.leading, judge.names[judge.leading]
 
+    @_beside
     def begin(self, ledger: Ledger, looks: Any, decode: Callable[[], Any]) -> None:
         """Its turn has come. looks: what tells the time of decoding and judging from others'. decode: decodes one, as a probe."""
-        if self.watched:
-            self.phase, self.pace, self._before = "running", Pace(looks), (ledger.told, ledger.nfe)
-            self.live.tell()
-            with self.live.faults.spared("The panel's estimate"):
-                self.pace.probe(self.limits.nfe // self.whole if self.whole else 0, decode)
+        self.phase, self.pace, self._before = "running", Pace(looks), (ledger.told, ledger.nfe)
+        self.live.tell()
+        self.pace.probe(self.limits.nfe // self.whole if self.whole else 0, decode)
 
+    @_beside
     def saw(self, ids: Sequence[int], images: torch.Tensor) -> None:
         """The images [B, (T,) H, W, C] of these outcomes, which are told of next."""
-        for id, image in zip(ids, images) if self.watched else ():
+        for id, image in zip(ids, images):
             self._seen[id] = pictures.small(image)
 
+    @_beside
     def advance(self, ledger: Ledger) -> None:
         """After an evaluation."""
-        if self.watched:
-            told, paid = self._before
-            self.nfe = ledger.told - told
-            self.pace.evaluated(ledger.nfe - paid)
-            self.live.tell()
+        told, paid = self._before
+        self.nfe = ledger.told - told
+        self.pace.evaluated(ledger.nfe - paid)
+        self.live.tell()
 
+    @_beside
     def wave(self, progress: Progress, ledger: Ledger) -> None:
         """After the candidates of a wave were judged."""
-        if not self.watched:
-            return
         for outcome in progress.wave:
             self.outcomes[outcome.id] = outcome
             self.at[outcome.id], self.round[outcome.id] = progress.nfe, progress.round
@@ -230,16 +241,15 @@ class LiveSearch:
         self.live.sampling = None  # what it shows is among them now
         self.live.tell()
 
+    @_beside
     def finishing(self) -> None:
         """The winner is being rendered once more."""
-        if self.watched:
-            self.phase = "finishing"
-            self.live.tell()
+        self.phase = "finishing"
+        self.live.tell()
 
+    @_beside
     def done(self, found: FoundOne, warning: str) -> None:
         """warning: what must be said beside the result, "" when all is well."""
-        if not self.watched:
-            return
         self.warning = warning
         result = found.result
         self.phase, self.stopped, self.nfe = "done", result.stopped, found.search_nfe + found.final_nfe
@@ -286,7 +296,7 @@ class LiveSearch:
             "board": [self._candidate(id, last) for id in board],
             "first": None if first is None else self._candidate(first, last),
             "points": self._points(),
-            "curve": self.curve,
+            "curve": list(self.curve),  # another thread writes it out
             "chosen": self.chosen,
             "why": self.why,
             "warning": self.warning,

@@ -92,6 +92,14 @@ def test_the_last_state_is_the_report_in_pictures(told):
 
 
 @torch.inference_mode()
+def test_comfyuis_list_of_jobs_takes_the_state_for_no_file(told):
+    """Items of `ui` with a `filename` or a `format` that is no text crash /api/jobs; ours has neither."""
+    panel = Live(VIEWER)
+    searched(panel=panel)
+    assert not {"filename", "format", "type", "subfolder", "mediaType", "text"} & set(final(panel))
+
+
+@torch.inference_mode()
 def test_states_grow_and_come_at_most_four_times_a_second(told):
     searched(panel=Live(VIEWER))
     counts = [state["searches"][0]["spent"]["candidates"] for state in told]

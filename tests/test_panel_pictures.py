@@ -34,7 +34,7 @@ class Film:
         together = Image.new("RGB", (some[0].width, some[0].height * len(some)))
         for i, frame in enumerate(some):
             together.paste(frame, (0, i * frame.height))
-        palette = together.quantize(160)
+        palette = together.quantize(200, Image.Quantize.MAXCOVERAGE)  # rare colours too: the buttons are blue
         flat = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in small]
         flat[0].save(path, save_all=True, append_images=flat[1:], duration=EVERY, loop=0, optimize=True)
 
