@@ -93,6 +93,8 @@ class Live:
         if self.viewer is None or self.viewer.client is None or running is None or now < self._next:
             return
         with self.faults.spared("The panel"):
+            for one in self.searches:
+                one.draw()
             state = self.state("running")
             size = len(json.dumps(state))
             running.send_sync(EVENT, state, self.viewer.client)
@@ -105,6 +107,8 @@ class Live:
         with self.faults.spared("The panel"):
             pictures.drop(self.sampling)
             self.sampling = None
+            for one in self.searches:
+                one.draw()
             return {UI: [self.state("done", notes, awaiting)]}
         return {}
 
@@ -237,8 +241,10 @@ class LiveSearch:
             self.curve.append((progress.nfe, self.top[0]))
         looking = ledger.seconds.get("decoding", 0.0) + ledger.seconds.get("verifying", 0.0)
         self.pace.wave(ledger.nfe - self._before[1], ledger.decodes, looking)
-        self._draw()
-        self.live.sampling = None  # what it shows is among them now
+        shown = self._shown
+        self._seen = {id: picture for id, picture in self._seen.items() if id in shown}
+        pictures.drop(self.live.sampling)  # what it shows is among them now
+        self.live.sampling = None
         self.live.tell()
 
     @_beside
@@ -269,7 +275,6 @@ class LiveSearch:
                 self._pictures[id] = name
             elif id not in self._pictures:
                 self._seen[id] = pictures.small(image[0])
-        self._draw()
 
     # -- what it says -----------------------------------------------------------------------------------------------------
 
@@ -367,20 +372,24 @@ class LiveSearch:
         held = _short(self.held_out.get(id))
         return [id, self.at[id], scores, held, round(rollout.stop, 4), rollout.parent, self.round[id]]
 
-    def _draw(self) -> None:
-        """Write the pictures of those on the board, and of the first; let go of the others."""
+    @property
+    def _shown(self) -> list[int]:
+        """Those whose pictures are told of: the board, and the first."""
+        return [*self.top, *self.unfinished, *([min(self.outcomes)] if self.outcomes else [])]
+
+    def draw(self) -> None:
+        """Write the pictures of those that are shown now; of others that came and went since nothing is written."""
         with self.live.faults.spared("The panel's pictures"):
-            for id in {*self.top, *self.unfinished, *sorted(self.outcomes)[:1]}:
+            for id in self._shown:
                 if id in self._pictures:
                     continue
                 name = pictures.name_of(self.key, repr(lineage(self.outcomes, id)))
                 if id in self._seen:
-                    pictures.write(name, self._seen[id])
+                    pictures.write(name, self._seen.pop(id))
                 elif not pictures.there(name):
                     continue
                 self._pictures[id] = name
                 self._cards.pop(id, None)
-            self._seen.clear()
 
 
 def why(found: FoundOne, judged_by: str, leading: int) -> str:

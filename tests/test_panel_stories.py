@@ -193,6 +193,23 @@ def test_when_i_choose_nothing_goes_on_before(page):
     assert "11" in page.last_entry()["outputs"]
 
 
+def test_the_shortlist_survives_a_restart(page):
+    """The server's history is gone then; the browser remembers."""
+    found(page, choose="me")
+    seeds = page.seeds()
+    page.last_entry()
+    page.server.post("/history", {"clear": True})
+    page.page.wait_for_timeout(1500)  # the page saves its draft by and by
+    page.reload()
+    page.wait_for_title("Your turn: pick one")
+    assert page.seeds() == seeds
+    page.look_at()
+    page.act(3, "nsp-use")
+    page.wait_for_title("Your pick goes on")
+    winner = page.last_entry()["outputs"]["10"]["noise_search"][0]["images"][0]["winner"]
+    assert f"seed {winner['seed']}" == seeds[3]
+
+
 def test_a_dropped_picture_brings_its_best_few(page):
     found(page)
     seeds = page.seeds()
