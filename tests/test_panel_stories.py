@@ -140,6 +140,15 @@ def test_inside_a_subgraph(page):
     page.wait_for_title("Your pick goes on")
 
 
+def test_a_cancelled_search_says_so(page):
+    page.load(graph(candidates=2000))
+    page.queue()
+    page.wait_for_cards(2)
+    page.server.interrupt()
+    page.wait_for_title("Cancelled")
+    assert not page.panel.locator(".nsp-stop").is_visible() and page.cards.count() >= 2
+
+
 # -- what can be done with a candidate ---------------------------------------------------------------------------------------
 
 
