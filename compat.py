@@ -57,6 +57,11 @@ def is_nested(latent):
     return bool(getattr(latent, "is_nested", False))
 
 
+def takes(function, name):
+    """Whether a function declares a parameter of this name."""
+    return name in inspect.signature(function).parameters
+
+
 _FIX_PARAMETERS = inspect.signature(comfy.sample.fix_empty_latent_channels).parameters
 _LATENT_EXTRAS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
 

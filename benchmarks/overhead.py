@@ -4,6 +4,7 @@ CPU time on one core, interleaved, on the embedded models. Decoding and verdicts
 
 make bench ARGS=overhead          about 10 minutes on one idle core
 make bench ARGS="overhead -- --quick"    a minute, with wider intervals
+make bench ARGS="overhead -- --before CHECKOUT"    beside the pack of another checkout
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 from _trials import World  # the first: it finds ComfyUI
 
@@ -24,7 +28,9 @@ from noisesearch.search.algorithms import RandomSearch, ZeroOrder
 from noisesearch.session.run import Wishes, search_images
 from noisesearch.verifiers.base import Batch, Verifier
 
-CANDIDATES, ROWS, RANDOM = 64, 16, RandomSearch()
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+CANDIDATES, ROWS, AT_ONCE, RANDOM = 64, 16, 32, RandomSearch()
 NEIGHBOURS, ROUNDS, COSINE, CHAINS = 4, 8, 0.7, 8
 WIDTH, LEAST, MOST = 0.02, 12, 200  # of the interval; pairs of runs
 GOALS = {"digits": 1.06, "scenes": 1.03}
@@ -86,17 +92,16 @@ class Bench:
         ).sigmas
         self.latent = torch.zeros(1, 16, settings.size // 8, settings.size // 8)
 
-    def bare(self, seed, apart):
-        """The candidates of a random search, batch after batch, with stock calls only."""
+    def bare(self, seed, apart, batches=(ROWS,) * (CANDIDATES // ROWS)):
+        """As many candidates as a search, in batches of the same sizes, with stock calls only."""
         decode = apart.timed("decode", self.world.vae.decode)
         judge = apart.timed("verdict", self.world.verifier.score)
-        for first in range(0, CANDIDATES, ROWS):
-            noise = torch.cat(
-                [comfy.sample.prepare_noise(self.latent, seed + first + i) for i in range(ROWS)]
-            )
+        for rows in batches:
+            noise = torch.cat([comfy.sample.prepare_noise(self.latent, seed + i) for i in range(rows)])
+            seed += rows
             samples = self.guider.sample(
                 noise,
-                self.latent.repeat(ROWS, 1, 1, 1),
+                self.latent.repeat(rows, 1, 1, 1),
                 self.sampler,
                 self.sigmas,
                 seed=seed,
@@ -184,51 +189,99 @@ def overhead(bench, name, options):
     )
 
 
-def against_naive(bench, name, options):
-    """Whole runs, decodes and verdicts included, with the same candidates, rounds and neighbours."""
-    rows = [
-        (
-            "random search",
-            ">= 7",
-            32,
-            lambda seed, apart: bench.naive(apart).random(seed, CANDIDATES),
-            RANDOM,
-            CANDIDATES,
-        ),
-        (
-            f"zero-order search, {ROUNDS} rounds of {NEIGHBOURS}",
-            ">= 3",
-            NEIGHBOURS,
-            lambda seed, apart: bench.naive(apart).zero_order(seed, ROUNDS, NEIGHBOURS, COSINE),
-            ZeroOrder(NEIGHBOURS, COSINE),
-            1 + ROUNDS * NEIGHBOURS,
-        ),
-    ]
+def races():
+    """(what, goal, rows at once, batches that it samples in, the plain search, ours)."""
+    climb = (1,) + (NEIGHBOURS,) * ROUNDS
+    yield (
+        "random search",
+        ">= 7",
+        (AT_ONCE,) * (CANDIDATES // AT_ONCE),
+        lambda bench, seed, apart: bench.naive(apart).random(seed, CANDIDATES),
+        RANDOM,
+    )
+    yield (
+        f"zero-order search, {ROUNDS} rounds of {NEIGHBOURS}",
+        ">= 3",
+        climb,
+        lambda bench, seed, apart: bench.naive(apart).zero_order(seed, ROUNDS, NEIGHBOURS, COSINE),
+        ZeroOrder(NEIGHBOURS, COSINE),
+    )
     if "chains" in {field.name for field in dataclasses.fields(ZeroOrder)}:
-        rows.append(
-            (
-                f"the same in {CHAINS} chains",
-                ">= 6",
-                CHAINS * NEIGHBOURS,
-                lambda seed, apart: [
-                    bench.naive(apart).zero_order(seed + i, ROUNDS, NEIGHBOURS, COSINE) for i in range(CHAINS)
-                ],
-                ZeroOrder(NEIGHBOURS, COSINE, chains=CHAINS),
-                CHAINS * (1 + ROUNDS * NEIGHBOURS),
-            )
+        yield (
+            f"the same in {CHAINS} chains",
+            ">= 6",
+            tuple(CHAINS * rows for rows in climb),
+            lambda bench, seed, apart: [
+                bench.naive(apart).zero_order(seed + i, ROUNDS, NEIGHBOURS, COSINE) for i in range(CHAINS)
+            ],
+            ZeroOrder(NEIGHBOURS, COSINE, chains=CHAINS),
         )
-    for what, goal, at_once, naive, search, candidates in rows:
+
+
+def against_naive(bench, name, options):
+    """Whole runs, decodes and verdicts included: plain, ours, and no search at all but the same batches."""
+    for what, goal, batches, naive, search in races():
+        count, rows = sum(batches), max(batches)
+
+        def plain(seed):
+            return cpu(lambda apart: naive(bench, seed, apart))[1:]  # noqa: B023
+
         pairs = interleaved(
-            lambda seed: cpu(lambda apart: naive(seed, apart))[1:],  # noqa: B023
-            lambda seed: cpu(lambda apart: bench.ours(seed, apart, search, candidates, at_once))[1:],  # noqa: B023
+            plain,
+            lambda seed: cpu(lambda apart: bench.ours(seed, apart, search, count, rows))[1:],  # noqa: B023
             0.2,
             3,
             options.races,
         )
+        most = interleaved(
+            plain,
+            lambda seed: cpu(lambda apart: bench.bare(seed, apart, batches))[1:],  # noqa: B023
+            0,
+            3,
+            3,
+        )
         middle, width = ratio([(a[0], b[0]) for a, b in pairs])
+        possible, _ = ratio([(a[0], b[0]) for a, b in most])
         slow, fast = (sum(pair[side][0] for pair in pairs) / len(pairs) for side in (0, 1))
         print(
-            f"| {name} | {what} | {slow:.2f} | {fast:.2f} | {middle:.2f} ± {width / 2:.2f} | {goal} |",
+            f"| {name} | {what} | {slow:.2f} | {fast:.2f} | {middle:.2f} ± {width / 2:.2f} | {possible:.2f} | {goal} |",
+            flush=True,
+        )
+
+
+class Worker:
+    """The same searches by the pack of another checkout, in a process of its own."""
+
+    def __init__(self, checkout, world):
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "_overhead_worker.py"), str(checkout), world],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def seconds(self, race: int, seed: int) -> float:
+        """CPU seconds of races()[race], decodes and verdicts included."""
+        print(race, seed, file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+
+def against_before(name, options):
+    """Plain over ours, for this checkout and the other, every run in turns."""
+    here, before = Worker(ROOT, name), Worker(options.before, name)
+    bench = Bench(name)
+    for place, (what, goal, _, naive, search) in enumerate(races()):
+        if getattr(search, "chains", 1) > 1:
+            continue  # the setting is newer than the checkouts this is for
+        rows = []
+        for repeat in range(1 + (3 if options.quick else 8)):
+            seed = 1000 * repeat
+            plain = cpu(lambda apart: naive(bench, seed, apart))[1]  # noqa: B023
+            rows.append((plain, before.seconds(place, seed), here.seconds(place, seed)))
+        rows = rows[1:]  # the first loads what is loaded once
+        old, new = (ratio([(row[0], row[side]) for row in rows]) for side in (1, 2))
+        print(
+            f"| {name} | {what} | {old[0]:.2f} ± {old[1] / 2:.2f} | {new[0]:.2f} ± {new[1] / 2:.2f} | {goal} |",
             flush=True,
         )
 
@@ -238,7 +291,15 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="fewer repeats, wider intervals")
     parser.add_argument("worlds", nargs="*", default=list(GOALS), help=f"some of {', '.join(GOALS)}")
+    parser.add_argument(
+        "--before", help="another checkout of the pack: how many times as fast as the plain search both are"
+    )
     options = parser.parse_args()
+    if options.before:
+        print("| world | search | before (95 %) | now (95 %) | goal |\n|---|---|---:|---:|---:|")
+        for name in options.worlds:
+            against_before(name, options)
+        return
     options.least, options.most, options.races = (3, 6, 3) if options.quick else (LEAST, MOST, 10)
     benches = {name: Bench(name) for name in options.worlds}
     for bench in benches.values():  # what is loaded and compiled once
@@ -254,9 +315,11 @@ def main():
     for name, bench in benches.items():
         overhead(bench, name, options)
     print(
-        "\n### Against a search written down plainly (_naive.py); seconds of CPU time, decodes and verdicts included\n"
+        "\n### Against a search written down plainly (_naive.py); seconds of CPU time, decodes and verdicts included."
+        " The most: the same candidates in the same batches without any search, which only the processor decides\n"
     )
-    print("| world | search | plain | ours | times as fast (95 %) | goal |\n|---|---|---:|---:|---:|---:|")
+    print("| world | search | plain | ours | times as fast (95 %) | the most | goal |")
+    print("|---|---|---:|---:|---:|---:|---:|")
     for name, bench in benches.items():
         against_naive(bench, name, options)
 

@@ -5,6 +5,7 @@ from . import (
     candidates,
     class_verifiers,
     demo,
+    early_searches,
     ensemble,
     feature_verifiers,
     folder,
@@ -12,13 +13,21 @@ from . import (
     search,
     searches,
     verifiers,
+    vlm_verifiers,
 )
 from .guard import guarded
 
-VERIFIERS = [*verifiers.NODES, *ensemble.NODES, *class_verifiers.NODES, *feature_verifiers.NODES]
+VERIFIERS = [
+    *verifiers.NODES,
+    *ensemble.NODES,
+    *class_verifiers.NODES,
+    *feature_verifiers.NODES,
+    *vlm_verifiers.NODES,
+]
 _NODES = [
     *search.NODES,
     *searches.NODES,
+    *early_searches.NODES,
     *candidates.NODES,
     *folder.NODES,
     *samplers.NODES,

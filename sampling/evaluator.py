@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice, takewhile
 from typing import Any, cast
 
@@ -28,7 +29,7 @@ from .seeded import quiet_noise, seeded_noise
 from .setup import Judge, Looks, Setup
 from .shelf import Kept, Shelf
 from .solvers import Trace, levels_asked
-from .toy import learn
+from .toy import draws_on_the_way, learn
 from .waves import Swaps, Wave
 from .witness import GHOST, Watched, Witness
 
@@ -94,6 +95,11 @@ class Evaluator:
     def held(self) -> int:
         """NFE that went, or may still go, into finding out whether candidates may share a batch."""
         return self.coupling.held
+
+    @cached_property
+    def stochastic(self) -> bool | None:
+        """Whether the sampler draws noise on the way; None = not known."""
+        return draws_on_the_way(self.solver, self.model_sampling, self.schedule.sigmas)
 
     # -- the driver's side ------------------------------------------------------------------------------------------
 
@@ -238,7 +244,7 @@ class Evaluator:
         kept = self.shelf[id]
         if kept.image is not None:
             return kept.image
-        image = self._decoded([self._shown(kept)])
+        image = self._pictures([kept])
         if kept.finished:
             kept.image = image
         return image
@@ -391,14 +397,18 @@ class Evaluator:
         scores: dict[int, tuple[float, ...]] = {}
         if self.looks.judge is not None:
             shown = [job for job, _ in sampled if job.rollout.score]
-            for i in range(0, len(shown), JUDGED):
-                scores |= self._score(shown[i : i + JUDGED], self.looks.judge)
+            # what is decoded in another way can be of another size
+            for group in (
+                [job for job in shown if job.rollout.finished == finished] for finished in (True, False)
+            ):
+                for i in range(0, len(group), JUDGED):
+                    scores |= self._score(group[i : i + JUDGED], self.looks.judge)
         return [Outcome(job.id, job.rollout, scores.get(job.id, ()), nfe) for job, nfe in sampled]
 
     def _score(self, jobs: list[Job], judge: Judge) -> dict[int, tuple[float, ...]]:
         kept = [self.shelf[job.id] for job in jobs]
         mm.throw_exception_if_processing_interrupted()
-        images = self._decoded([self._shown(one) for one in kept])
+        images = self._pictures(kept)
         early = self._decoded([one.early for one in kept]) if self.looks.early else None
         for one, image in zip(kept, images):
             if one.finished:
@@ -406,6 +416,15 @@ class Evaluator:
         with self.ledger.clock("verifying"):
             scores = judge(images, [job.id for job in jobs], early)
         return {job.id: tuple(row) for job, row in zip(jobs, scores)}
+
+    def _pictures(self, some: list[Kept]) -> torch.Tensor:
+        """What there is to see of outcomes that are all finished, or all unfinished."""
+        if self.looks.sketch is None or some[0].finished:
+            return self._decoded([self._shown(one) for one in some])
+        with self.ledger.clock("decoding"):
+            images = self.looks.sketch(_together([self._predicted(one) for one in some]))
+        self.ledger.decodes += len(some)
+        return images
 
     def _decoded(self, latents: list[torch.Tensor | None]) -> torch.Tensor:
         assert self.looks.decode is not None  # nobody asks for images otherwise
@@ -418,11 +437,15 @@ class Evaluator:
         """The clean latent to look at: the sample, or the x-prediction of one that still has noise in it."""
         if kept.latent is not None:
             return kept.latent if float(self.schedule.sigmas[-1]) == 0 else kept.denoised
+        return self.model.process_latent_out(self._predicted(kept))
+
+    def _predicted(self, kept: Kept) -> torch.Tensor:
+        """The x-prediction of an unfinished sample, in model space."""
         if kept.x0 is None:
             raise ValueError(
                 f'The sampler {self.solver.name} reports no predictions, so its unfinished samples cannot be shown. Use the preview "{EXTRA}", or another sampler.'
             )
-        return self.model.process_latent_out(kept.x0)
+        return kept.x0
 
 
 def _together(rows: list[torch.Tensor | None]) -> torch.Tensor:

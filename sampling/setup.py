@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -17,6 +17,14 @@ from .solvers import Solver
 Decode = Callable[[torch.Tensor], torch.Tensor]  # latents [B, ...] -> images [B, (T,) H, W, C]
 # images, their outcomes' ids, their predictions on the way or None -> a tuple of scores each
 Judge = Callable[[torch.Tensor, Sequence[int], torch.Tensor | None], Sequence[Sequence[float]]]
+
+
+class Sketch(Protocol):
+    """A cheap decoder: clean predictions in model space [B, ...] to images. told: what its images depend on."""
+
+    told: tuple
+
+    def __call__(self, x0: torch.Tensor) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,8 @@ class Setup:
 class Looks:
     """decode, judge: None to decode or score nothing (a replay). preview: how an unfinished sample is shown to the judge.
     early: whether finished ones are compared with their prediction on the way. images: how many of the best keep theirs.
-    glance: shown a picture of a running sample now and then."""
+    glance: shown a picture of a running sample now and then. sketch: decodes clean predictions of unfinished samples (in model space)
+    in place of `decode`."""
 
     decode: Decode | None = None
     judge: Judge | None = None
@@ -41,3 +50,4 @@ class Looks:
     early: bool = False
     images: int = 1
     glance: Callable[[Picture], None] | None = None
+    sketch: Sketch | None = None

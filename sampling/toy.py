@@ -100,6 +100,18 @@ def _same(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.shape == b.shape and float((a - b).abs().max()) <= SAME * float(b.std())
 
 
+def draws_on_the_way(solver: Solver, model_sampling: Any, sigmas: torch.Tensor) -> bool | None:
+    """Whether two runs from one noise differ by their seeds; None when the sampler does not run on the toy."""
+    sigmas = _some(sigmas)
+    noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(2025))
+    x = model_sampling.noise_scaling(sigmas[0], noise, torch.zeros_like(noise))
+    try:
+        one, two = (_run(solver, model_sampling, x, sigmas, [seed]) for seed in SEEDS_TRIED[:2])
+    except Exception:  # nor can its cost be found, which says so
+        return None
+    return not _same(one, two)
+
+
 class _Levels(ModelSamplingDiscrete, EPS):
     """The noise levels of Stable Diffusion."""
 

@@ -24,6 +24,7 @@ class Evaluator(Protocol):
 
     top: flow time where the schedule begins. levels: the schedule's own flow times, falling to 0; () where they are unknown.
     held: NFE that went, or may still go, into finding out how rollouts may be run, beside what they cost themselves.
+    stochastic: whether two samples of one state with different seeds differ; None = not known.
     """
 
     @property
@@ -34,6 +35,9 @@ class Evaluator(Protocol):
 
     @property
     def held(self) -> int: ...
+
+    @property
+    def stochastic(self) -> bool | None: ...
 
     def cost(self, rollout: Rollout, parent: Rollout | None) -> int:
         """NFE that the rollout will take, known before it runs; the most it takes where a cache may skip evaluations."""
@@ -110,6 +114,7 @@ def terms(evaluator: Evaluator, limits: Limits) -> Terms:
         evaluator.top,
         evaluator.own_steps,
         evaluator.levels,
+        evaluator.stochastic,
     )
 
 

@@ -159,6 +159,10 @@ class Journaled:
     def held(self) -> int:
         return self.inner.held
 
+    @property
+    def stochastic(self) -> bool | None:
+        return self.inner.stochastic
+
     def cost(self, rollout: Rollout, parent: Rollout | None) -> int:
         return self.inner.cost(rollout, parent)
 

@@ -13,6 +13,8 @@ from .json_text import no_collections, read_json
 from .noise import MOST_MOVES, NoiseRecipe
 
 EXTRA, FREE = "extra evaluation", "free"
+BY_VAE, BY_TAESD, BY_RGB = "the VAE", "TAESD", "latent2rgb"
+DECODERS = (BY_VAE, BY_TAESD, BY_RGB)  # of unfinished samples
 PREVIEWS = (EXTRA, FREE)  # an unfinished sample is shown at its own level, or by the solver's last prediction
 
 VERSIONS = (1, 2)
@@ -137,6 +139,14 @@ class Recipe:
     def is_a_seed(self) -> bool:
         """Whether a stock sampler with the seed it begins with makes the same."""
         return len(self.pieces) == 1 and self.root.plain
+
+    @property
+    def only_cut(self) -> bool:
+        """Whether it is one sample that was stopped on the way and went on as it was, over the user's own steps."""
+        return all(
+            piece.steps is None and piece.start is None and (piece.noise is None) == (i > 0)
+            for i, piece in enumerate(self.pieces)
+        )
 
     @property
     def noises(self) -> list[NoiseRecipe]:
@@ -265,6 +275,6 @@ def note_of_version(recipe: Recipe, running: str | None) -> str | None:
     if not recipe.comfyui or not running or recipe.comfyui == running:
         return None
     return (
-        f"The recipe was written under ComfyUI {recipe.comfyui}, and this is {excerpt(running, 40)}. Samplers that draw noise on the way "
+        f"The recipe was written under ComfyUI {recipe.comfyui}, and this is {running}. Samplers that draw noise on the way "
         "(ancestral, sde and their like) are seeded differently by some versions, so the image may differ; others give it again."
     )

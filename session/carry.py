@@ -11,11 +11,13 @@ import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from ..compat import COMFYUI
+from ..search.rollout import Recipe
 from ..untrusted import excerpt
 from .found import Found, FoundOne
 from .report import clean
@@ -49,16 +51,21 @@ def record_of(found: Found, made: dict[str, Any]) -> dict[str, Any]:
 
 
 def _winner(one: FoundOne) -> dict[str, Any]:
-    return {"recipe": one.recipe.to_dict(), "scores": one.scores, "held_out": one.held_out}
+    return {"recipe": _dated(one.recipe), "scores": one.scores, "held_out": one.held_out}
 
 
 def _top(one: FoundOne) -> list[dict[str, Any]]:
     """The best few, each known by its pixels: a saved runner-up is told from the winner."""
     scores = [one.scores, *(outcome.scores for outcome in one.result.ranking[1:])]
     return [
-        {"recipe": recipe.to_dict(), "scores": score, "pixels": pixels(image)}
+        {"recipe": _dated(recipe), "scores": score, "pixels": pixels(image)}
         for recipe, score, image in zip(one.top_recipes, scores, one.images)
     ]
+
+
+def _dated(recipe: Recipe) -> dict[str, Any]:
+    """With the ComfyUI that it was written under, so that a pick under another one can say so."""
+    return replace(recipe, comfyui=recipe.comfyui or COMFYUI).to_dict()
 
 
 def pixels(image: torch.Tensor) -> str:

@@ -47,13 +47,18 @@ def context_key(setup: Setup, evaluator: Evaluator, origin: Origin) -> str:
         "conditioning": content(guider.original_conds, unread),
         "guider": [_name(type(guider)), content(_plain_attributes(guider), unread)],
         "solver": [content(solver.function, unread), content(solver.options, unread), solver.random_inpaint],
-        "preview": [evaluator.jobs.preview, evaluator.jobs.early],
+        "preview": [evaluator.jobs.preview, evaluator.jobs.early, *_sketched(evaluator)],
         "here": _here(guider.model_patcher),
         "models": origin.above("model", "guider", "vae"),
     }
     if unread:
         told["unread"] = [sorted(set(unread)), origin.above("positive", "negative", "sampler")]
     return _hash(told)
+
+
+def _sketched(evaluator: Evaluator) -> list:
+    sketch = evaluator.looks.sketch
+    return [] if sketch is None else [list(sketch.told)]
 
 
 def judge_key(judge: Judge, early: bool) -> bytes:

@@ -21,7 +21,7 @@ class FoundOne:
     wished: the settings before planning (those it ran with are in `result`). latents, images: of the best few, best first. denoised: the
     winner's last clean prediction. scores, held_out: of the winner as it is handed on. leading: the one of them that speaks where one number must, NaN without a
     judge. top_recipes: of `latents`. rows: samples that ran at once, at the end; batching: whether they
-    shared batches, and why. notes: what the user should know.
+    shared batches, and why. foresight: how previews agreed with later looks (`foresight.py`). notes: what the user should know.
     """
 
     wished: Search
@@ -41,6 +41,7 @@ class FoundOne:
     final_nfe: int
     rows: int
     batching: str
+    foresight: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 

@@ -26,7 +26,7 @@ class RecipeNoise(Short):
         """Raise ValueError unless an initial noise says it all."""
         if any(len(recipe.pieces) > 1 for recipe in self.recipes):
             raise ValueError(
-                "This recipe puts noise back in along the sampling path, so no initial noise describes it. Connect it to Remake Winner, and that to KSampler (Best of N Search) or SamplerCustomAdvanced (Best of N Search)."
+                "This image was not made in one go: noise was put back in along the sampling path, or its sample was cut and went on with a sampler that looks back. So no initial noise describes it. Connect it to Remake Winner, and that to KSampler (Best of N Search) or SamplerCustomAdvanced (Best of N Search)."
             )
 
     def generate_noise(self, input_latent: dict) -> torch.Tensor:

@@ -25,6 +25,7 @@ from .decoding import decoder
 from .journaling import journaled
 from .judging import Judge
 from .progress import LiveProgress
+from .sketching import sketch_of
 from .provenance import Origin
 from .wishes import Wishes
 
@@ -95,7 +96,7 @@ def task_of(
     compares = settings.needs_verifier and not (wishes.plain and not settings.cuts)
     if vae is None or (verifier is None and compares):
         raise ValueError(
-            f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Image Judge'}."
+            f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Judge'}."
         )
     levels = _levels(guider.model_patcher)
     schedule = Schedule(sigmas, *levels)
@@ -138,6 +139,7 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
         early,
         wishes.keep_top,
         lambda one: live.glance(ledger.nfe, one),
+        sketch_of(settings.decoder, task.guider.model_patcher, task.vae),
     )
 
     def advance() -> None:

@@ -104,6 +104,7 @@ def _image(one: FoundOne, faults: Faults) -> dict:
         "final_nfe": one.final_nfe,
         "stopped": result.stopped,
         "seconds": round(result.seconds, 3),
+        **({"previews": one.foresight} if one.foresight else {}),
         "curve": [[nfe, outcome.id] for nfe, outcome in result.curve],
         "rounds": result.rounds,
         "ranking": [outcome.id for outcome in result.ranking],

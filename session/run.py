@@ -18,6 +18,7 @@ from ..search.driver import Limits, Progress, Result, run, terms
 from ..search.noise import NoiseRecipe
 from ..search.rollout import Recipe, lineage
 from .faults import Faults
+from .foresight import foresight, in_words
 from .found import Found, FoundOne, assembled
 from .judging import FINAL, Judge
 from .plan import Plan, plans_of, task_of
@@ -25,6 +26,7 @@ from .progress import LiveProgress
 from .provenance import Origin
 from .report import report_of
 from .stop import Stopper
+from .uncut import uncut
 from .wishes import Wishes
 
 __all__ = ["Found", "Wishes", "search_images"]
@@ -100,7 +102,8 @@ class _Running:
         images = [evaluator.image(id) for id in top]
         denoised = _finished(evaluator.shelf[top[0]])[1]
         _refuse_nan(latents[0])
-        recipe = Recipe(lineage(result.outcomes, top[0]), plan.sample.index)
+        recipes = [self._recipe(result, id) for id in top]
+        recipe = recipes[0]
         again = self._rendered_again(recipe, result.nfe, latents[0])
         if again is not None:
             latents[0], denoised, images[0] = again
@@ -108,6 +111,10 @@ class _Running:
         batching = f"{coupling.rung}: {coupling.why}"
         if coupling.lowered:
             self.notes.append(f"Candidates ran {batching}.")
+        foreseen: list[dict] = []
+        with self.faults.spared("Comparing previews with later looks"):
+            foreseen = foresight(result, plan.comparison)
+            self.notes += in_words(foreseen)
         scores = self._final_scores(result, images[0], again is not None)
         witness = plan.judge.witness if plan.judge else {}
         return FoundOne(
@@ -123,13 +130,19 @@ class _Running:
             leading=scores[plan.judge.leading] if plan.judge and scores else math.nan,
             held_out=witness.get(FINAL, witness.get(top[0])),
             witness=witness,
-            top_recipes=[Recipe(lineage(result.outcomes, id), plan.sample.index) for id in top],
+            top_recipes=recipes,
             search_nfe=search_nfe,
             final_nfe=self.ledger.nfe - self.before - search_nfe,
             rows=evaluator.batch.rows,
             batching=batching,
+            foresight=foreseen,
             notes=self.notes,
         )
+
+    def _recipe(self, result: Result, id: int) -> Recipe:
+        plan = self.plan
+        anew = plan.renderer is not None and not plan.renders_the_same
+        return uncut(Recipe(lineage(result.outcomes, id), plan.sample.index), plan.evaluator, anew)
 
     def _rendered_again(
         self, recipe: Recipe, search_nfe: int, searched: torch.Tensor

@@ -25,6 +25,7 @@ class FakeEvaluator:
 
     top = 1.0
     held = 0
+    stochastic = True
 
     @property
     def levels(self):

@@ -17,6 +17,7 @@ PATIENCE = 15.0  # seconds that one prompt may take
 ALIVE = 2.0  # seconds in which a trivial prompt must have run
 LONGEST = 10_000  # characters of a message
 STRANGERS = Path(__file__).resolve().parent / "hostile_pack"
+STANDS_IN = STRANGERS.parent.parent / "testing" / "stand_in_vlm.py"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Arena:
         self.folder, self.comfyui, self.count = folder, comfyui, itertools.count()
         self.base = base_directory(folder / "base")
         shutil.copytree(STRANGERS, self.base / "custom_nodes" / "strangers")
+        shutil.copy(STANDS_IN, self.base / "custom_nodes" / "strangers")
         self.server = self.line = None
         self.start()
 

@@ -61,6 +61,7 @@ SOURCES = {
     "NOISE_SEARCH_STATISTICS": ["23", 0],
 }
 WORLD["31"] = node("HostileValue", value="an object that is anything")
+WORLD["32"] = node("HostileValue", value="a model that sees")
 ANYTHING = ["31", 0]  # of types that nothing here makes
 QUICK = {"steps": 2, "candidates": 2, "cfg": 1.0, "keep_top": 1, "at_most": 2, "sampler_name": "euler"}
 SAMPLING = {
@@ -103,6 +104,8 @@ HARMLESS = {  # where defaults alone do not run
     "NoiseSearchReplay": {"recipe": RECIPE},
     "NoiseSearchScoreImages": {"prompt": "digit three"},
     "NoiseSearchTextMatch": {"text": "OPEN"},
+    "NoiseSearchVLMJudge": {"clip": ["32", 0]},
+    "NoiseSearchVLMQuestions": {"clip": ["32", 0], "prompt": "digit three"},
     "NoiseSearchZeroShotClassifier": {"file": "scenes-clip", "target": "cat"},
 }
 

@@ -11,7 +11,13 @@ from pathlib import Path
 
 import pytest
 from fake_evaluator import HalfWay, Particles, Refine, Renoise
-from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
+from noisesearch.search.algorithms import (
+    ParticleSearch,
+    RandomSearch,
+    SearchOverPaths,
+    SeedPruning,
+    ZeroOrder,
+)
 from noisesearch.search.algorithms.zero_order import PIVOTS
 from search_contract import SearchContract, digest
 
@@ -26,6 +32,9 @@ SEARCHES = {
     "paths, one narrow": SearchOverPaths(1, 1),
     "paths, the paper's": SearchOverPaths(2, 2, 0.12, 0.78, 0.81),
     "paths, free previews": SearchOverPaths(preview="free"),
+    "pruning": SeedPruning(),
+    "particles": ParticleSearch(),
+    "particles, noise put back": ParticleSearch(0, 2, 4.0, "max", "systematic", 1.0, 0.15, "free"),
     "half way (the test's own)": HalfWay(),
     "renoise (the test's own)": Renoise(),
     "refine (the test's own)": Refine(),
@@ -50,6 +59,26 @@ NONSENSE = [
     (SearchOverPaths, dict(backward=math.nan)),
     (SearchOverPaths, dict(forward=0.35, backward=0.35)),
     (SearchOverPaths, dict(forward=0.5, backward=0.35)),
+    (SeedPruning, dict(seeds=-1)),
+    (SeedPruning, dict(first=0.0)),
+    (SeedPruning, dict(first=math.nan)),
+    (SeedPruning, dict(first=0.5, second=0.5)),
+    (SeedPruning, dict(second=1.0)),
+    (SeedPruning, dict(after_first=1.01)),
+    (SeedPruning, dict(after_second=0.0)),
+    (SeedPruning, dict(after_first=0.2, after_second=0.25)),
+    (SeedPruning, dict(preview="none")),
+    (SeedPruning, dict(decoder="a hammer")),
+    (ParticleSearch, dict(particles=-1)),
+    (ParticleSearch, dict(looks=0)),
+    (ParticleSearch, dict(strength=-0.1)),
+    (ParticleSearch, dict(strength=math.nan)),
+    (ParticleSearch, dict(potential="min")),
+    (ParticleSearch, dict(resampling="multinomial")),
+    (ParticleSearch, dict(threshold=1.1)),
+    (ParticleSearch, dict(forward=1.0)),
+    (ParticleSearch, dict(preview="none")),
+    (ParticleSearch, dict(decoder="a hammer")),
 ]
 
 

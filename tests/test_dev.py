@@ -140,7 +140,7 @@ def test_a_failed_step_says_what_to_do():
 
 
 def test_the_pins_fulfil_what_comfyui_asks_for(comfyui):
-    if bootstrap._version(comfyui) != bootstrap.COMFYUI_VERSION:
+    if bootstrap.version_of(comfyui) != bootstrap.COMFYUI_VERSION:
         pytest.skip(f"the pins are for ComfyUI {bootstrap.COMFYUI_VERSION}")
 
     def lines(path):

@@ -439,7 +439,7 @@ def test_the_winner_is_chosen_over_the_whole_pool():
 class Instant:
     """Outcomes without work, one a wave, of eight verifiers."""
 
-    top, levels, held = 1.0, (1.0, 0.0), 0
+    top, levels, held, stochastic = 1.0, (1.0, 0.0), 0, None
 
     def __init__(self, count):
         generator = torch.Generator().manual_seed(1)

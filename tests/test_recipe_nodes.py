@@ -283,3 +283,17 @@ def test_nodes_write_the_version_of_comfyui_into_recipes():
         assert json.loads(text)["comfyui"] == comfyui_version.__version__
         assert recipes_from_json(text)[0].comfyui == comfyui_version.__version__
     assert "comfyui" not in found.report["images"][0]["winner"]["recipe"]
+
+
+@torch.inference_mode()
+def test_the_report_of_a_replay_says_when_another_comfyui_wrote_the_recipe():
+    graph = Graph.mixture("CONST", latent={"samples": some_latent()})
+
+    def said(**written):
+        text = json.dumps({"noise_search": 1, "index": 0, "pieces": [{"noise": {"seed": 7}}], **written})
+        replay = NoiseSearchReplay.execute(text).result[0]
+        return [note for note in graph.search(replay).report["notes"] if "written under" in note]
+
+    (note,) = said(comfyui="0.0.1")
+    assert f"written under ComfyUI 0.0.1, and this is {compat.COMFYUI}" in note and "differ" in note
+    assert said() == said(comfyui=compat.COMFYUI) == []

@@ -17,7 +17,7 @@ from comfy_server import ServerError
 RECORD = json.loads((Path(__file__).resolve().parent / "fixtures" / "winners.json").read_text("utf-8"))
 NEED_FILES = {"flux_text_to_image", "sdxl_text_to_image"}
 # Their samplers draw noise, which ComfyUI itself seeds in another way from 0.7 on (on a CPU): there only the cost is compared.
-STOCHASTIC = {"consistency_two_step", "digits_masked_batch", "digits_paths"}
+STOCHASTIC = {"consistency_two_step", "digits_masked_batch"}
 
 
 def _read(folder):

@@ -232,7 +232,8 @@ def test_sigmas_that_are_no_schedule(sigmas):
 
 @torch.inference_mode()
 def test_nested_latents_are_refused():
-    NestedTensor = pytest.importorskip("comfy.nested_tensor").NestedTensor  # 0.3.67 and later
+    packs = pytest.importorskip("comfy.nested_tensor", reason="packs of latents came with ComfyUI 0.3.67")
+    NestedTensor = packs.NestedTensor
 
     graph = Graph.mixture(
         "CONST", latent={"samples": NestedTensor([torch.zeros(1, 4, 8, 8), torch.zeros(1, 4, 8)])}

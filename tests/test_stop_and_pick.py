@@ -4,6 +4,7 @@ import json
 import threading
 import time
 
+import comfyui_version
 import pytest
 import torch
 from closed_form import PixelVAE, TargetVerifier
@@ -242,6 +243,22 @@ def test_the_record_of_a_picture_can_be_picked_and_says_what_differs():
     assert "latent size" not in said
 
 
+@torch.inference_mode()
+def test_a_pick_says_when_another_comfyui_made_the_picture(monkeypatch):
+    graph = Graph.mixture("CONST")
+    assert not any("written under" in note for note in ksampler(graph, pick=picture(graph))[8]["notes"])
+    monkeypatch.setattr(carry, "COMFYUI", "0.0.1")
+    text = picture(graph)
+    for pick in (text, json.dumps(json.loads(text)["top"][1]["recipe"])):
+        (said,) = [note for note in ksampler(graph, pick=pick)[8]["notes"] if "written under" in note]
+        assert f"written under ComfyUI 0.0.1, and this is {comfyui_version.__version__}" in said
+
+
+def picture(graph):
+    """What a picture of a search carries."""
+    return json.dumps(carry.record_of(graph.search(candidates=3), {}))
+
+
 @pytest.mark.parametrize(
     "pick",
     ["nonsense", "{}", "[]", '{"winners": 3, "noise_search": 1}', '{"winners": [3], "noise_search": 1}', "[" * 5000,
@@ -283,7 +300,8 @@ def test_a_record_is_bounded_and_finds_its_way_back():
     found = Graph.mixture("CONST").search(ZeroOrder(1), candidates=40, keep_top=40)
     record = carry.record_of(found, {})
     assert len(json.dumps(record)) <= carry.LARGEST and json.loads(json.dumps(record)) == record
-    assert record["winners"][0]["recipe"] == found.recipes[0].to_dict()
+    written = {**found.recipes[0].to_dict(), "comfyui": comfyui_version.__version__}
+    assert record["winners"][0]["recipe"] == written
     prompt = {"1": {"class_type": "NoiseSearchKSampler", "inputs": {"model": ["2", 0], "seed": 5}},
               "2": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd.safetensors"}}}  # fmt: skip
     extra = {"workflow": {"nodes": []}}

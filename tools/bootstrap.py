@@ -130,7 +130,7 @@ def _install_packages(python: Path) -> None:
 
 def _fetch_comfyui(python: Path) -> Path:
     target = HOME / "ComfyUI"
-    if _version(target) == COMFYUI_VERSION:
+    if version_of(target) == COMFYUI_VERSION:
         return target
     say(f"4/4 fetching ComfyUI {COMFYUI_VERSION}")
     HOME.mkdir(exist_ok=True)
@@ -178,12 +178,18 @@ def users_place(comfyui: Path, python: Path | None) -> Place:
         raise SetupError(
             f"there is no main.py in {comfyui}: --comfyui wants the folder of ComfyUI itself, the one that has main.py in it."
         )
-    version = _version(comfyui)
+    version = version_of(comfyui)
     if version is None or _numbers(version) < _numbers(COMFYUI_OLDEST):
         raise SetupError(
             f"the ComfyUI in {comfyui} is {version or 'too old to say its version'}; {COMFYUI_OLDEST} or later is needed. Update it, or leave --comfyui out."
         )
     return Place(python or _python_of(comfyui), comfyui, own=False)
+
+
+def version_of(comfyui: Path) -> str | None:
+    """The version that a ComfyUI's folder says it is; None where it says none."""
+    file = comfyui / "comfyui_version.py"
+    return file.read_text("utf-8").split('"')[1] if file.is_file() else None
 
 
 def comfyui_around(root: Path) -> Path | None:
@@ -260,11 +266,6 @@ def _python_of(comfyui: Path) -> Path:
 
 
 # -- small things
-
-
-def _version(comfyui: Path) -> str | None:
-    file = comfyui / "comfyui_version.py"
-    return file.read_text("utf-8").split('"')[1] if file.is_file() else None
 
 
 def _numbers(version: str) -> tuple[int, ...]:

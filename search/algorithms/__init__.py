@@ -1,8 +1,10 @@
 """One file per algorithm, each a generator that reads like the paper's pseudocode."""
 
+from .particles import ParticleSearch
 from .paths import SearchOverPaths
+from .pruning import SeedPruning
 from .random_search import RandomSearch
 from .replay import Replay
 from .zero_order import ZeroOrder
 
-__all__ = ["RandomSearch", "Replay", "SearchOverPaths", "ZeroOrder"]
+__all__ = ["ParticleSearch", "RandomSearch", "Replay", "SearchOverPaths", "SeedPruning", "ZeroOrder"]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 
 from ...untrusted import Short
 from ..noise import NoiseRecipe
-from ..rollout import EXTRA, Outcome, Rollout
+from ..rollout import BY_VAE, EXTRA, Outcome, Rollout
 from ..seeds import MASK
 
 Asking = Generator[list[Rollout], list[Outcome], None]
@@ -46,7 +46,7 @@ class Terms:
     budget: NFE that the search itself may spend. cost: NFE of a rollout, given its parent. top: flow time at which the schedule begins.
     own_steps: how many of the schedule's own steps lie between two flow times (the higher one first). levels: the schedule's own
     flow times, falling, the last one 0; () for a model whose noise levels are unknown. A sample cut at one of them goes on as if it
-    had not been cut; any other level costs a step.
+    had not been cut; any other level costs a step. stochastic: whether the sampler draws noise on the way, None = not known.
     """
 
     budget: int
@@ -54,6 +54,7 @@ class Terms:
     top: float
     own_steps: Callable[[float, float], int]
     levels: tuple[float, ...] = ()
+    stochastic: bool | None = None
 
     Rollout, NoiseRecipe = Rollout, NoiseRecipe  # for searches of other packs, which cannot import ours
 
@@ -74,6 +75,8 @@ class Search(Short):
     """It compares outcomes. A replay does not."""
     preview: str = EXTRA
     """How an unfinished sample is shown to verifiers: one more evaluation at its own level, or FREE (the solver's last prediction)."""
+    decoder: str = BY_VAE
+    """What decodes unfinished samples for the verifiers: the VAE, or one of ComfyUI's approximate decoders (`rollout.DECODERS`)."""
     keeps: int = 0
     """How many of the best finished samples it may still build on (as parents); their latents stay in memory."""
 

@@ -1,5 +1,8 @@
 """A pack of strangers, for the tests' server: a node that hands anything to any socket."""
 
+import sys
+from pathlib import Path
+
 import torch
 
 
@@ -31,6 +34,14 @@ def _loop():
     value = {}
     value["samples"] = value
     return value
+
+
+def _seeing():
+    """A vision-language model that says yes, or asks a question when it sees nothing."""
+    sys.path.append(str(Path(__file__).parent))  # the arena puts it there
+    from stand_in_vlm import StandIn
+
+    return StandIn(lambda picture, said: "Is there a digit?" if picture is None else 0.9)
 
 
 NAN = float("nan")
@@ -79,6 +90,7 @@ VALUES = {
     "an empty conditioning": lambda: [[torch.zeros(1, 0, 0), {}]],
     "a conditioning of nothing": lambda: [[None, {}]],
     "a conditioning that is a table": lambda: [[torch.zeros(1, 4, 4), None]],
+    "a model that sees": _seeing,
 }
 
 
