@@ -137,7 +137,7 @@ class NoiseSearchParticles(io.ComfyNode):
                     min=0.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="How strongly better images are preferred: 0 = not at all, 2 = e^2 = 7 times per standard deviation of the scores. It rises to that from look to look.",
+                    tooltip="How strongly better images are preferred: 0 = not at all, 4 = e^4 = 55 times per standard deviation of the scores. It rises to that from look to look.",
                 ),
                 io.Combo.Input(
                     "potential",

@@ -41,6 +41,7 @@ class NoiseSearchKSampler(io.ComfyNode):
                 "KSampler (Search)",
             ],
             not_idempotent=True,
+            has_intermediate_output=True,
             hidden=EVERYWHERE,
             description="A KSampler that makes several images, lets a judge score them, and keeps the best one. It also gives the winner's seed and what the search cost.",
             inputs=[
@@ -144,6 +145,7 @@ class NoiseSearchSampler(io.ComfyNode):
                 "Search Sampler",
             ],
             not_idempotent=True,
+            has_intermediate_output=True,
             hidden=EVERYWHERE,
             description="SamplerCustomAdvanced that makes several images and keeps the best one: any guider, any sampler, any sigmas.",
             inputs=[

@@ -12,6 +12,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..compat import COMFYUI
 from ..search.rollout import Recipe, recipes_to_json
 from ..session.carry import KEY, attach, differences, facts_of, files_behind, record_of
+from ..session.live import Live, viewer_of
 from ..session.pick import Pick, read_pick
 from ..session.progress import announce
 from ..session.provenance import Origin
@@ -66,6 +67,7 @@ class Searching:
             prompt = prompt_for(self.cls, verifier, prompt, self.entrance)
         with running(_key(extra)) as stopper:
             announce(node_id, stopper.run)
+            panel = Live(viewer_of(node_id, extra, stopper.run), picked=picked is not None)
             found = search_images(
                 guider,
                 sampler,
@@ -81,6 +83,7 @@ class Searching:
                 node_id,
                 stopper,
                 origin_of(self.cls),
+                panel,
             )
         self._remember_stop(stopper)
         solver = getattr(getattr(sampler, "sampler_function", None), "__name__", type(sampler).__name__)
@@ -88,9 +91,11 @@ class Searching:
         found.report["notes"] += self._notes(picked, facts, extra) + _on_the_seed(found.recipes)
         attach(extra, node_id, record_of(found, facts), hidden(self.cls, "prompt"))
         outputs = (found.latent, *([found.denoised] if denoised else []), *outputs_of(found))
-        if self._waits(picked, extra):
+        waits = self._waits(picked, extra)
+        if waits:
             outputs = tuple(ExecutionBlocker(None) for _ in outputs)
-        return io.NodeOutput(*outputs, ui={"noise_search": [found.report]})
+        shown = panel.ui(found.report["notes"], waits)
+        return io.NodeOutput(*outputs, ui={"noise_search": [found.report], **shown})
 
     def _remember_stop(self, stopper: Stopper) -> None:
         node = graph_of(self.cls).get(str(hidden(self.cls, "unique_id")))

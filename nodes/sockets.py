@@ -4,6 +4,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..compat import advanced
+from ..search.noise import NoiseRecipe
 from ..search.rollout import Recipe, recipes_from_json
 from ..untrusted import Short
 
@@ -228,6 +229,19 @@ def recipes_at(text: str, index: int) -> list[Recipe]:
             f"index is {index}, but there are {len(recipes)} recipes: take one from 0 to {len(recipes) - 1}, or -1 for all."
         )
     return [recipes[index]]
+
+
+def noise_in(text: str) -> NoiseRecipe | None:
+    """The noise of the one recipe in a text, None for an empty one."""
+    if not text.strip():
+        return None
+    recipes = recipes_from_json(text)
+    if len(recipes) != 1 or len(recipes[0].pieces) != 1:
+        raise ValueError(
+            f"around takes the recipe of one image that was sampled in one go, but this text has {len(recipes)} recipes, the first of {len(recipes[0].pieces)} pieces. "
+            "What a search over paths made has no single noise to search around."
+        )
+    return recipes[0].root
 
 
 def result_outputs():

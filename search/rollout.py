@@ -136,17 +136,17 @@ class Recipe:
         return noise
 
     @property
-    def is_a_seed(self) -> bool:
-        """Whether a stock sampler with the seed it begins with makes the same."""
-        return len(self.pieces) == 1 and self.root.plain
-
-    @property
     def only_cut(self) -> bool:
         """Whether it is one sample that was stopped on the way and went on as it was, over the user's own steps."""
         return all(
             piece.steps is None and piece.start is None and (piece.noise is None) == (i > 0)
             for i, piece in enumerate(self.pieces)
         )
+
+    @property
+    def is_a_seed(self) -> bool:
+        """Whether a stock sampler with the seed it begins with makes the same."""
+        return len(self.pieces) == 1 and self.root.plain
 
     @property
     def noises(self) -> list[NoiseRecipe]:
@@ -276,5 +276,5 @@ def note_of_version(recipe: Recipe, running: str | None) -> str | None:
         return None
     return (
         f"The recipe was written under ComfyUI {recipe.comfyui}, and this is {running}. Samplers that draw noise on the way "
-        "(ancestral, sde and their like) are seeded differently by some versions, so the image may differ; others give it again."
+        "(euler_ancestral, lcm, er_sde and their like) are seeded differently by some versions, so the image may differ; others give it again."
     )

@@ -24,6 +24,7 @@ from ..search.selection import Comparison
 from .decoding import decoder
 from .journaling import journaled
 from .judging import Judge
+from .live import Live, LiveSearch
 from .progress import LiveProgress
 from .sketching import sketch_of
 from .provenance import Origin
@@ -52,6 +53,7 @@ class Plan:
 
     wished: the settings before planning. search: as planned for this budget and schedule. renderer: samples the winner once more alone, where that is wanted.
     journaled: the evaluator with the journal in front of it, where there is one; why_not: where there should be and is none.
+    live: what its panel is told.
     """
 
     sample: Sample
@@ -62,6 +64,7 @@ class Plan:
     judge: Judge | None
     limits: Limits
     announcement: str
+    live: LiveSearch
     journaled: Journaled | None = None
     why_not: str = ""
 
@@ -112,19 +115,23 @@ def task_of(
     return Task(guider, Solver(sampler), schedule, final, settings, verifier, vae, prompt, wishes, origin)
 
 
-def plans_of(task: Task, latent: dict, ledger: Ledger, live: LiveProgress) -> list[Plan]:
+def plans_of(
+    task: Task, latent: dict, ledger: Ledger, live: LiveProgress, panel: Live | None = None
+) -> list[Plan]:
     """A plan for each sample of the LATENT. Raises ValueError, BudgetTooSmall among them, before anything runs."""
     samples = samples_of(latent, task.guider.model_patcher)
     rows = task.wishes.batch_size or rows_that_fit(task.guider, samples[0].latent.shape)
-    plans = []
+    plans, panel = [], panel or Live()
     for i, sample in enumerate(samples):
         settings, place = task.settings.of_sample(i, len(samples), sample.index)
         one = replace(task, guider=guider_of(task.guider, i), settings=settings)
-        plans.append(_plan(one, replace(sample, index=place), rows, ledger, live))
+        plans.append(_plan(one, replace(sample, index=place), rows, ledger, live, panel.search()))
     return plans
 
 
-def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgress) -> Plan:
+def _plan(
+    task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgress, shown: LiveSearch
+) -> Plan:
     settings, wishes = task.settings, task.wishes
     judge = None if task.verifier is None else Judge(task.verifier, task.prompt, ledger)
     early = bool(judge and settings.needs_verifier and judge.needs_previews)
@@ -134,7 +141,7 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
         rows = 1
     looks = Looks(
         decoder(task.vae),
-        judge,
+        judge and shown.watching(judge),
         settings.preview,
         early,
         wishes.keep_top,
@@ -144,6 +151,7 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
 
     def advance() -> None:
         live.advance(ledger.told)
+        shown.advance(ledger)
 
     setup = Setup(task.guider, task.solver, task.schedule, sample)
     evaluator = Evaluator(setup, ledger, looks, rows, advance)
@@ -182,7 +190,18 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
     if task.origin and wishes.journal and judge and settings.needs_verifier:
         kept, why_not = journaled(setup, evaluator, judge, ledger, task.origin)
         announcement += f" · {why_not}" if why_not else ""
-    return Plan(sample, settings, search, evaluator, renderer, judge, limits, announcement, kept, why_not)
+    shown.planned(
+        announcement,
+        limits,
+        whole,
+        0 if wishes.budget_nfe else wishes.candidates,
+        sample.index,
+        kept.key if kept else "",
+        judge,
+    )
+    return Plan(
+        sample, settings, search, evaluator, renderer, judge, limits, announcement, shown, kept, why_not
+    )
 
 
 def _check(judge: Judge, settings: Search, wishes: Wishes) -> None:

@@ -21,6 +21,7 @@ from .faults import Faults
 from .foresight import foresight, in_words
 from .found import Found, FoundOne, assembled
 from .judging import FINAL, Judge
+from .live import Live
 from .plan import Plan, plans_of, task_of
 from .progress import LiveProgress
 from .provenance import Origin
@@ -47,17 +48,21 @@ def search_images(
     node_id: str | None = None,
     stopper: Stopper | None = None,
     origin: Origin | None = None,
+    panel: Live | None = None,
 ) -> Found:
     """Search once for every sample of the latent batch. Bad input raises ValueError before anything runs.
 
     stopper: what tells it to stop and keep the best. origin: the node and its graph, for the journal; without it there is none.
+    panel: what is told to those who watch.
     """
     NoiseRecipe(seed)  # refuses what is no seed
     wished = RandomSearch() if settings is None else as_search(settings)
     task = task_of(guider, sampler, sigmas, wished, verifier, vae, prompt, wishes, final_sigmas, origin)
-    ledger, live, faults = Ledger(), LiveProgress(node_id, 1), Faults()
-    plans = plans_of(task, latent, ledger, live)
+    panel = panel or Live()
+    ledger, live, faults = Ledger(), LiveProgress(node_id, 1, panel.glances), panel.faults
+    plans = plans_of(task, latent, ledger, live, panel)
     judges = [plan.judge for plan in plans if plan.judge]
+    panel.begin(plans[0].search.name, plans[0].judge)
     live.total = sum(plan.limits.nfe for plan in plans)
     found = []
     while plans:  # one after the other, so that each one's latents can go
@@ -89,6 +94,7 @@ class _Running:
         plan, evaluator = self.plan, self.plan.evaluator
         with self.faults.spared("The progress line"):
             self.live.say(plan.announcement)
+        self._open_panel()
         searches = plan.search.needs_verifier  # there is nothing to keep of a replay that is broken off
         should_stop = (lambda: self.stopper.stopped) if searches else (lambda: False)
         result = run(plan.search, seed, plan.runs, plan.comparison, plan.limits, self._show, should_stop)
@@ -117,7 +123,7 @@ class _Running:
             self.notes += in_words(foreseen)
         scores = self._final_scores(result, images[0], again is not None)
         witness = plan.judge.witness if plan.judge else {}
-        return FoundOne(
+        found = FoundOne(
             wished=plan.wished,
             result=result,
             limits=plan.limits,
@@ -138,6 +144,15 @@ class _Running:
             foresight=foreseen,
             notes=self.notes,
         )
+        plan.live.done(found, plan.judge.warning if plan.judge else "")
+        return found
+
+    def _open_panel(self) -> None:
+        plan, model = self.plan, self.plan.evaluator.model
+        names = plan.judge.names if plan.judge else []
+        looks = type(model).__name__, tuple(plan.sample.latent.shape), tuple(names)
+        decode = plan.evaluator.looks.decode
+        plan.live.begin(self.ledger, looks, lambda: decode and decode(plan.sample.latent))
 
     def _recipe(self, result: Result, id: int) -> Recipe:
         plan = self.plan
@@ -158,6 +173,7 @@ class _Running:
                 "A stock sampler gives it but for the last digits."
             )
             return None
+        self.plan.live.finishing()
         with self.faults.spared("The last rendering of the winner"):
             renderer.flight.landed = True  # the search has its image
             last = (
@@ -197,6 +213,10 @@ class _Running:
         return scores
 
     def _show(self, progress: Progress) -> None:
+        self._show_best(progress)
+        self.plan.live.wave(progress, self.ledger)
+
+    def _show_best(self, progress: Progress) -> None:
         with self.faults.spared("The preview"):
             best, cost = progress.best, f"{progress.nfe}/{progress.budget} NFE"
             if best is None or not best.scores:
@@ -206,6 +226,8 @@ class _Running:
             image = (
                 evaluator.image(best.id) if evaluator.has(best.id) else None
             )  # the journal has no previews
+            if image is not None:
+                self.plan.live.saw([best.id], image)
             self.live.best(self.told + progress.nfe, f"{what} {_numbers(best.scores)} · {cost}", image)
 
 

@@ -12,13 +12,25 @@ import torch
 from closed_form import PixelVAE, TargetVerifier, cond, make_model, one_hot
 from graphs import Graph, half_mask, some_latent
 from noisesearch import compat
-from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
+from noisesearch.search.algorithms import (
+    ParticleSearch,
+    RandomSearch,
+    SearchOverPaths,
+    SeedPruning,
+    ZeroOrder,
+)
 from noisesearch.search.journaled import OTHER_MODEL
 from noisesearch.session import journaling, provenance
 from noisesearch.session.provenance import Origin
 from noisesearch.verifiers.ensemble import Ensemble
 
-ALGORITHMS = {"random": None, "zero order": ZeroOrder(2, 0.9), "paths": SearchOverPaths(2, 2)}
+ALGORITHMS = {
+    "random": None,
+    "zero order": ZeroOrder(2, 0.9),
+    "paths": SearchOverPaths(2, 2),
+    "pruning": SeedPruning(),
+    "particles": ParticleSearch(0, 1, 8.0, threshold=1.0),
+}
 
 MODEL = {
     "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a.safetensors"}},

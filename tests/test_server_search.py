@@ -109,6 +109,33 @@ PATHS = {
     },
 }
 
+PRUNING = {
+    "class_type": "NoiseSearchPruneSeeds",
+    "inputs": {
+        "seeds": 0,
+        "first_cut": 0.35,
+        "second_cut": 0.575,
+        "kept_first": 0.43,
+        "kept_second": 0.29,
+        "preview": "free",
+        "decoder": "the VAE",
+    },
+}
+PARTICLES = {
+    "class_type": "NoiseSearchParticles",
+    "inputs": {
+        "particles": 0,
+        "looks": 3,
+        "strength": 4.0,
+        "potential": "difference",
+        "forward": 0.0,
+        "resampling": "ssp",
+        "threshold": 1.0,
+        "preview": "extra evaluation",
+        "decoder": "the VAE",
+    },
+}
+
 
 def on_the_seed(report):
     """What the report says when the seed output alone is not the winner."""
@@ -122,6 +149,15 @@ def test_the_winners_seed_in_a_stock_graph_gives_the_winner(server):
     assert report["prompt"] == "digit three"  # found behind the conditioning
     assert image["winner"]["seed"] != 5, "the first candidate won: nothing was shown"
     assert not on_the_seed(report)
+    entry = server.run(stock(image["winner"]["seed"]))
+    assert abs(picture(server, entry, "12") - winner).max() <= 1
+
+
+def test_a_pruned_winners_seed_in_a_stock_graph_gives_the_winner(server):
+    report, winner = run_search(server, PRUNING)
+    image = report["images"][0]
+    assert image["search_nfe"] <= 12 * 12 and len(image["rounds"]) == 3 and len(image["rounds"][0]) > 12
+    assert image["winner"]["seed"] != 5 and len(image["winner"]["recipe"]["pieces"]) == 1
     entry = server.run(stock(image["winner"]["seed"]))
     assert abs(picture(server, entry, "12") - winner).max() <= 1
 
@@ -164,11 +200,14 @@ def test_a_zero_order_winner_through_its_recipe_and_stock_nodes(server):
     assert abs(picture(server, server.run(graph), "26") - winner).max() <= 1
 
 
-def test_a_path_winner_replays_without_a_verifier(server):
-    report, winner = run_search(server, PATHS)
+@pytest.mark.parametrize(
+    "search, sampler", [(PATHS, "euler"), (PARTICLES, "euler_ancestral"), (PRUNING, "dpmpp_2m")]
+)
+def test_a_winner_of_several_pieces_replays_without_a_verifier(server, search, sampler):
+    report, winner = run_search(server, search, sampler_name=sampler)
     assert on_the_seed(report)
     recipe = json.dumps(report["images"][0]["winner"]["recipe"])
-    graph = searching({"class_type": "NoiseSearchReplay", "inputs": {"recipe": recipe}})
+    graph = searching({"class_type": "NoiseSearchReplay", "inputs": {"recipe": recipe}}, sampler_name=sampler)
     del graph["10"]["inputs"]["verifier"]
     entry = server.run(graph)
     assert abs(picture(server, entry, "11") - winner).max() <= 1
@@ -176,19 +215,19 @@ def test_a_path_winner_replays_without_a_verifier(server):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("search", "change", "message"),
     [
-        ({"forward": 0.3, "backward": 0.3}, "must be larger than forward"),
-        ({"forward": 0.3, "backward": 0.2}, "must be larger than forward"),
-        ({"preset": "global"}, "no preset"),
+        (PATHS, {"preset": "custom", "forward": 0.3, "backward": 0.3}, "must be larger than forward"),
+        (PATHS, {"preset": "custom", "forward": 0.3, "backward": 0.2}, "must be larger than forward"),
+        (PATHS, {"preset": "global"}, "no preset"),
+        (PRUNING, {"first_cut": 0.6}, "must be larger than first_cut"),
+        (PRUNING, {"kept_second": 0.5}, "cannot be more than kept_first"),
+        (PARTICLES, {"potential": "min"}, "no potential"),
     ],
 )
-def test_a_path_search_that_would_never_end_is_not_even_queued(server, change, message):
+def test_a_search_that_cannot_be_is_not_even_queued(server, search, change, message):
     with pytest.raises(ServerError, match=message) as refused:
-        run_search(
-            server,
-            {"class_type": "NoiseSearchPaths", "inputs": {**PATHS["inputs"], "preset": "custom", **change}},
-        )
+        run_search(server, {**search, "inputs": {**search["inputs"], **change}})
     assert "HTTP 400" in str(refused.value)  # by the queue, not by a node that ran
 
 

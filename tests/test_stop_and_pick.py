@@ -13,13 +13,19 @@ from graphs import Graph, some_latent
 from noisesearch.nodes.search import NoiseSearchKSampler
 from noisesearch.nodes.searching import needed, stops_of
 from noisesearch.sampling.flight import GivenUp
-from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
+from noisesearch.search.algorithms import (
+    ParticleSearch,
+    RandomSearch,
+    SearchOverPaths,
+    SeedPruning,
+    ZeroOrder,
+)
 from noisesearch.session import carry
 from noisesearch.session.pick import read_pick
 from noisesearch.session.run import Wishes, search_images
 from noisesearch.session.stop import Stopper, running, stop
 
-SEARCHES = [RandomSearch(), ZeroOrder(), SearchOverPaths()]
+SEARCHES = [RandomSearch(), ZeroOrder(), SearchOverPaths(), SeedPruning(), ParticleSearch()]
 every = pytest.mark.parametrize("settings", SEARCHES, ids=lambda settings: settings.name)
 
 

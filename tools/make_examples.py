@@ -527,8 +527,42 @@ def overnight(name, object_info):
     return graph
 
 
+def folder(name, object_info):
+    graph = Graph(
+        name,
+        "Score a folder of images",
+        "Sorts the images of a folder by how clean they are, and saves the best. Needs no download.",
+        object_info,
+        (340, 340, 400, 400),
+    )
+    images = graph.node("NoiseSearchLoadFolder", 0, "The folder")
+    verifier = graph.node("NoiseSearchLoadVerifier", 0, "The judge", scorer="image quality (BRISQUE)")
+    scored = graph.node(
+        "NoiseSearchScoreImages",
+        1,
+        keep_top=4,
+        links={"images": (images, "images"), "verifier": (verifier, "verifier")},
+    )
+    graph.note(
+        1,
+        "Your own images, and other judges",
+        "Put images of any size into a folder in `ComfyUI/input`, press R, and choose the folder.\n\nThis judge knows photos: noise, blur and blocks cost points. It does not read the prompt. For that choose **ImageReward** in the judge's list, and write into `prompt` what the images should show.",
+        230,
+    )
+    graph.node(
+        "SaveImage",
+        2,
+        "Kept, best first",
+        filename_prefix="noise_search/kept",
+        links={"images": (scored, "kept")},
+    )
+    graph.node("PreviewImage", 3, "The others", links={"images": (scored, "rejected")})
+    return graph
+
+
 EXAMPLES = {
     "a_first_search": first,
+    "score_a_folder": folder,
     "sdxl_text_to_image": text_to_image(SDXL, checkpoint(*SDXL_FILE)),
     "sdxl_turbo": turbo,
     "sdxl_second_judge": two_judges,
@@ -628,7 +662,7 @@ def main(names) -> int:
         graph = EXAMPLES[name](name, object_info)
         path = FOLDER / f"{name}.json"
         path.write_text(json.dumps(graph.to_json(), indent=2, ensure_ascii=False) + "\n", "utf-8")
-        if name != "a_first_search":  # its picture is what it makes: tools/workflow_pictures.py
+        if any("models" in node["properties"] for node in graph.nodes):  # others: tools/workflow_pictures.py
             sampler = next(
                 n for n in graph.nodes if n["type"] in ("NoiseSearchKSampler", "NoiseSearchSampler")
             )

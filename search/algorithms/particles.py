@@ -155,7 +155,7 @@ class ParticleSearch(Search):
 
     particles: int = 0
     looks: int = 4
-    strength: float = 2.0
+    strength: float = 4.0
     potential: str = DIFFERENCE
     resampling: str = RESAMPLINGS[0]
     threshold: float = 0.5
