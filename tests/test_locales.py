@@ -24,7 +24,7 @@ def stored(language):
 
 @pytest.fixture
 def english(object_info):
-    return locales.english(object_info, locales.scripts(), locales.examples())
+    return locales.english(object_info, locales.scripts())
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from comfy_server import PACK, ROOT, ComfyServer, base_directory
+from comfy_server import ROOT, ComfyServer, base_directory
 
 FOLDER, TRANSLATIONS = ROOT / "locales", ROOT / "tools" / "translations"
 FILES = ("main", "nodeDefs", "commands", "settings")
@@ -22,21 +22,14 @@ SPECIAL = "{}@|$"  # the front end's translator reads these as commands
 _TEXT = r'"((?:[^"\\]|\\.)*)"'
 
 
-def english(object_info: dict, scripts: str, examples: dict | None = None) -> dict:
-    """{file: its content} in English. object_info: the server's; scripts: the text of all files in web/; examples: see `examples`."""
+def english(object_info: dict, scripts: str) -> dict:
+    """{file: its content} in English. object_info: the server's; scripts: the text of all files in web/."""
     ours = {name: node for name, node in sorted(object_info.items()) if name.startswith("NoiseSearch")}
     categories = {part: part for node in ours.values() for part in node["category"].split("/")}
     settings = {_key(found["id"]): found for found in _entries(scripts, "settings")}
     groups = {group: group for found in settings.values() for group in found["category"]}
     return {
-        "main": {
-            "nodeCategories": categories,
-            "settingsCategories": groups,
-            "templateWorkflows": {
-                shown: {PACK: {name: info[said] for name, info in (examples or {}).items()}}
-                for shown, said in (("template", "name"), ("templateDescription", "description"))
-            },
-        },
+        "main": {"nodeCategories": categories, "settingsCategories": groups},
         "nodeDefs": {name: _node(node) for name, node in ours.items()},
         "commands": {_key(found["id"]): {"label": found["label"]} for found in _entries(scripts, "commands")},
         "settings": {
@@ -61,12 +54,6 @@ def texts(tree) -> set[str]:
 def scripts() -> str:
     """The pack's scripts, one after the other."""
     return "\n".join(file.read_text("utf-8") for file in sorted((ROOT / "web").rglob("*.js")))
-
-
-def examples() -> dict:
-    """{example workflow: its name and description for the template browser}."""
-    files = sorted((ROOT / "example_workflows").glob("*.json"))
-    return {file.stem: json.loads(file.read_text("utf-8"))["extra"]["info"] for file in files}
 
 
 def _node(node: dict) -> dict:
@@ -116,7 +103,7 @@ def _end(text: str, start: int) -> int:
 
 def write(object_info: dict) -> list[str]:
     """Write every language; the texts that have no translation, one line each."""
-    files, missing = english(object_info, scripts(), examples()), []
+    files, missing = english(object_info, scripts()), []
     _save("en", files)
     for path in sorted(TRANSLATIONS.glob("*.json")):
         dictionary = json.loads(path.read_text("utf-8"))
