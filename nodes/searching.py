@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..compat import COMFYUI
+from ..search.drafts import LEAST
 from ..search.rollout import Recipe, recipes_to_json
 from ..session.carry import KEY, attach, differences, facts_of, files_behind, record_of
 from ..session.live import Live, viewer_of
@@ -18,7 +19,8 @@ from ..session.progress import announce
 from ..session.provenance import Origin
 from ..session.run import Found, search_images
 from ..session.stop import Stopper, running
-from ..session.wishes import Wishes
+from ..session.drafting import no_fewer
+from ..session.wishes import AUTO, Wishes, too_few
 from ..verifiers.ensemble import as_ensemble, gated
 from .prompt_text import find_prompt
 from .sockets import ME, Report
@@ -53,8 +55,10 @@ class Searching:
         wishes: Wishes,
         final_sigmas=None,
         denoised=False,
+        shorter=None,
     ):
-        """Search, or render what was picked; the node's NodeOutput. denoised: whether the second output is the last clean prediction."""
+        """Search, or render what was picked; the node's NodeOutput. denoised: whether the second output is the last clean prediction.
+        shorter: see `search_images`."""
         picked = read_pick(self.pick)
         node_id, extra = hidden(self.cls, "unique_id"), hidden(self.cls, "extra_pnginfo")
         files = files_behind(hidden(self.cls, "prompt"), node_id)
@@ -83,6 +87,7 @@ class Searching:
                 node_id,
                 stopper,
                 origin_of(self.cls),
+                shorter,
                 panel,
             )
         self._remember_stop(stopper)
@@ -167,6 +172,15 @@ def has_judge(candidates, budget_nfe, search, verifier, pick):
     if candidates == 1 and not budget_nfe:  # the plain sampler: nothing is compared
         return True
     return "A search needs a verifier, but none is connected, or what is connected is muted: connect Load Judge. (candidates = 1 samples without one.)"
+
+
+def drafts_fit(draft_steps, steps=None):
+    """True, or what to say before the graph is queued. None: linked, or not there."""
+    if draft_steps in (None, 0, AUTO):
+        return True
+    if draft_steps < LEAST:
+        return too_few(draft_steps)
+    return True if steps is None or draft_steps < steps else no_fewer(draft_steps, steps)
 
 
 def hidden(cls, name: str):

@@ -17,6 +17,7 @@ from .selection import Comparison, Standing
 
 
 BY_HAND = "stopped by hand"
+OUT_OF_TIME = "the time limit is reached"
 LEADERS = 8  # unfinished outcomes that are worth a look
 
 
@@ -350,7 +351,7 @@ class _Run:
         if self.should_stop():
             return BY_HAND
         if self.limits.seconds is not None and time.monotonic() - self.began >= self.limits.seconds:
-            return "the time limit is reached"
+            return OUT_OF_TIME
         return ""
 
     def finish(self, seed: int) -> None:

@@ -242,14 +242,18 @@ class LiveSearch:
         self.phase, self.stopped, self.nfe = "done", result.stopped, found.search_nfe + found.final_nfe
         self.outcomes = dict(result.outcomes)
         self.seconds = self.pace.seconds
-        self.chosen = result.winner.id
+        self.chosen = found.chosen
         self.curve = [(nfe, outcome.id) for nfe, outcome in result.curve]
         self.top = [outcome.id for outcome in result.ranking[:BOARD]]
         self.unfinished, self.finished = [], len(result.ranking)
         self.why = why(found, self.judge, self.leading)
         self._recipes.clear()  # long ones are told now
-        for id, image in zip(self.top, found.images):
-            if id not in self._pictures:
+        for id, image in zip(found.top_ids, found.images):
+            if found.drafts:  # what is there is the draft
+                name = pictures.name_of(f"{self.key} final", repr(lineage(self.outcomes, id)))
+                pictures.write(name, pictures.small(image[0]))
+                self._pictures[id] = name
+            elif id not in self._pictures:
                 self._seen[id] = pictures.small(image[0])
         self._draw()
 
@@ -360,14 +364,14 @@ def why(found: FoundOne, judged_by: str, leading: int) -> str:
     result = found.result
     if not result.settings.needs_verifier:
         return "Rendered once, from its recipe."
-    if not judged_by or not result.winner.scores:
+    if not judged_by or not found.scores:
         return "The one candidate there is."
-    score, count = result.winner.scores[leading], len(result.ranking)
+    score, count = found.scores[leading], len(result.ranking)
     first = result.outcomes[min(result.outcomes)]
     said = f"The best of {count} by {judged_by}: {score:.3g}" if count > 1 else f"{judged_by}: {score:.3g}"
-    if first.finished and first.id != result.winner.id:
+    if first.finished and first.id != found.chosen:
         said += f", where the first candidate has {first.scores[leading]:.3g}" if first.scores else ""
-    elif count > 1 and first.id == result.winner.id:
+    elif count > 1 and first.id == found.chosen:
         said += ", the first candidate itself"
     ended = "You stopped it" if result.stopped == BY_HAND else f"It ended because {result.stopped}"
     return f"{said}. {ended}." if result.stopped else f"{said}."

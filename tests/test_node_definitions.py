@@ -105,7 +105,7 @@ def test_a_help_page_fits_a_narrow_pane(page):
     assert not re.search(r"^\|.*\|$", text, re.MULTILINE), "a table: make a list of it"
     unbroken = [part for span in re.findall(r"`([^`\n]+)`", text) for part in re.split(r"[ ./_+-]", span)]
     assert [part for part in unbroken if len(part) * LETTER > NARROW] == []
-    assert text.startswith("# ") and len(text) < 8000, "long tables belong into docs/benchmarks"
+    assert text.startswith("# ") and len(text) < 11_000, "long tables belong into docs/benchmarks"
 
 
 def test_there_is_no_help_page_without_a_node():
