@@ -171,7 +171,7 @@ def has_judge(candidates, budget_nfe, search, verifier, pick):
         return True
     if candidates == 1 and not budget_nfe:  # the plain sampler: nothing is compared
         return True
-    return "A search needs a verifier, but none is connected, or what is connected is muted: connect Load Image Judge. (candidates = 1 samples without one.)"
+    return "A search needs a verifier, but none is connected, or what is connected is muted: connect Load Judge. (candidates = 1 samples without one.)"
 
 
 def drafts_fit(draft_steps, steps=None):

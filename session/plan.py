@@ -108,7 +108,7 @@ def task_of(
     compares = settings.needs_verifier and not (wishes.plain and not settings.cuts)
     if vae is None or (verifier is None and compares):
         raise ValueError(
-            f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Image Judge'}."
+            f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Judge'}."
         )
     levels = _levels(guider.model_patcher)
     schedule = Schedule(sigmas, *levels)
