@@ -17,13 +17,13 @@ import torch
 
 from noisesearch.sampling.seeded import quiet_noise
 from noisesearch.search.algorithms.base import BudgetTooSmall
-from noisesearch.search.rollout import Recipe
+from noisesearch.search.rollout import Recipe, Rollout
 from noisesearch.session.noises import RecipeNoise
 from noisesearch.session.run import Wishes, search_images
 from noisesearch.verifiers.base import Batch, Verifier
 from noisesearch.verifiers.ensemble import as_ensemble
 
-POOL = 32  # samples at the user's steps, whatever the largest budget
+REFERENCE = 16  # samples at the user's steps that the others are held against at less cost
 THUMB = 16  # pixels a side of what is kept of a winner, for diversity
 
 
@@ -164,10 +164,10 @@ def random_search(steps: int | None = None, finalists: int = 1) -> Callable[[Ben
 
     def run(bench):
         own = steps or bench.one
-        most = max(max(bench.afforded(own, budget, finalists) for budget in bench.budgets), 1)
-        pool = bench.pool(own, max(most, POOL) if own == bench.one else most)
+        budgets = sorted({*bench.budgets, REFERENCE}) if own == bench.one else bench.budgets
+        pool = bench.pool(own, max(*(bench.afforded(own, budget, finalists) for budget in budgets), 1))
         found = {}
-        for budget in bench.budgets:
+        for budget in budgets:
             count = bench.afforded(own, budget, finalists)
             if count < finalists:
                 found[budget] = None
@@ -178,6 +178,15 @@ def random_search(steps: int | None = None, finalists: int = 1) -> Callable[[Ben
         return found
 
     return run
+
+
+def more_steps(bench: Bench) -> dict[int, Winner]:
+    """One sample with all the steps that the budget pays for: what random search is held against in the paper's figure 1."""
+    found = {}
+    for budget in (1, 2, 4):
+        image = bench.sample([bench.noise(0)], budget * bench.one)[0]
+        found[budget] = Winner(bench.nfe(budget), [], image, bench.score(image[None])[0])
+    return found
 
 
 class Remembering(Verifier):
@@ -194,7 +203,7 @@ class Remembering(Verifier):
 
 
 def by_the_pack(
-    settings: Any, steps: int | None = None, anytime: bool = False, **wishes
+    settings: Any, steps: int | None = None, anytime: bool = False, sampler: str = "euler", **wishes
 ) -> Callable[[Bench], dict]:
     """A search of the pack, as the nodes run it. steps: of a candidate (None = the user's; fewer = the winner is rendered anew).
     anytime: one run serves all budgets, since a shorter one is its beginning."""
@@ -209,7 +218,7 @@ def by_the_pack(
             try:
                 result = search_images(
                     bench.guider,
-                    bench.sampler,
+                    comfy.samplers.sampler_object(sampler),
                     bench.world.sigmas(own),
                     {"samples": bench.world.latent},
                     bench.seed,
@@ -260,7 +269,11 @@ def by_the_pack(
 
 
 def noise_of(recipe: Recipe, bench: Bench) -> torch.Tensor:
-    return RecipeNoise([recipe]).generate_noise({"samples": bench.world.latent})
+    """The noise that a sample began with, which is all there is to it where only whole steps were cut apart."""
+    if any(piece.noise for piece in recipe.pieces[1:]):
+        raise ValueError("This search puts noise back in, so its winner cannot be rendered with other steps.")
+    whole = Recipe((Rollout(recipe.root),), recipe.index)
+    return RecipeNoise([whole]).generate_noise({"samples": bench.world.latent})
 
 
 def race(bench: Bench, contestants: list[Contestant]) -> dict[str, dict]:

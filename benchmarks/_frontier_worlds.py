@@ -22,6 +22,7 @@ import torch  # noqa: E402
 from _mixture import Wish  # noqa: E402
 from closed_form import PixelVAE, make_model, uncond  # noqa: E402
 
+from noisesearch.demo.grammar import parse_scene  # noqa: E402
 from noisesearch.demo.load import FOLDER, load_world  # noqa: E402
 from noisesearch.demo.worlds import WORLDS, held_out_prompts  # noqa: E402
 from noisesearch.verifiers.base import Batch, Verifier  # noqa: E402
@@ -124,15 +125,19 @@ class Scenes(Drawn):
 
 
 class Careless(Drawn):
-    """Scenes by a generator with a small low-rank patch that makes it err more."""
+    """Scenes of two things, by a generator with a small low-rank patch that makes it err more."""
 
     name = "careless"
     prompts_seed = 6
+    strength = 2.5  # of the patch, as LoraLoader has it
 
     def __init__(self):
         super().__init__()
         patch = comfy.utils.load_torch_file(str(CARELESS), safe_load=True)
-        self.model = comfy.sd.load_lora_for_models(self.model, None, patch, 1.0, 0.0)[0]
+        self.model = comfy.sd.load_lora_for_models(self.model, None, patch, self.strength, 0.0)[0]
+
+    def prompts(self, count):
+        return [prompt for prompt in super().prompts(2 * count) if parse_scene(prompt).second][:count]
 
 
 class Panels(Verifier):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from _trials import ROOT
@@ -28,8 +28,8 @@ from _frontier_tables import tables
 from _frontier_worlds import MAKERS
 
 CACHE = ROOT / ".cache" / "frontier"
-BUDGETS = {"mixture": (4, 8, 16, 32)}
-FEWER = (4, 8, 16)  # where a sample is dear, or nothing is left to win
+BUDGETS = {"mixture": (4, 8, 16, 32), "scenes": (4, 8), "digits": (4, 8)}
+FEWER = (4, 8, 16)  # where a sample is dear; with 16 scenes and digits leave nothing to win
 RACED = ("storyboards", "careless", "scenes", "digits", "mixture")
 POOLS = "pools"
 CHUNK = 8
@@ -90,7 +90,10 @@ def of_others(spec: str, world) -> list[Contestant]:
     path, _, name = spec.rpartition(":")
     if not path or not Path(path).is_file():
         raise SystemExit(f"--search takes FILE.py:CLASS, and {spec!r} names no file that is there.")
-    module = SourceFileLoader("search_of_others", path).load_module()
+    found = spec_from_file_location("search_of_others", path)
+    module = module_from_spec(found)
+    sys.modules[found.name] = module
+    found.loader.exec_module(module)
     if not hasattr(module, name):
         raise SystemExit(f"{path} has no class {name}.")
     settings = getattr(module, name)()

@@ -222,6 +222,7 @@ class NoiseSearchScoreImages(io.ComfyNode):
                 "kept": kept,
                 "images": [
                     {"index": i, "scores": row, "held_out": judge.witness.get(i)}
+                    | ({"answers": judge.answers[i]} if i in judge.answers else {})
                     for i, row in enumerate(scores)
                 ],
             }

@@ -110,12 +110,13 @@ def _image(one: FoundOne, faults: Faults) -> dict:
         "rounds": result.rounds,
         "ranking": [outcome.id for outcome in result.ranking],
         "candidates": [
-            _candidate(outcome, one.witness.get(outcome.id)) for outcome in result.outcomes.values()
+            _candidate(outcome, one.witness.get(outcome.id), one.answers.get(outcome.id))
+            for outcome in result.outcomes.values()
         ],
     }
 
 
-def _candidate(outcome: Outcome, held_out: float | None) -> dict:
+def _candidate(outcome: Outcome, held_out: float | None, answers: dict | None) -> dict:
     rollout = outcome.rollout
     piece = {"parent": rollout.parent, "start": rollout.start, "steps": rollout.steps}
     return {
@@ -126,6 +127,7 @@ def _candidate(outcome: Outcome, held_out: float | None) -> dict:
         "nfe": outcome.nfe,
         "stop": rollout.stop,
         **{name: value for name, value in piece.items() if value is not None},
+        **({"answers": answers} if answers else {}),
     }
 
 

@@ -166,6 +166,7 @@ class _Running:
             chosen=winner.id,
             held_out=witness.get(FINAL, witness.get(winner.final if winner.final is not None else winner.id)),
             witness=witness,
+            answers=plan.judge.answers if plan.judge else {},
             top_ids=[one.id for one in handed],
             top_recipes=[one.recipe for one in handed],
             top_scores=[one.scores for one in handed],
@@ -301,7 +302,9 @@ class _Running:
             )  # the journal has no previews
             if image is not None:
                 self.plan.live.saw([best.id], image)
-            self.live.best(self.told + progress.nfe, f"{what} {_numbers(best.scores)} · {cost}", image)
+            said = _answers(self.plan.judge.answers.get(best.id, {})) if self.plan.judge else []
+            line = f"{what} {_numbers(best.scores)} · {cost}"
+            self.live.best(self.told + progress.nfe, "\n".join([line, *said]), image)
 
 
 def _finished(kept: Kept) -> tuple[torch.Tensor, torch.Tensor]:
@@ -327,10 +330,20 @@ def _last_words(found: Sequence[FoundOne], judges: Sequence[Judge]) -> str:
         was = f" (first {_numbers(first.scores)})" if first.scores and first.finished else ""
         best = f"best {_numbers(one.scores)}{was}" if one.scores else "done"
         lines.append(f"{best} · {len(one.result.ranking)} candidates · {one.search_nfe + one.final_nfe} NFE")
+        lines += _answers(one.answers.get(FINAL) or one.answers.get(one.result.winner.id, {}))
     if judges and judges[0].prompt:
         lines.append(f"judged by: {judges[0].prompt[:300]}")
     lines += dict.fromkeys(judge.warning for judge in judges if judge.warning)
     return "\n".join(lines)
+
+
+def _answers(by_verifier: dict) -> list[str]:
+    """A line for each verifier that says what its score was made of, if it is made of several."""
+    return [
+        " · ".join(f"{name} {number:.2f}" for name, number in answers.items())[:600]
+        for answers in by_verifier.values()
+        if len(answers) > 1
+    ]
 
 
 def _numbers(scores: Sequence[float]) -> str:

@@ -40,7 +40,7 @@ def test_samplers_that_look_back_or_draw_noise_make_no_such_promise(sampler):
     graph = Graph.mixture("CONST", sampler_name=sampler, steps=10)
     found = graph.search(SeedPruning(), candidates=5)
     assert len(found.recipes[0].pieces) == 3
-    with pytest.raises(ValueError, match="Replay Recipe"):
+    with pytest.raises(ValueError, match="Remake Winner"):
         found.noise().generate_noise(graph.latent)
     assert (found.latent["samples"] - graph.stock(found.seed)).abs().max() > 1e-4
 

@@ -111,6 +111,11 @@ export class View {
     return Boolean(this.state && this.state.phase !== "done" && !this.entry.ended);
   }
 
+  marks() {
+    const yours = this.state.awaiting || this.entry.picked;
+    return { picked: this.pickedId, chosen: this.running ? null : this.search.chosen, word: yours ? "judge's pick" : "chosen" };
+  }
+
   // The id of the candidate that was picked, as far as it is on the board.
   get pickedId() {
     const recipe = this.entry?.picked?.searches[this.sample]?.board[0]?.recipe;
@@ -136,7 +141,7 @@ export class View {
     this.drawHead();
     if (!search) return;
     this.drawSamples();
-    this.board.draw(this.candidates, state, { picked: this.pickedId, chosen: this.running ? null : search.chosen });
+    this.board.draw(this.candidates, state, this.marks());
     setText(this.why, this.running ? "" : search.why);
     setText(this.warning, search.warning ?? "");
     this.drawJudges();
@@ -210,7 +215,7 @@ export class View {
     }
     this.judges.value = String(Math.min(chosen, names.length - 1));
     const heldOut = this.search.points.some((point) => point[3] !== null);
-    setText(this.legend, heldOut ? `solid: ${names[chosen] ?? "best"} · dashed: ${this.state.held_out}, held out` : "best so far, against cost");
+    setText(this.legend, heldOut ? `solid: ${names[chosen] ?? "best"} · dashed: held out` : "best so far, against cost");
   }
 
   drawCurve() {
