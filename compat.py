@@ -35,6 +35,12 @@ def advanced(widget):
     return widget
 
 
+def told_to_the_page(widget, name, value):
+    """The widget, with something that our own scripts read from its options."""
+    widget.extra_dict[name] = value
+    return widget
+
+
 def list_index():
     """Which item of a list of inputs the running node was given; None where that is not known."""
     return getattr(get_executing_context(), "list_index", None)

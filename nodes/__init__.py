@@ -2,6 +2,7 @@
 
 from ..demo import judges as _  # noqa: F401  (adds itself to the catalogue, before the nodes list it)
 from . import (
+    auto_search,
     candidates,
     class_verifiers,
     demo,
@@ -27,6 +28,7 @@ VERIFIERS = [
 _NODES = [
     *search.NODES,
     *searches.NODES,
+    *auto_search.NODES,
     *early_searches.NODES,
     *candidates.NODES,
     *folder.NODES,

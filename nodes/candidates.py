@@ -15,6 +15,7 @@ from ..search.seeds import MASK, mix
 from ..session.judging import Judge
 from ..session.noises import RecipeNoise, index_of, plain_samples, recipe_of
 from ..session.report import clean
+from ..verifiers.ensemble import gated
 from .names import JUDGES, NOISE
 from .sockets import MAX_SEED, Report, ReportType, VerifierType, index_input, recipes_at
 
@@ -203,7 +204,7 @@ class NoiseSearchScoreImages(io.ComfyNode):
             raise ValueError(
                 f"Score and Sort Images compares all images with one prompt, but got {len(set(prompt))} different ones. Use a Score and Sort Images for each, or join the texts."
             )
-        judge = Judge(verifier[0], prompt[0].strip())
+        judge = Judge(gated(verifier[0]), prompt[0].strip())
         scores = score_all(judge, pictures)
         pool = [Outcome(i, Rollout(NoiseRecipe(0)), row, 0) for i, row in enumerate(scores)]
         order = [outcome.id for outcome in judge.comparison.best(pool, len(pool))]
@@ -221,6 +222,7 @@ class NoiseSearchScoreImages(io.ComfyNode):
                 "kept": kept,
                 "images": [
                     {"index": i, "scores": row, "held_out": judge.witness.get(i)}
+                    | ({"answers": judge.answers[i]} if i in judge.answers else {})
                     for i, row in enumerate(scores)
                 ],
             }

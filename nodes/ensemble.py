@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..compat import advanced, schema
+from ..compat import schema
 from ..search.selection import METHODS
 from ..untrusted import choice
 from ..verifiers.ensemble import Ensemble
@@ -45,7 +45,7 @@ class NoiseSearchVerifierEnsemble(io.ComfyNode):
                     default=True,
                     tooltip="Rank empty, burnt-out and broken images last without asking a judge. Turn this off for art that is meant to look like that.",
                 ),
-                *(advanced(_weight(i)) for i in numbers),
+                *(_weight(i) for i in numbers),
             ],
             outputs=[VerifierType.Output(display_name="verifier")],
         )

@@ -10,7 +10,7 @@ from ..sampling.stock import cfg_guider, ksampler_sigmas
 from ..session.journaling import journal_is_on
 from ..session.noises import seed_of
 from ..session.wishes import Wishes
-from .searching import EVERYWHERE, UNCONNECTED, Searching, has_judge, needed, stops_of
+from .searching import EVERYWHERE, UNCONNECTED, Searching, drafts_fit, has_judge, needed, stops_of
 from .names import SAMPLERS
 from .sockets import (
     JUDGE,
@@ -41,6 +41,7 @@ class NoiseSearchKSampler(io.ComfyNode):
                 "KSampler (Search)",
             ],
             not_idempotent=True,
+            has_intermediate_output=True,
             hidden=EVERYWHERE,
             description="A KSampler that makes several images, lets a judge score them, and keeps the best one. It also gives the winner's seed and what the search cost.",
             inputs=[
@@ -64,9 +65,17 @@ class NoiseSearchKSampler(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, candidates=None, budget_nfe=None, search=UNCONNECTED, verifier=UNCONNECTED, pick=""
+        cls,
+        candidates=None,
+        budget_nfe=None,
+        search=UNCONNECTED,
+        verifier=UNCONNECTED,
+        pick="",
+        draft_steps=None,
+        steps=None,
     ):
-        return has_judge(candidates, budget_nfe, search, verifier, pick)
+        judged = has_judge(candidates, budget_nfe, search, verifier, pick)
+        return drafts_fit(draft_steps, steps) if judged is True and not pick else judged
 
     @classmethod
     def check_lazy_status(cls, pick="", **inputs):
@@ -103,6 +112,9 @@ class NoiseSearchKSampler(io.ComfyNode):
         choose=JUDGE,
         pick="",
         journal=True,
+        draft_steps=0,
+        draft_cfg=0.0,
+        verify_top=Wishes.verify_top,
     ):
         guider = cfg_guider(model, positive, negative, cfg)
         sigmas = ksampler_sigmas(model, steps, sampler_name, scheduler, denoise)
@@ -115,6 +127,9 @@ class NoiseSearchKSampler(io.ComfyNode):
             batch_size,
             exactly_reproducible,
             journal and journal_is_on(),
+            draft_steps,
+            draft_cfg,
+            verify_top,
         )
         return Searching(cls, "positive", choose, pick).node_output(
             guider,
@@ -127,6 +142,7 @@ class NoiseSearchKSampler(io.ComfyNode):
             vae,
             prompt,
             wishes,
+            shorter=lambda few: ksampler_sigmas(model, few, sampler_name, scheduler, denoise),
         )
 
 
@@ -144,6 +160,7 @@ class NoiseSearchSampler(io.ComfyNode):
                 "Search Sampler",
             ],
             not_idempotent=True,
+            has_intermediate_output=True,
             hidden=EVERYWHERE,
             description="SamplerCustomAdvanced that makes several images and keeps the best one: any guider, any sampler, any sigmas.",
             inputs=[
@@ -182,9 +199,16 @@ class NoiseSearchSampler(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, candidates=None, budget_nfe=None, search=UNCONNECTED, verifier=UNCONNECTED, pick=""
+        cls,
+        candidates=None,
+        budget_nfe=None,
+        search=UNCONNECTED,
+        verifier=UNCONNECTED,
+        pick="",
+        draft_steps=None,
     ):
-        return has_judge(candidates, budget_nfe, search, verifier, pick)
+        judged = has_judge(candidates, budget_nfe, search, verifier, pick)
+        return drafts_fit(draft_steps) if judged is True and not pick else judged
 
     @classmethod
     def check_lazy_status(cls, pick="", **inputs):
@@ -217,6 +241,9 @@ class NoiseSearchSampler(io.ComfyNode):
         choose=JUDGE,
         pick="",
         journal=True,
+        draft_steps=0,
+        draft_cfg=0.0,
+        verify_top=Wishes.verify_top,
     ):
         wishes = Wishes(
             candidates,
@@ -227,6 +254,9 @@ class NoiseSearchSampler(io.ComfyNode):
             batch_size,
             exactly_reproducible,
             journal and journal_is_on(),
+            draft_steps,
+            draft_cfg,
+            verify_top,
         )
         return Searching(cls, "guider", choose, pick).node_output(
             guider,

@@ -10,7 +10,7 @@ from ..search.algorithms.paths import AUTO, HALF, PRESETS
 from ..search.algorithms.zero_order import PIVOTS
 from ..search.rollout import PREVIEWS
 from .names import METHODS, NOISE
-from .sockets import SearchType, index_input, recipes_at
+from .sockets import SearchType, index_input, noise_in, recipes_at
 
 CUSTOM = "custom"
 
@@ -81,13 +81,21 @@ class NoiseSearchZeroOrder(io.ComfyNode):
                         tooltip="How many searches run side by side, each from its own noise. They share batches, which is faster on a GPU.",
                     )
                 ),
+                advanced(
+                    io.String.Input(
+                        "around",
+                        default="",
+                        optional=True,
+                        tooltip="The recipe of an image to begin at, in place of the seed: the search looks for better ones like it. Empty = the seed's. \"More like this\" in the search node's panel fills it in.",
+                    )
+                ),
             ],
             outputs=[SearchType.Output(display_name="search")],
         )
 
     @classmethod
-    def execute(cls, neighbours, similarity, pivot, chains=ZeroOrder.chains):
-        return io.NodeOutput(ZeroOrder(neighbours, similarity, pivot, chains))
+    def execute(cls, neighbours, similarity, pivot, chains=ZeroOrder.chains, around=""):
+        return io.NodeOutput(ZeroOrder(neighbours, similarity, pivot, chains, noise_in(around)))
 
 
 class NoiseSearchPaths(io.ComfyNode):

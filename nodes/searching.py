@@ -10,15 +10,18 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..compat import COMFYUI
-from ..search.rollout import recipes_to_json
+from ..search.drafts import LEAST
+from ..search.rollout import Recipe, recipes_to_json
 from ..session.carry import KEY, attach, differences, facts_of, files_behind, record_of
+from ..session.live import Live, viewer_of
 from ..session.pick import Pick, read_pick
 from ..session.progress import announce
 from ..session.provenance import Origin
 from ..session.run import Found, search_images
 from ..session.stop import Stopper, running
-from ..session.wishes import Wishes
-from ..verifiers.ensemble import as_ensemble
+from ..session.drafting import no_fewer
+from ..session.wishes import AUTO, Wishes, too_few
+from ..verifiers.ensemble import as_ensemble, gated
 from .prompt_text import find_prompt
 from .sockets import ME, Report
 
@@ -52,8 +55,10 @@ class Searching:
         wishes: Wishes,
         final_sigmas=None,
         denoised=False,
+        shorter=None,
     ):
-        """Search, or render what was picked; the node's NodeOutput. denoised: whether the second output is the last clean prediction."""
+        """Search, or render what was picked; the node's NodeOutput. denoised: whether the second output is the last clean prediction.
+        shorter: see `search_images`."""
         picked = read_pick(self.pick)
         node_id, extra = hidden(self.cls, "unique_id"), hidden(self.cls, "extra_pnginfo")
         files = files_behind(hidden(self.cls, "prompt"), node_id)
@@ -62,9 +67,11 @@ class Searching:
             if final_sigmas is not None and picked.whole:
                 sigmas, final_sigmas = final_sigmas, None
         else:
+            verifier = gated(verifier)
             prompt = prompt_for(self.cls, verifier, prompt, self.entrance)
         with running(_key(extra)) as stopper:
             announce(node_id, stopper.run)
+            panel = Live(viewer_of(node_id, extra, stopper.run), picked=picked is not None)
             found = search_images(
                 guider,
                 sampler,
@@ -80,16 +87,20 @@ class Searching:
                 node_id,
                 stopper,
                 origin_of(self.cls),
+                shorter,
+                panel,
             )
         self._remember_stop(stopper)
         solver = getattr(getattr(sampler, "sampler_function", None), "__name__", type(sampler).__name__)
         facts = facts_of(guider, solver, sigmas, found.latent["samples"], files)
-        found.report["notes"] += self._notes(picked, facts, extra)
+        found.report["notes"] += self._notes(picked, facts, extra) + _on_the_seed(found.recipes)
         attach(extra, node_id, record_of(found, facts), hidden(self.cls, "prompt"))
         outputs = (found.latent, *([found.denoised] if denoised else []), *outputs_of(found))
-        if self._waits(picked, extra):
+        waits = self._waits(picked, extra)
+        if waits:
             outputs = tuple(ExecutionBlocker(None) for _ in outputs)
-        return io.NodeOutput(*outputs, ui={"noise_search": [found.report]})
+        shown = panel.ui(found.report["notes"], waits)
+        return io.NodeOutput(*outputs, ui={"noise_search": [found.report], **shown})
 
     def _remember_stop(self, stopper: Stopper) -> None:
         node = graph_of(self.cls).get(str(hidden(self.cls, "unique_id")))
@@ -112,6 +123,14 @@ class Searching:
         if self.choose == ME:
             return ["You choose: nothing goes on before one of the best images is picked."]
         return []
+
+
+def _on_the_seed(recipes: list[Recipe]) -> list[str]:
+    if all(recipe.is_a_seed for recipe in recipes):
+        return []
+    return [
+        "The seed output is only the seed that the winner started from: in a stock KSampler it gives another image. Use the noise or recipe output for the winner."
+    ]
 
 
 def _watched(extra: Any) -> bool:
@@ -153,6 +172,15 @@ def has_judge(candidates, budget_nfe, search, verifier, pick):
     if candidates == 1 and not budget_nfe:  # the plain sampler: nothing is compared
         return True
     return "A search needs a verifier, but none is connected, or what is connected is muted: connect Load Image Judge. (candidates = 1 samples without one.)"
+
+
+def drafts_fit(draft_steps, steps=None):
+    """True, or what to say before the graph is queued. None: linked, or not there."""
+    if draft_steps in (None, 0, AUTO):
+        return True
+    if draft_steps < LEAST:
+        return too_few(draft_steps)
+    return True if steps is None or draft_steps < steps else no_fewer(draft_steps, steps)
 
 
 def hidden(cls, name: str):

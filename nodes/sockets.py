@@ -4,7 +4,10 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..compat import advanced
+from ..sampling.sigmas import MOST_STEPS
+from ..search.noise import NoiseRecipe
 from ..search.rollout import Recipe, recipes_from_json
+from ..session.wishes import AUTO, Wishes
 from ..untrusted import Short
 
 SearchType = io.Custom("NOISE_SEARCH")
@@ -184,6 +187,36 @@ def later_inputs():
                 tooltip="Write down every result, so that a search that was stopped, cancelled or killed continues where it was, and more candidates cost only what is new. ComfyUI's settings, under NoiseSearch, can turn it off for all nodes.",
             )
         ),
+        io.Int.Input(
+            "draft_steps",
+            default=0,
+            min=AUTO,
+            max=MOST_STEPS,
+            optional=True,
+            tooltip="Search with only this many steps per candidate, then render the best few with all steps. The budget stays the same, so there are more candidates. 0 = no drafts, -1 = chosen by the budget, otherwise 3 or more.",
+        ),
+        advanced(
+            io.Float.Input(
+                "draft_cfg",
+                default=0.0,
+                min=0.0,
+                max=100.0,
+                step=0.1,
+                round=0.01,
+                optional=True,
+                tooltip="Guidance scale of the drafts; few steps often want less. 0 = the same as the final image.",
+            )
+        ),
+        advanced(
+            io.Int.Input(
+                "verify_top",
+                default=Wishes.verify_top,
+                min=1,
+                max=64,
+                optional=True,
+                tooltip="How many of the best drafts are rendered with all steps and judged again. Each costs as much as a whole image.",
+            )
+        ),
     ]
 
 
@@ -228,6 +261,19 @@ def recipes_at(text: str, index: int) -> list[Recipe]:
             f"index is {index}, but there are {len(recipes)} recipes: take one from 0 to {len(recipes) - 1}, or -1 for all."
         )
     return [recipes[index]]
+
+
+def noise_in(text: str) -> NoiseRecipe | None:
+    """The noise of the one recipe in a text, None for an empty one."""
+    if not text.strip():
+        return None
+    recipes = recipes_from_json(text)
+    if len(recipes) != 1 or len(recipes[0].pieces) != 1:
+        raise ValueError(
+            f"around takes the recipe of one image that was sampled in one go, but this text has {len(recipes)} recipes, the first of {len(recipes[0].pieces)} pieces. "
+            "What a search over paths made has no single noise to search around."
+        )
+    return recipes[0].root
 
 
 def result_outputs():

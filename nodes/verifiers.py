@@ -2,9 +2,9 @@
 
 from comfy_api.latest import io
 
-from ..compat import schema
+from ..compat import schema, told_to_the_page
 from ..verifiers.base import ImageVerifier, over_frames_of
-from ..verifiers.catalogue import AESTHETIC_HEAD, SCORERS, all_files, head_files, load_verifier
+from ..verifiers.catalogue import AESTHETIC_HEAD, SCORERS, all_files, head_files, load_verifier, missing_files
 from ..verifiers.files import AUTO, VERIFIERS, resolve, stamp
 from ..verifiers.judges.aesthetic import Aesthetic
 from ..verifiers.judges.text_match import TextMatch
@@ -33,10 +33,15 @@ class NoiseSearchLoadVerifier(io.ComfyNode):
                 "Load Verifier",
             ],
             inputs=[
-                io.Combo.Input(
-                    "scorer",
-                    options=list(SCORERS),
-                    tooltip="Which judge. The help page says what each one looks at and which file it needs.",
+                told_to_the_page(
+                    io.Combo.Input(
+                        "scorer",
+                        options=list(SCORERS),
+                        default=next(iter(SCORERS)),
+                        tooltip="Which judge. The help page says what each one looks at and which file it needs.",
+                    ),
+                    "noise_search_missing",
+                    missing_files(),
                 ),
                 io.Combo.Input(
                     "file",

@@ -17,6 +17,8 @@ from .selection import Comparison, Standing
 
 
 BY_HAND = "stopped by hand"
+OUT_OF_TIME = "the time limit is reached"
+LEADERS = 8  # unfinished outcomes that are worth a look
 
 
 class Evaluator(Protocol):
@@ -77,12 +79,20 @@ class Limits:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a search stands after a wave. best: of the finished outcomes; before there are any, of the wave's unfinished ones."""
+    """Where a search stands after a wave. best: of the finished outcomes; before there are any, of the wave's unfinished ones.
+
+    wave: its outcomes. leaders: the best few of its unfinished ones, best first. round: how many requests of the search came before.
+    top: gives the ids of the best k finished ones, best first.
+    """
 
     finished: int
     nfe: int
     budget: int
     best: Outcome | None
+    wave: Sequence[Outcome] = ()
+    leaders: Sequence[Outcome] = ()
+    round: int = 0
+    top: Callable[[int], list[int]] = lambda k: []
 
 
 @dataclass
@@ -291,10 +301,12 @@ class _Run:
         best = self.result.outcomes[top[0]] if top else None
         if best is not None and (not self.result.curve or self.result.curve[-1][1] is not best):
             self.result.curve.append((self.result.nfe, best))
-        previews = [outcome for outcome in wave if outcome.scores]
-        if best is None and previews:
-            best = self.view(previews, 1)[0]
-        self.on_progress(Progress(len(self.view.finished), self.result.nfe, self.limits.nfe, best))
+        previews = [outcome for outcome in wave if outcome.scores and not outcome.finished]
+        leaders = self.view(previews, LEADERS) if previews else []
+        if best is None and leaders:
+            best = leaders[0]
+        done, nfe, rounds = len(self.view.finished), self.result.nfe, len(self.result.rounds)
+        self.on_progress(Progress(done, nfe, self.limits.nfe, best, wave, leaders, rounds, self.top))
 
     def top(self, k: int) -> list[int]:
         """The best k finished outcomes, best first; of a replay, where nothing is compared, the last is what it is about."""
@@ -339,7 +351,7 @@ class _Run:
         if self.should_stop():
             return BY_HAND
         if self.limits.seconds is not None and time.monotonic() - self.began >= self.limits.seconds:
-            return "the time limit is reached"
+            return OUT_OF_TIME
         return ""
 
     def finish(self, seed: int) -> None:

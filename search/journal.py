@@ -36,8 +36,10 @@ TABLES = (
     # row 0: of the context itself
     "create table if not exists tensors (id integer primary key, context integer not null, row integer not null, name text not null, dtype text not null, shape text not null, bytes integer not null, data blob not null)",
     "create index if not exists tensors_of_rows on tensors (row, context, name, bytes)",
+    # what searches showed of drafts; files of before there were any get it when they are opened
+    "create table if not exists drafts (id integer primary key, key text not null, said text not null, unique (key, said))",
 )
-NAMES = {"contexts", "rows", "scores", "tensors"}
+NAMES = {"contexts", "rows", "scores", "tensors", "drafts"}
 
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -122,6 +124,12 @@ class Journal:
             row = _row(db, context, lineage)
             return {} if row is None else _tensors(db, context, row)
 
+    def drafts(self, key: str, most: int) -> list[str]:
+        """The last things that searches said of their drafts under this key, the newest first."""
+        with self._using() as db:
+            said = db.execute("select said from drafts where key = ? order by id desc limit ?", (key, most))
+            return [text for (text,) in said]
+
     def counts(self) -> tuple[int, int]:
         """(rows, bytes of latents)."""
         with self._using() as db:
@@ -170,6 +178,13 @@ class Journal:
         if row.scores is not None:
             said = json.dumps([row.scores, row.held_out])
             db.execute("insert or replace into scores values (?, ?, ?)", (id, judge, said))
+
+    def add_drafts(self, key: str, said: str) -> None:
+        """What a search says of its drafts; the same search says the same again, and counts once."""
+        with self._writing() as db:
+            db.execute(
+                "insert into drafts (key, said) values (?, ?) on conflict (key, said) do nothing", (key, said)
+            )
 
     def clear(self) -> None:
         """Forget everything. A file that cannot be read is removed."""
@@ -287,9 +302,9 @@ class Journal:
         db.execute(f"pragma synchronous = {'normal' if mode == 'wal' else 'full'}")
         db.execute("begin immediate")
         try:
+            for table in TABLES:
+                db.execute(table)
             if _pragma(db, "user_version") != VERSION:
-                for table in TABLES:
-                    db.execute(table)
                 db.execute(f"pragma application_id = {APPLICATION}")
                 db.execute(f"pragma user_version = {VERSION}")
             db.execute("commit")

@@ -144,6 +144,11 @@ class Recipe:
         )
 
     @property
+    def is_a_seed(self) -> bool:
+        """Whether a stock sampler with the seed it begins with makes the same."""
+        return len(self.pieces) == 1 and self.root.plain
+
+    @property
     def noises(self) -> list[NoiseRecipe]:
         return [piece.noise for piece in self.pieces if piece.noise is not None]
 
@@ -271,5 +276,5 @@ def note_of_version(recipe: Recipe, running: str | None) -> str | None:
         return None
     return (
         f"The recipe was written under ComfyUI {recipe.comfyui}, and this is {running}. Samplers that draw noise on the way "
-        "(ancestral, sde and their like) are seeded differently by some versions, so the image may differ; others give it again."
+        "(euler_ancestral, lcm, er_sde and their like) are seeded differently by some versions, so the image may differ; others give it again."
     )

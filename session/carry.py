@@ -25,6 +25,7 @@ from .report import clean
 KEY = "noise_search"
 NODES = ("NoiseSearchKSampler", "NoiseSearchSampler")
 REMEMBERED = 64  # records of cached nodes
+DRAFTED = ("draft_steps", "draft_cfg", "verify_top")  # the widgets, as they were resolved
 LARGEST = 200_000  # characters of a record; the last of the runner-ups are left out of a longer one
 
 _records: OrderedDict[str, dict] = OrderedDict()
@@ -51,15 +52,15 @@ def record_of(found: Found, made: dict[str, Any]) -> dict[str, Any]:
 
 
 def _winner(one: FoundOne) -> dict[str, Any]:
-    return {"recipe": _dated(one.recipe), "scores": one.scores, "held_out": one.held_out}
+    drafted = {"drafts": {name: one.drafts[name] for name in DRAFTED}} if one.drafts else {}
+    return {"recipe": _dated(one.recipe), "scores": one.scores, "held_out": one.held_out, **drafted}
 
 
 def _top(one: FoundOne) -> list[dict[str, Any]]:
     """The best few, each known by its pixels: a saved runner-up is told from the winner."""
-    scores = [one.scores, *(outcome.scores for outcome in one.result.ranking[1:])]
     return [
         {"recipe": _dated(recipe), "scores": score, "pixels": pixels(image)}
-        for recipe, score, image in zip(one.top_recipes, scores, one.images)
+        for recipe, score, image in zip(one.top_recipes, one.top_scores, one.images)
     ]
 
 

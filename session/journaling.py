@@ -47,7 +47,7 @@ def journal_is_on() -> bool:
     return not (isinstance(settings, dict) and settings.get(SETTING) is False)
 
 
-def _journal() -> Journal:
+def the_journal() -> Journal:
     """The one journal of this server."""
     path = journal_file()
     if path not in _open:
@@ -58,18 +58,19 @@ def _journal() -> Journal:
 def clear_journal() -> str:
     """Forget all that was journaled; what to tell the user."""
     try:
-        _journal().clear()
+        the_journal().clear()
     except JournalFault as fault:
         return str(fault)
     return "The search journal is empty."
 
 
 def journaled(
-    setup: Setup, evaluator: Evaluator, judge: Judge, ledger: Ledger, origin: Origin
+    setup: Setup, evaluator: Evaluator, judge: Judge, ledger: Ledger, origin: Origin, alone: bool = False
 ) -> tuple[Journaled | None, str]:
-    """The evaluator with the journal in front of it; or None, and why this search is not journaled."""
+    """The evaluator with the journal in front of it; or None, and why this search is not journaled. alone: what ran in a batch must not
+    stand in, for its last digits."""
     try:
-        return _journaled(setup, evaluator, judge, ledger, origin), ""
+        return _journaled(setup, evaluator, judge, ledger, origin, alone), ""
     except Untraceable as error:
         return None, f"This search cannot be resumed: {error}."
     except Exception as error:  # what other packs say of themselves
@@ -77,8 +78,10 @@ def journaled(
         return None, f"This search cannot be resumed: {type(error).__name__}, {excerpt(str(error))}."
 
 
-def _journaled(setup: Setup, evaluator: Evaluator, judge: Judge, ledger: Ledger, origin: Origin) -> Journaled:
-    key = context_key(setup, evaluator, origin)
+def _journaled(
+    setup: Setup, evaluator: Evaluator, judge: Judge, ledger: Ledger, origin: Origin, alone: bool
+) -> Journaled:
+    key = context_key(setup, evaluator, origin) + " alone" * alone
     memory = JudgesMemory(judge, judge_key(judge, evaluator.jobs.early is not None))
     model = setup.guider.model_patcher
     patches = getattr(model, "patches_uuid", None)
@@ -91,7 +94,7 @@ def _journaled(setup: Setup, evaluator: Evaluator, judge: Judge, ledger: Ledger,
 
     mark, loaded, then = _known.get(key, ("", lambda: None, None))
     known = mark if loaded() is model.model and then == patches else ""
-    return Journaled(evaluator, _journal(), key, memory, ledger, known, learn)
+    return Journaled(evaluator, the_journal(), key, memory, ledger, known, learn)
 
 
 @dataclass(frozen=True)

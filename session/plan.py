@@ -17,17 +17,21 @@ from ..sampling.schedule import Schedule
 from ..sampling.setup import Looks, Setup
 from ..sampling.slicing import Sample, draws_noise, guider_of, samples_of
 from ..sampling.solvers import Solver
-from ..search.algorithms.base import BudgetTooSmall, Search, fresh
+from ..sampling.toy import learn
+from ..search.algorithms.base import BudgetTooSmall, Ground, Search, fresh
 from ..search.driver import Limits, terms
 from ..search.journaled import Journaled
 from ..search.selection import Comparison
 from .decoding import decoder
+from .drafting import Drafts, Shorter, drafts_of, price_of
+from .evidence import Evidence
 from .journaling import journaled
 from .judging import Judge
+from .live import Live, LiveSearch
 from .progress import LiveProgress
 from .sketching import sketch_of
 from .provenance import Origin
-from .wishes import Wishes
+from .wishes import AUTO, Wishes
 
 
 @dataclass(frozen=True)
@@ -44,14 +48,16 @@ class Task:
     prompt: str
     wishes: Wishes
     origin: Origin | None = None
+    shorter: Shorter | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
     """The search for one sample of the batch.
 
-    wished: the settings before planning. search: as planned for this budget and schedule. renderer: samples the winner once more alone, where that is wanted.
-    journaled: the evaluator with the journal in front of it, where there is one; why_not: where there should be and is none.
+    wished: the settings before planning. search: as planned for this budget and schedule. renderer: samples the winner once more alone, where that is wanted,
+    or the best drafts with all steps. journaled, finals: the evaluator and the renderer of drafts with the journal in front of them, where there is one;
+    why_not: where there should be and is none. evidence: where to write down what the drafts show. notes: how the search was chosen. live: what its panel is told.
     """
 
     sample: Sample
@@ -62,8 +68,13 @@ class Plan:
     judge: Judge | None
     limits: Limits
     announcement: str
+    live: LiveSearch
     journaled: Journaled | None = None
     why_not: str = ""
+    drafts: Drafts | None = None
+    finals: Journaled | None = None
+    evidence: Evidence | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def runs(self) -> Journaled | Evaluator:
@@ -91,6 +102,7 @@ def task_of(
     wishes: Wishes,
     final_sigmas: torch.Tensor | None = None,
     origin: Origin | None = None,
+    shorter: Shorter | None = None,
 ) -> Task:
     """Raises ValueError for what cannot be searched, or not with each other."""
     compares = settings.needs_verifier and not (wishes.plain and not settings.cuts)
@@ -109,32 +121,40 @@ def task_of(
         raise ValueError(
             f"{settings.name.capitalize()} needs a schedule that ends in a clean image, but the last sigma is {float(schedule.sigmas[-1]):.4g}. Give it the whole schedule."
         )
-    return Task(guider, Solver(sampler), schedule, final, settings, verifier, vae, prompt, wishes, origin)
+    return Task(
+        guider, Solver(sampler), schedule, final, settings, verifier, vae, prompt, wishes, origin, shorter
+    )
 
 
-def plans_of(task: Task, latent: dict, ledger: Ledger, live: LiveProgress) -> list[Plan]:
+def plans_of(
+    task: Task, latent: dict, ledger: Ledger, live: LiveProgress, panel: Live | None = None
+) -> list[Plan]:
     """A plan for each sample of the LATENT. Raises ValueError, BudgetTooSmall among them, before anything runs."""
     samples = samples_of(latent, task.guider.model_patcher)
     rows = task.wishes.batch_size or rows_that_fit(task.guider, samples[0].latent.shape)
-    plans = []
+    plans, panel = [], panel or Live()
     for i, sample in enumerate(samples):
         settings, place = task.settings.of_sample(i, len(samples), sample.index)
         one = replace(task, guider=guider_of(task.guider, i), settings=settings)
-        plans.append(_plan(one, replace(sample, index=place), rows, ledger, live))
+        plans.append(_plan(one, replace(sample, index=place), rows, ledger, live, panel.search()))
     return plans
 
 
-def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgress) -> Plan:
-    settings, wishes = task.settings, task.wishes
+def _plan(
+    task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgress, shown: LiveSearch
+) -> Plan:
+    wished, wishes = task.settings, task.wishes
     judge = None if task.verifier is None else Judge(task.verifier, task.prompt, ledger)
-    early = bool(judge and settings.needs_verifier and judge.needs_previews)
+    early = bool(judge and wished.needs_verifier and judge.needs_previews)
+    setup = Setup(task.guider, task.solver, task.schedule, sample)
+    settings, drafts, evidence, notes = _chosen(task, setup, judge, early)
     if judge and settings.needs_verifier:
         _check(judge, settings, wishes)
     if draws_noise(task.guider):
         rows = 1
     looks = Looks(
         decoder(task.vae),
-        judge,
+        judge and shown.watching(judge),
         settings.preview,
         early,
         wishes.keep_top,
@@ -144,31 +164,34 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
 
     def advance() -> None:
         live.advance(ledger.told)
+        shown.advance(ledger)
 
-    setup = Setup(task.guider, task.solver, task.schedule, sample)
-    evaluator = Evaluator(setup, ledger, looks, rows, advance)
-    whole = evaluator.cost(fresh(0), None)
+    runs = replace(setup, guider=drafts.guider, schedule=drafts.schedule) if drafts else setup
+    evaluator = Evaluator(runs, ledger, looks, rows, advance)
+    piece = evaluator.cost(fresh(0), None)
+    whole = price_of(setup, setup.schedule, early) if drafts else piece
     if judge and early:
-        judge.previews_at(_nearest(task.schedule, EARLY))
+        for schedule in (runs.schedule, task.schedule):
+            judge.previews_at(_nearest(schedule, EARLY))
     budget = wishes.budget_nfe or wishes.candidates * whole
     # batched arithmetic differs visibly from a lone run's on GPUs; what does not pay for two samples and one more is no batch
+    on_gpu = task.guider.model_patcher.load_device.type != "cpu"
     batched = (
-        rows > 1
-        and task.solver.batches
-        and budget >= (3 if wishes.budget_nfe else 2) * whole
-        and task.guider.model_patcher.load_device.type != "cpu"
+        rows > 1 and task.solver.batches and budget >= (3 if wishes.budget_nfe else 2) * whole and on_gpu
     )
     renderer = None
-    if task.final or (wishes.exact and batched and settings.needs_verifier):
+    if drafts:
+        renderer = Evaluator(setup, ledger, looks, 1, advance)
+    elif task.final or (wishes.exact and batched and settings.needs_verifier):
         again = replace(setup, schedule=task.final or task.schedule)
         renderer = Evaluator(again, ledger, Looks(looks.decode, glance=looks.glance), 1, advance)
-    trial = evaluator.coupling.wanted(whole) if rows > 1 and budget >= 3 * whole else 0
+    trial = evaluator.coupling.wanted(piece) if rows > 1 and budget >= 3 * piece else 0
     if wishes.budget_nfe:  # what is found out must be worth its price
         trial = trial if 4 * trial <= budget else 0
     else:  # beside the candidates
         budget += trial
     evaluator.coupling.allow(trial, bool(wishes.budget_nfe))
-    limits = _limits(settings, wishes, budget, evaluator, renderer)
+    limits = _limits(settings, wishes, budget, evaluator, renderer, drafts)
     try:
         search = settings.plan(terms(evaluator, limits))
     except BudgetTooSmall:
@@ -178,11 +201,77 @@ def _plan(task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgr
         search = settings.plan(terms(evaluator, limits))
     terms_here = terms(evaluator, limits)
     announcement = search.announcement(terms_here) or f"{limits.nfe} NFE at most"
-    kept, why_not = None, ""
+    if drafts:
+        announcement = drafts.announcement(limits.nfe)
+    kept = finals = None
+    why_not = ""
     if task.origin and wishes.journal and judge and settings.needs_verifier:
-        kept, why_not = journaled(setup, evaluator, judge, ledger, task.origin)
+        kept, why_not = journaled(runs, evaluator, judge, ledger, task.origin)
         announcement += f" · {why_not}" if why_not else ""
-    return Plan(sample, settings, search, evaluator, renderer, judge, limits, announcement, kept, why_not)
+        if drafts and renderer and kept:
+            finals, why_not = journaled(
+                setup, renderer, judge, ledger, task.origin, alone=wishes.exact and on_gpu
+            )
+    shown.planned(
+        announcement,
+        limits,
+        whole,
+        0 if wishes.budget_nfe else wishes.candidates,
+        sample.index,
+        kept.key if kept else "",
+        judge,
+    )
+    return Plan(
+        sample,
+        task.settings,
+        search,
+        evaluator,
+        renderer,
+        judge,
+        limits,
+        announcement,
+        shown,
+        kept,
+        why_not,
+        drafts,
+        finals,
+        evidence,
+        notes,
+    )
+
+
+def _chosen(
+    task: Task, setup: Setup, judge: Judge | None, early: bool
+) -> tuple[Search, Drafts | None, Evidence | None, tuple[str, ...]]:
+    """(the search, its drafts, where to write down what they show, what to say of the choice)."""
+    settings, wishes = task.settings, task.wishes
+    if settings.drafts and not wishes.draft_steps:
+        wishes = replace(wishes, draft_steps=AUTO)
+    if not (wishes.draft_steps and settings.needs_verifier):
+        return settings, None, None, ()
+    evidence = None
+    if judge and task.origin and wishes.journal:
+        evidence = Evidence(setup, judge, task.origin, wishes.draft_cfg)
+    model_sampling = task.guider.model_patcher.get_model_object("model_sampling")
+    learn(task.solver, model_sampling, task.schedule.sigmas)
+    whole = price_of(setup, task.schedule, early)
+    budget = wishes.budget_nfe or wishes.candidates * whole
+    found = drafts_of(
+        wishes,
+        setup,
+        settings,
+        task.shorter,
+        task.final is not None,
+        early,
+        whole,
+        budget,
+        evidence.seen if evidence else lambda: [],
+    )
+    drafts = found if isinstance(found, Drafts) else None
+    ground = Ground(budget, whole, drafts.steps if drafts else 0, found.why if found else "")
+    search, said = settings.settled(ground)
+    said = said or ground.why
+    return search, drafts, evidence, ((said,) if said else ())
 
 
 def _check(judge: Judge, settings: Search, wishes: Wishes) -> None:
@@ -198,14 +287,21 @@ def _check(judge: Judge, settings: Search, wishes: Wishes) -> None:
 
 
 def _limits(
-    settings: Search, wishes: Wishes, budget: int, evaluator: Evaluator, renderer: Evaluator | None
+    settings: Search,
+    wishes: Wishes,
+    budget: int,
+    evaluator: Evaluator,
+    renderer: Evaluator | None,
+    drafts: Drafts | None,
 ) -> Limits:
     whole = settings.whole_price(terms(evaluator, Limits(0)))
     if whole is not None:  # to its end, whatever was wished of a search
         return Limits(whole, keep=wishes.keep_top)
     reserve = settings.lineage_price(terms(renderer, Limits(0))) if renderer else 0
+    if drafts:
+        reserve = drafts.reserve
     return Limits(
-        budget if wishes.budget_nfe else budget + reserve,
+        budget if wishes.budget_nfe or drafts else budget + reserve,
         reserve,
         wishes.time_limit or None,
         wishes.stop_at_score or None,

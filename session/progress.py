@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import comfy.utils
@@ -16,10 +17,11 @@ REFRESH = 0.1  # seconds between updates without a picture
 
 
 class LiveProgress:
-    """total: NFE of the whole search, all samples of the batch."""
+    """total: NFE of the whole search, all samples of the batch. shows: takes pictures of running samples in the node's place, where a
+    panel shows all that follows, and the text too."""
 
-    def __init__(self, node_id: str | None, total: int):
-        self.node_id, self.total = node_id, total
+    def __init__(self, node_id: str | None, total: int, shows: Callable[[Image.Image], None] | None = None):
+        self.node_id, self.total, self.shows = node_id, total, shows
         self.bar = comfy.utils.ProgressBar(total, node_id=node_id)
         self.shown = 0.0
 
@@ -31,16 +33,20 @@ class LiveProgress:
 
     def best(self, nfe: int, text: str, image: torch.Tensor | None) -> None:
         """image: [1, (T,) H, W, C] in [0, 1]."""
-        self.bar.update_absolute(nfe, self.total, None if image is None else ("JPEG", _picture(image), 512))
+        picture = None if image is None or self.shows else ("JPEG", _picture(image), 512)
+        self.bar.update_absolute(nfe, self.total, picture)
         self.say(text)
 
     def glance(self, nfe: int, picture: Picture) -> None:
         """A running sample, as ComfyUI's previewer shows it."""
-        self.bar.update_absolute(nfe, self.total, picture)
+        if self.shows and isinstance(picture[1], Image.Image):
+            self.shows(picture[1])
+        else:
+            self.bar.update_absolute(nfe, self.total, picture)
 
     def say(self, text: str) -> None:
         running = server()
-        if running is not None and self.node_id is not None:
+        if running is not None and self.node_id is not None and not self.shows:
             readable = text.encode("utf-8", "replace").decode()  # lone surrogates
             # to whoever queued it, not to every tab
             running.send_progress_text(readable, self.node_id, running.client_id)

@@ -47,6 +47,22 @@ class Origin:
             self._above[inputs] = [links, walk.signatures(), compat.list_index()]
         return self._above[inputs]
 
+    def files(self) -> list[str]:
+        """The names of files above the node: the values of inputs called ..._name, in order, each once."""
+        found: set[str] = set()
+        waiting, seen = [self.node_id], set()
+        while waiting:
+            node_id = waiting.pop()
+            if node_id in seen or not self.graph.has_node(node_id):
+                continue
+            seen.add(node_id)
+            for name, value in self._node(node_id)["inputs"].items():
+                if self.is_link(value):
+                    waiting.append(value[0])
+                elif isinstance(value, str) and name.endswith("_name") and "." in value:
+                    found.add(value)
+        return sorted(found)
+
     def is_link(self, value: Any) -> bool:
         return (
             isinstance(value, list)

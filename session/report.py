@@ -89,7 +89,7 @@ def _image(one: FoundOne, faults: Faults) -> dict:
     result = one.result
     return {
         "winner": {
-            "id": result.winner.id,
+            "id": one.chosen,
             "seed": one.recipe.root.seed,
             "scores": one.scores,
             "held_out": one.held_out,
@@ -102,6 +102,7 @@ def _image(one: FoundOne, faults: Faults) -> dict:
         "budget_nfe": one.limits.nfe,
         "search_nfe": one.search_nfe,
         "final_nfe": one.final_nfe,
+        **({"drafts": one.drafts} if one.drafts else {}),
         "stopped": result.stopped,
         "seconds": round(result.seconds, 3),
         **({"previews": one.foresight} if one.foresight else {}),
@@ -109,12 +110,13 @@ def _image(one: FoundOne, faults: Faults) -> dict:
         "rounds": result.rounds,
         "ranking": [outcome.id for outcome in result.ranking],
         "candidates": [
-            _candidate(outcome, one.witness.get(outcome.id)) for outcome in result.outcomes.values()
+            _candidate(outcome, one.witness.get(outcome.id), one.answers.get(outcome.id))
+            for outcome in result.outcomes.values()
         ],
     }
 
 
-def _candidate(outcome: Outcome, held_out: float | None) -> dict:
+def _candidate(outcome: Outcome, held_out: float | None, answers: dict | None) -> dict:
     rollout = outcome.rollout
     piece = {"parent": rollout.parent, "start": rollout.start, "steps": rollout.steps}
     return {
@@ -125,6 +127,7 @@ def _candidate(outcome: Outcome, held_out: float | None) -> dict:
         "nfe": outcome.nfe,
         "stop": rollout.stop,
         **{name: value for name, value in piece.items() if value is not None},
+        **({"answers": answers} if answers else {}),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,11 +17,14 @@ from ..search.algorithms import RandomSearch
 from ..search.algorithms.base import as_search, prices
 from ..search.driver import Limits, Progress, Result, run, terms
 from ..search.noise import NoiseRecipe
-from ..search.rollout import Recipe, lineage
+from ..search.rollout import Recipe, Rollout, lineage
+from .drafting import Drafts, Shorter
 from .faults import Faults
+from .finals import Finals, account_of, finals_of, shown_by
 from .foresight import foresight, in_words
 from .found import Found, FoundOne, assembled
 from .judging import FINAL, Judge
+from .live import Live
 from .plan import Plan, plans_of, task_of
 from .progress import LiveProgress
 from .provenance import Origin
@@ -47,17 +51,24 @@ def search_images(
     node_id: str | None = None,
     stopper: Stopper | None = None,
     origin: Origin | None = None,
+    shorter: Shorter | None = None,
+    panel: Live | None = None,
 ) -> Found:
     """Search once for every sample of the latent batch. Bad input raises ValueError before anything runs.
 
     stopper: what tells it to stop and keep the best. origin: the node and its graph, for the journal; without it there is none.
+    shorter: the user's schedule with so many steps, for drafts; without it they are spaced as the sigmas. panel: what is told to those who watch.
     """
     NoiseRecipe(seed)  # refuses what is no seed
     wished = RandomSearch() if settings is None else as_search(settings)
-    task = task_of(guider, sampler, sigmas, wished, verifier, vae, prompt, wishes, final_sigmas, origin)
-    ledger, live, faults = Ledger(), LiveProgress(node_id, 1), Faults()
-    plans = plans_of(task, latent, ledger, live)
+    task = task_of(
+        guider, sampler, sigmas, wished, verifier, vae, prompt, wishes, final_sigmas, origin, shorter
+    )
+    panel = panel or Live()
+    ledger, live, faults = Ledger(), LiveProgress(node_id, 1, panel.glances), panel.faults
+    plans = plans_of(task, latent, ledger, live, panel)
     judges = [plan.judge for plan in plans if plan.judge]
+    panel.begin(plans[0].search.name, plans[0].judge)
     live.total = sum(plan.limits.nfe for plan in plans)
     found = []
     while plans:  # one after the other, so that each one's latents can go
@@ -66,6 +77,20 @@ def search_images(
     with faults.spared("The progress line"):
         live.say(_last_words(found, judges))
     return assembled(compat.fix_empty_latent(guider.model_patcher, latent), found, report)
+
+
+@dataclass
+class Handed:
+    """One of the images that are handed on. id: of its candidate. latent, denoised, image: [1, ...] each. final: the id of its final
+    render, where it was a draft."""
+
+    id: int
+    recipe: Recipe
+    latent: torch.Tensor
+    denoised: torch.Tensor
+    image: torch.Tensor
+    scores: tuple[float, ...]
+    final: int | None = None
 
 
 class _Running:
@@ -83,12 +108,13 @@ class _Running:
         self.plan, self.wishes, self.ledger, self.live, self.faults = plan, wishes, ledger, live, faults
         self.stopper = stopper
         self.before, self.told = ledger.nfe, ledger.told
-        self.notes: list[str] = []
+        self.notes = list(plan.notes)
 
     def run(self, seed: int) -> FoundOne:
         plan, evaluator = self.plan, self.plan.evaluator
         with self.faults.spared("The progress line"):
             self.live.say(plan.announcement)
+        self._open_panel()
         searches = plan.search.needs_verifier  # there is nothing to keep of a replay that is broken off
         should_stop = (lambda: self.stopper.stopped) if searches else (lambda: False)
         result = run(plan.search, seed, plan.runs, plan.comparison, plan.limits, self._show, should_stop)
@@ -98,15 +124,24 @@ class _Running:
         search_nfe = self.ledger.nfe - self.before
         self.notes += result.faults
         self.notes += plan.journaled.notes if plan.journaled else [plan.why_not] if plan.why_not else []
-        latents = [_finished(evaluator.shelf[id])[0] for id in top]
-        images = [evaluator.image(id) for id in top]
-        denoised = _finished(evaluator.shelf[top[0]])[1]
-        _refuse_nan(latents[0])
-        recipes = [self._recipe(result, id) for id in top]
-        recipe = recipes[0]
-        again = self._rendered_again(recipe, result.nfe, latents[0])
+        handed = [
+            Handed(
+                id,
+                self._recipe(result, id),
+                *_finished(evaluator.shelf[id]),
+                evaluator.image(id),
+                result.outcomes[id].scores,
+            )
+            for id in top
+        ]
+        drafts = None
+        if plan.drafts:
+            handed, drafts = self._finals(plan.drafts, result, handed)
+        winner = handed[0]
+        _refuse_nan(winner.latent)
+        again = None if plan.drafts else self._rendered_again(winner.recipe, result.nfe, winner.latent)
         if again is not None:
-            latents[0], denoised, images[0] = again
+            winner.latent, winner.denoised, winner.image = again
         coupling = evaluator.coupling
         batching = f"{coupling.rung}: {coupling.why}"
         if coupling.lowered:
@@ -115,34 +150,88 @@ class _Running:
         with self.faults.spared("Comparing previews with later looks"):
             foreseen = foresight(result, plan.comparison)
             self.notes += in_words(foreseen)
-        scores = self._final_scores(result, images[0], again is not None)
+        winner.scores = scores = self._final_scores(winner, again is not None)
         witness = plan.judge.witness if plan.judge else {}
-        return FoundOne(
+        found = FoundOne(
             wished=plan.wished,
             result=result,
             limits=plan.limits,
             announcement=plan.announcement,
-            recipe=recipe,
-            latents=latents,
-            denoised=denoised,
-            images=images,
+            recipe=winner.recipe,
+            latents=[one.latent for one in handed],
+            denoised=winner.denoised,
+            images=[one.image for one in handed],
             scores=scores,
             leading=scores[plan.judge.leading] if plan.judge and scores else math.nan,
-            held_out=witness.get(FINAL, witness.get(top[0])),
+            chosen=winner.id,
+            held_out=witness.get(FINAL, witness.get(winner.final if winner.final is not None else winner.id)),
             witness=witness,
-            top_recipes=recipes,
+            answers=plan.judge.answers if plan.judge else {},
+            top_ids=[one.id for one in handed],
+            top_recipes=[one.recipe for one in handed],
+            top_scores=[one.scores for one in handed],
             search_nfe=search_nfe,
             final_nfe=self.ledger.nfe - self.before - search_nfe,
             rows=evaluator.batch.rows,
             batching=batching,
+            drafts=drafts,
             foresight=foreseen,
             notes=self.notes,
         )
+        plan.live.done(found, plan.judge.warning if plan.judge else "")
+        return found
+
+    def _open_panel(self) -> None:
+        plan, model = self.plan, self.plan.evaluator.model
+        names = plan.judge.names if plan.judge else []
+        looks = type(model).__name__, tuple(plan.sample.latent.shape), tuple(names)
+        decode = plan.evaluator.looks.decode
+        plan.live.begin(self.ledger, looks, lambda: decode and decode(plan.sample.latent))
 
     def _recipe(self, result: Result, id: int) -> Recipe:
         plan = self.plan
         anew = plan.renderer is not None and not plan.renders_the_same
         return uncut(Recipe(lineage(result.outcomes, id), plan.sample.index), plan.evaluator, anew)
+
+    def _finals(
+        self, drafts: Drafts, result: Result, handed: list[Handed]
+    ) -> tuple[list[Handed], dict[str, Any]]:
+        """(the best drafts as they come out with all steps, then the other drafts; what the report says of them)."""
+        plan, finals = self.plan, Finals([], [], [])
+        plan.live.finishing()
+        with self.faults.spared("Rendering the best drafts"):
+            finals = finals_of(plan, result, lambda: self.stopper.hurried)
+        self.notes += finals.notes
+        if plan.finals:
+            self.notes += plan.finals.notes
+        shown = shown_by(drafts, result, finals, plan)
+        if plan.evidence and (fault := plan.evidence.add(shown)):
+            self.notes.append(fault)
+        rendered = [
+            Handed(
+                one.draft.id,
+                one.recipe,
+                one.latent,
+                one.denoised,
+                one.image,
+                one.outcome.scores,
+                one.outcome.id,
+            )
+            for one in finals.best
+        ]
+        gone = {draft.id for draft, _ in finals.rendered} if rendered else set()
+        # a recipe is for all steps, whatever the draft was cut at
+        rest = [
+            replace(one, recipe=Recipe((Rollout(one.recipe.root),), plan.sample.index))
+            for one in handed
+            if one.id not in gone
+        ]
+        both = [*rendered, *rest][: self.wishes.keep_top]
+        if rendered and len(both) > len(rendered):
+            self.notes.append(
+                f"Of the top images the first {len(rendered)} have all {drafts.full} steps; the others are drafts of {drafts.steps}, as they were searched."
+            )
+        return both, account_of(drafts, finals, plan.judge.witness if plan.judge else {}, shown)
 
     def _rendered_again(
         self, recipe: Recipe, search_nfe: int, searched: torch.Tensor
@@ -158,6 +247,7 @@ class _Running:
                 "A stock sampler gives it but for the last digits."
             )
             return None
+        self.plan.live.finishing()
         with self.faults.spared("The last rendering of the winner"):
             renderer.flight.landed = True  # the search has its image
             last = (
@@ -187,16 +277,20 @@ class _Running:
                 found = self.plan.evaluator.coupling.agree(searched, alone)
                 self.notes += [found] if found else []
 
-    def _final_scores(self, result: Result, image: torch.Tensor, again: bool) -> tuple[float, ...]:
+    def _final_scores(self, winner: Handed, again: bool) -> tuple[float, ...]:
         """The winner's scores: of its last rendering where there was one, of the image itself after a replay."""
-        judge, scores = self.plan.judge, result.winner.scores
+        judge, scores = self.plan.judge, winner.scores
         if judge and (again or not scores) and not judge.needs_previews:
             with self.faults.spared("Judging the winner once more"):
-                now = judge(image, [FINAL])[0]
+                now = judge(winner.image, [FINAL])[0]
                 return tuple(old if math.isnan(new) else new for new, old in zip(now, scores or now))
         return scores
 
     def _show(self, progress: Progress) -> None:
+        self._show_best(progress)
+        self.plan.live.wave(progress, self.ledger)
+
+    def _show_best(self, progress: Progress) -> None:
         with self.faults.spared("The preview"):
             best, cost = progress.best, f"{progress.nfe}/{progress.budget} NFE"
             if best is None or not best.scores:
@@ -206,7 +300,11 @@ class _Running:
             image = (
                 evaluator.image(best.id) if evaluator.has(best.id) else None
             )  # the journal has no previews
-            self.live.best(self.told + progress.nfe, f"{what} {_numbers(best.scores)} · {cost}", image)
+            if image is not None:
+                self.plan.live.saw([best.id], image)
+            said = _answers(self.plan.judge.answers.get(best.id, {})) if self.plan.judge else []
+            line = f"{what} {_numbers(best.scores)} · {cost}"
+            self.live.best(self.told + progress.nfe, "\n".join([line, *said]), image)
 
 
 def _finished(kept: Kept) -> tuple[torch.Tensor, torch.Tensor]:
@@ -232,10 +330,20 @@ def _last_words(found: Sequence[FoundOne], judges: Sequence[Judge]) -> str:
         was = f" (first {_numbers(first.scores)})" if first.scores and first.finished else ""
         best = f"best {_numbers(one.scores)}{was}" if one.scores else "done"
         lines.append(f"{best} · {len(one.result.ranking)} candidates · {one.search_nfe + one.final_nfe} NFE")
+        lines += _answers(one.answers.get(FINAL) or one.answers.get(one.result.winner.id, {}))
     if judges and judges[0].prompt:
         lines.append(f"judged by: {judges[0].prompt[:300]}")
     lines += dict.fromkeys(judge.warning for judge in judges if judge.warning)
     return "\n".join(lines)
+
+
+def _answers(by_verifier: dict) -> list[str]:
+    """A line for each verifier that says what its score was made of, if it is made of several."""
+    return [
+        " · ".join(f"{name} {number:.2f}" for name, number in answers.items())[:600]
+        for answers in by_verifier.values()
+        if len(answers) > 1
+    ]
 
 
 def _numbers(scores: Sequence[float]) -> str:

@@ -128,6 +128,7 @@ class Graph:
         sigmas=None,
         stopper=None,
         origin=None,
+        shorter=None,
         **wishes,
     ):
         vae = vae or PixelVAE()
@@ -147,6 +148,7 @@ class Graph:
             final_sigmas,
             stopper=stopper,
             origin=origin,
+            shorter=shorter,
         )
 
 

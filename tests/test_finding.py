@@ -1,7 +1,7 @@
 """What people type into the node search finds the right node first, among all nodes of ComfyUI.
 
 ComfyUI's page ranks by how a name holds what was typed: all of it, at the start, as a word, anywhere, or word by word; among equals
-by how early and in how short a name. Before 0.11 it knows ids and display names only, later aliases too. tests/test_browser.py asks the page.
+by how early and in how short a name. Before 0.11 it knows ids and display names only, later aliases too.
 """
 
 import re

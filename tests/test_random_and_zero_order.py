@@ -56,6 +56,15 @@ def test_candidate_i_of_a_random_search_has_seed_plus_i(seed):
 # -- zero-order search ---------------------------------------------------------------------------------------------------
 
 
+def test_a_search_around_a_noise_begins_there():
+    around = NoiseRecipe(3).move(11, 0.9)
+    requests = climb(ZeroOrder(2, 0.8, chains=2, around=around), [0.5, 0.4], [0.1] * 4)
+    first, other = requests[0]
+    assert first == Rollout(around)
+    assert other.noise.moves[:-1] == around.moves and other.noise.moves[-1][1] == 0.8
+    assert pivots(requests[1]) == {around, other.noise}
+
+
 @every_pivot
 def test_the_first_pivot_is_the_users_own_image(pivot):
     assert climb(ZeroOrder(2, pivot=pivot))[0] == [Rollout(NoiseRecipe(7))]

@@ -137,12 +137,18 @@ PARTICLES = {
 }
 
 
+def on_the_seed(report):
+    """What the report says when the seed output alone is not the winner."""
+    return [note for note in report["notes"] if "only the seed that the winner started from" in note]
+
+
 def test_the_winners_seed_in_a_stock_graph_gives_the_winner(server):
     report, winner = run_search(server)
     image = report["images"][0]
     assert image["search_nfe"] == image["budget_nfe"] == 12 * 12
     assert report["prompt"] == "digit three"  # found behind the conditioning
     assert image["winner"]["seed"] != 5, "the first candidate won: nothing was shown"
+    assert not on_the_seed(report)
     entry = server.run(stock(image["winner"]["seed"]))
     assert abs(picture(server, entry, "12") - winner).max() <= 1
 
@@ -160,6 +166,13 @@ def test_a_zero_order_winner_through_its_recipe_and_stock_nodes(server):
     report, winner = run_search(server, ZERO_ORDER)
     recipe = report["images"][0]["winner"]["recipe"]
     assert recipe["pieces"][0]["noise"]["moves"]
+    assert (
+        on_the_seed(report) and recipe["pieces"][0]["noise"]["seed"] == report["images"][0]["winner"]["seed"]
+    )
+    entry = server.run(stock(report["images"][0]["winner"]["seed"]))
+    assert abs(picture(server, entry, "12") - winner).max() > 1, (
+        "the seed alone is another image, as the note says"
+    )
     graph = base() | {
         "20": {"class_type": "NoiseSearchFromRecipe", "inputs": {"recipe": json.dumps(recipe)}},
         "21": {
@@ -192,6 +205,7 @@ def test_a_zero_order_winner_through_its_recipe_and_stock_nodes(server):
 )
 def test_a_winner_of_several_pieces_replays_without_a_verifier(server, search, sampler):
     report, winner = run_search(server, search, sampler_name=sampler)
+    assert on_the_seed(report)
     recipe = json.dumps(report["images"][0]["winner"]["recipe"])
     graph = searching({"class_type": "NoiseSearchReplay", "inputs": {"recipe": recipe}}, sampler_name=sampler)
     del graph["10"]["inputs"]["verifier"]

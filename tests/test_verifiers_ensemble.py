@@ -8,7 +8,8 @@ from verifier_helpers import images
 from noisesearch.nodes.ensemble import NoiseSearchVerifierEnsemble
 from noisesearch.session.judging import Judge
 from noisesearch.verifiers.base import Batch, Verifier
-from noisesearch.verifiers.ensemble import Ensemble
+from noisesearch.nodes.candidates import NoiseSearchScoreImages
+from noisesearch.verifiers.ensemble import Ensemble, gated
 from noisesearch.verifiers.sanity import healthy
 
 
@@ -197,15 +198,31 @@ def test_behind_the_gate_nobody_is_shown_broken_images():
         torch.tensor([judge.witness[i] for i in range(2)]), rows[:2, 0]
     )
     (note,) = [note for note in judge.notes() if "sanity gate" in note]
-    assert (
-        f"rejected {len(batch) - 2} images" in note
-    )  # of candidates, counted once and "switch sanity_gate off" in note
+    assert f"rejected {len(batch) - 2} images" in note
+    assert "turn its sanity_gate off" in note
     assert Judge(ensemble(verifier_1=member), "x")(batch[2:]) == [
         (pytest.approx(float("nan"), nan_ok=True),)
     ] * (len(batch) - 2)
     assert len(member.seen) == 2, "with nothing to show, nobody is asked"
     open_gate = Judge(ensemble(verifier_1=Brightness(), sanity_gate=False), "x")
     assert open_gate(batch[2:3]) == [(0.0,)]
+
+
+def test_a_lone_judge_stands_behind_the_gate_too():
+    """Of a judge that likes dark images a black one would win; Combine Judges can say that it is meant."""
+    darkest = Foreign()
+    darkest.score = lambda batch: -batch.images.flatten(1).mean(1)
+    black = torch.zeros(1, *images(1).shape[1:])
+    batch = torch.cat([black, images(2)])
+
+    def order(verifier):
+        node = NoiseSearchScoreImages.execute([batch], [verifier], [""], [0], [-1e6])
+        return node.result[-1]["order"]
+
+    assert order(darkest)[-1] == 0
+    assert order(ensemble(verifier_1=darkest, sanity_gate=False))[0] == 0
+    given = ensemble(verifier_1=darkest, sanity_gate=False)
+    assert gated(None) is None and gated(given) is given and gated(darkest).sanity_gate
 
 
 @pytest.mark.parametrize("gate", [False, True])

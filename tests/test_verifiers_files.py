@@ -12,6 +12,7 @@ from noisesearch.nodes import class_verifiers, feature_verifiers
 from noisesearch.nodes import verifiers as nodes
 from noisesearch.verifiers import files
 from noisesearch.verifiers.catalogue import SCORERS, all_files, load_verifier
+from noisesearch.verifiers.networks.clip_models import by_file
 from noisesearch.verifiers.networks.weights import load_weights
 
 
@@ -188,3 +189,50 @@ def test_networks_without_a_file_take_none():
         )
     with pytest.raises(ValueError, match="no network 'ResNet'"):
         class_verifiers.NoiseSearchImageNetClassifier.execute("cat", "logit", "cpu", "ResNet")
+
+
+def test_a_file_is_found_under_its_published_name_in_a_folder_of_its_page(tmp_path, monkeypatch):
+    """What a download brings, without renaming: only the folder says which one it is."""
+    root = add_root(monkeypatch, files.CLIPS, tmp_path / "clips")
+    known = files.Published(
+        "Name.safetensors", "1 GB", "MIT", "Hugging Face: model.safetensors of some/page", "model.safetensors"
+    )
+    for folder in ("page", "Name"):
+        (root / folder).mkdir()
+        save_file({"weight": torch.zeros(1)}, root / folder / "model.safetensors")
+        assert files.resolve("A judge", files.CLIPS, "auto", (known,)) == root / folder / "model.safetensors"
+    save_file({"weight": torch.zeros(1)}, root / "Name.safetensors")
+    assert files.resolve("A judge", files.CLIPS, "auto", (known,)) == root / "Name.safetensors"
+
+
+def test_a_clip_is_known_by_its_file_or_else_by_its_folder():
+    assert (
+        by_file("clips/CLIP-ViT-H-14-laion2B-s32B-b79K/open_clip_model.safetensors").architecture
+        == "ViT-H-14"
+    )
+    assert by_file("PickScore_v1/model.safetensors").architecture == "ViT-H-14"
+    assert by_file("DFN5B-CLIP-ViT-H-14/ViT-B-32-openai.safetensors").name == "ViT-B-32-openai"
+    with pytest.raises(ValueError, match="says nothing about its architecture.*the file or its folder"):
+        by_file("clips/model.safetensors")
+
+
+def test_load_image_judge_tells_the_page_which_judges_lack_their_file(tmp_path, monkeypatch):
+    for folder in (files.VERIFIERS, files.CLIPS):
+        monkeypatch.setitem(
+            folder_paths.folder_names_and_paths, folder, ([str(tmp_path / folder)], files.EXTENSIONS)
+        )
+    (tmp_path / files.VERIFIERS).mkdir()
+    save_file({"weight": torch.zeros(1)}, tmp_path / files.VERIFIERS / "brisque.safetensors")
+
+    def told():
+        return nodes.NoiseSearchLoadVerifier.INPUT_TYPES()["required"]["scorer"][1]["noise_search_missing"]
+
+    lacking = told()
+    assert lacking["ImageReward"] == "ImageReward.pt, 1.8 GB"
+    assert (
+        lacking["aesthetic (LAION v2)"]
+        == "sac+logos+ava1-l14-linearMSE.pth, 3.7 MB and ViT-L-14-openai.safetensors, 1.7 GB"
+    )
+    assert "image quality (BRISQUE)" not in lacking
+    torch.save({"weight": torch.zeros(1)}, tmp_path / files.VERIFIERS / "ImageReward.pt")
+    assert "ImageReward" not in told()

@@ -88,7 +88,7 @@ def try_on(comfyui: Path, name: str, only: str | None) -> None:
         run = subprocess.run(command, env=environment, stdout=subprocess.PIPE)
         if run.returncode:
             raise SetupError(f"the scenarios did not run on {comfyui}: the message is above.")
-        found["scenarios"] = json.loads(run.stdout)
+        found["scenarios"] = {**json.loads(run.stdout), "commit": commit()}
         kept.write_text(json.dumps(found, indent=1, ensure_ascii=False), "utf-8")
     if only != "scenarios":
         say(f"{name}: core tests")
@@ -99,9 +99,15 @@ def try_on(comfyui: Path, name: str, only: str | None) -> None:
         subprocess.run([*command, "--", "-q", f"--junitxml={results}", *files])
         if not results.is_file():
             raise SetupError(f"the core tests did not run on {comfyui}: the message is above.")
-        found["tests"] = outcomes(ElementTree.parse(results))
+        found["tests"] = {**outcomes(ElementTree.parse(results)), "commit": commit()}
         results.unlink()
     kept.write_text(json.dumps(found, indent=1, ensure_ascii=False), "utf-8")
+
+
+def commit() -> str:
+    """The commit of the pack, where it is a git checkout."""
+    run = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return run.stdout.strip() or "unknown"
 
 
 def outcomes(results: ElementTree.ElementTree) -> dict:
@@ -128,7 +134,7 @@ def _failure(case):
 
 def page(tried: dict[str, dict]) -> str:
     """The table, oldest version first, and below it what does not agree and what did not run, and why."""
-    rows, notes, above = "", {}, None
+    rows, notes, tried_with, above = "", {}, {}, None
     for name in sorted(tried, key=_age):
         one = tried[name]
         said = agreement(above, one["scenarios"]) if above else None
@@ -136,12 +142,14 @@ def page(tried: dict[str, dict]) -> str:
         for text in remarks(one, said):
             notes.setdefault(text, []).append(name)
         above = one["scenarios"]
-    machines = sorted({f"torch {one['scenarios']['machine']['torch']}" for one in tried.values()})
+        commits = " and ".join(sorted({one[part]["commit"] for part in ("tests", "scenarios")}))
+        with_what = f"torch {one['scenarios']['machine']['torch']} on a CPU, NoiseSearch at commit {commits}."
+        tried_with.setdefault(with_what, []).append(name)
+    entries = [*sorted(notes.items(), key=lambda note: len(note[1]) < len(tried)), *tried_with.items()]
     below = [
-        f"- {'All' if len(names) == len(tried) else ', '.join(names)}: {text}"
-        for text, names in notes.items()
+        f"- {'All' if len(names) == len(tried) else ', '.join(names)}: {text}\n" for text, names in entries
     ]
-    return f"{HEAD}{rows}\nOn a CPU, {', '.join(machines)}.\n\n" + "".join(f"{line}\n" for line in below)
+    return f"{HEAD}{rows}\n{''.join(below)}"
 
 
 def _age(name: str):
@@ -196,7 +204,7 @@ def remarks(one: dict, said: dict[str, str] | None) -> list[str]:
     words = {
         "cost": "another cost than in the row above",
         "winner": "other winners at the same cost",
-        "pictures": "the same winners, in other pixels",
+        "pictures": "only the pixels differ",
     }
     found = [f"{words[what]}: {_listed(names)}." for what, names in by_kind.items() if what]
     found += [f"`{name}` was not tried: {why}." for name, why in one["scenarios"]["left_out"].items()]

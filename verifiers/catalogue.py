@@ -8,7 +8,7 @@ from typing import Any
 
 from ..untrusted import choice
 from .base import ImageVerifier, over_frames_of
-from .files import AUTO, CLIPS, VERIFIERS, Published, Wanted, file_names, resolve, stamp
+from .files import AUTO, CLIPS, VERIFIERS, Published, Wanted, file_names, present, resolve, stamp
 from .judges.aesthetic import Aesthetic
 from .judges.clip_score import ClipScore
 from .judges.cycle_reward import CycleReward
@@ -53,6 +53,12 @@ class Scorer:
         path = resolve(who, self.folder, file, self.files) if self.files else None
         return self.make(Setup(path, device, architecture))
 
+    def missing(self) -> str:
+        """The published file that "auto" looks for and does not find, with its size; "" when all is there."""
+        wanted = [(self.folder, self.files), (CLIPS, self.also)]
+        lacking = [files[0] for folder, files in wanted if files and not present(folder, files)]
+        return " and ".join(f"{file.name}, {file.size}" for file in lacking)
+
     def stamp(self, file: str) -> str:
         """What tells a cache that one of its files has changed."""
         clips = [(CLIPS, AUTO, self.also)] if self.also else []
@@ -90,6 +96,11 @@ def load_clip(
     return load_tower(resolve(who, CLIPS, file, files or CLIP_FILES), architecture, device)
 
 
+def missing_files() -> dict[str, str]:
+    """{scorer: the file it lacks} of the scorers that cannot run before a download."""
+    return {name: lacking for name, entry in SCORERS.items() if (lacking := entry.missing())}
+
+
 def all_files() -> list[str]:
     """What the node's file list offers: "auto", then every name of both folders."""
     return [AUTO, *sorted({*file_names(VERIFIERS), *file_names(CLIPS)})]
@@ -112,7 +123,11 @@ def architectures() -> list[str]:
 
 def _open_clip(name: str, size: str, page: str) -> Published:
     return Published(
-        f"{name}.safetensors", size, "MIT", f"Hugging Face: open_clip_model.safetensors of {page}"
+        f"{name}.safetensors",
+        size,
+        "MIT",
+        f"Hugging Face: open_clip_model.safetensors of {page}",
+        "open_clip_model.safetensors",
     )
 
 
@@ -123,6 +138,7 @@ OPENAI_L14 = (
         "1.7 GB",
         "MIT",
         "Hugging Face: model.safetensors of openai/clip-vit-large-patch14",
+        "model.safetensors",
     ),
 )
 CLIP_FILES = (
@@ -148,6 +164,7 @@ PICK_SCORE = Published(
     "3.9 GB",
     "licence not stated",
     "Hugging Face: model.safetensors of yuvalkirstain/PickScore_v1",
+    "model.safetensors",
 )
 HPS = Published("HPS_v2.1_compressed.pt", "2.0 GB", "Apache-2.0", "Hugging Face: xswu/HPSv2")
 BRISQUE = Published("brisque.safetensors", "0.2 MB", "Apache-2.0", "comes with this pack")
@@ -157,12 +174,14 @@ DINO = (
         "0.3 GB",
         "Apache-2.0",
         "Hugging Face: model.safetensors of timm/vit_base_patch14_dinov2.lvd142m",
+        "model.safetensors",
     ),
     Published(
         "vit_small_patch14_dinov2.lvd142m.safetensors",
         "0.1 GB",
         "Apache-2.0",
         "Hugging Face: model.safetensors of timm/vit_small_patch14_dinov2.lvd142m",
+        "model.safetensors",
     ),
 )
 FID_INCEPTION = Published(
@@ -176,6 +195,7 @@ INCEPTION = Published(
     "95 MB",
     "Apache-2.0",
     "Hugging Face: model.safetensors of timm/inception_v3.tf_in1k",
+    "model.safetensors",
 )
 
 

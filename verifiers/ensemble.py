@@ -72,6 +72,13 @@ def as_ensemble(verifier: Any) -> Ensemble:
     return verifier if isinstance(verifier, Ensemble) else Ensemble((verifier,), (1.0,))
 
 
+def gated(verifier: Any) -> Any:
+    """The same with the sanity gate on. An Ensemble says itself whether it has one; None stays None."""
+    if verifier is None or isinstance(verifier, Ensemble):
+        return verifier
+    return Ensemble((verifier,), (1.0,), sanity_gate=True)
+
+
 def numbered(verifiers: Iterable) -> Iterator:
     """The verifiers with names that differ: the second "CLIPScore" becomes "CLIPScore 2"."""
     seen: dict[str, int] = {}

@@ -22,12 +22,25 @@ _READ_WHOLE = (
 
 @dataclass(frozen=True)
 class Published:
-    """A file as its authors published it; page: where, in words (the site and its page there)."""
+    """A file as its authors published it.
+
+    name: what we call it; page: where it is, in words (the site and its page there); original: its name there, when that says nothing
+    ("model.safetensors"). It is found under the name, and under the original name in a folder of that name or of its page's.
+    """
 
     name: str
     size: str
     licence: str
     page: str
+    original: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it may be called in its folder list, the best first."""
+        if not self.original:
+            return (self.name,)
+        folders = dict.fromkeys((Path(self.name).stem, self.page.split("/")[-1]))
+        return (self.name, *(str(Path(folder, self.original)) for folder in folders))
 
     def __str__(self) -> str:
         return f"{self.name} ({self.size}, {self.licence}, {self.page})"
@@ -71,7 +84,7 @@ def resolve(who: str, folder: str, file: str, published: tuple[Published, ...]) 
         other = next((other for other in (VERIFIERS, CLIPS) if other != folder and find(other, file)), None)
         elsewhere = f" (it is in models/{other}, whose files are for other verifiers)" if other else ""
         usual = "; ".join(map(str, published))
-        put = f"Put one of these there, under this name: {usual}. " if published else ""
+        put = f"Download one of these and put it there, under this name: {usual}. " if published else ""
         there = listed(file_names(folder)) or "nothing"
         raise FileNotFoundError(
             f"{who} {asked} in ComfyUI/models/{folder}{elsewhere}. {put}There now: {there}."
@@ -79,8 +92,13 @@ def resolve(who: str, folder: str, file: str, published: tuple[Published, ...]) 
     return path
 
 
+def present(folder: str, published: tuple[Published, ...]) -> bool:
+    """Whether one of the published files is there."""
+    return _find(folder, AUTO, published) is not None
+
+
 def _find(folder: str, file: str, published: tuple[Published, ...]) -> Path | None:
-    wanted = [known.name for known in published] if file == AUTO else [file]
+    wanted = [name for known in published for name in known.names] if file == AUTO else [file]
     return next((found for found in (find(folder, name) for name in wanted) if found), None)
 
 

@@ -1,5 +1,6 @@
 """One file per algorithm, each a generator that reads like the paper's pseudocode."""
 
+from .auto import Auto
 from .particles import ParticleSearch
 from .paths import SearchOverPaths
 from .pruning import SeedPruning
@@ -7,4 +8,12 @@ from .random_search import RandomSearch
 from .replay import Replay
 from .zero_order import ZeroOrder
 
-__all__ = ["ParticleSearch", "RandomSearch", "Replay", "SearchOverPaths", "SeedPruning", "ZeroOrder"]
+__all__ = [
+    "Auto",
+    "ParticleSearch",
+    "RandomSearch",
+    "Replay",
+    "SearchOverPaths",
+    "SeedPruning",
+    "ZeroOrder",
+]

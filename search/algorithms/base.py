@@ -59,6 +59,20 @@ class Terms:
     Rollout, NoiseRecipe = Rollout, NoiseRecipe  # for searches of other packs, which cannot import ours
 
 
+@dataclass(frozen=True)
+class Ground:
+    """Where a search is to run, for those that choose among others.
+
+    budget: NFE in all. whole: NFE of a sample with all of the user's steps. drafts: steps of the drafts that would be searched, 0 = none;
+    why: what decided on them.
+    """
+
+    budget: int
+    whole: int
+    drafts: int
+    why: str
+
+
 class Search(Short):
     """Settings of one algorithm, as they flow over a NOISE_SEARCH socket: a frozen dataclass with a name.
 
@@ -73,6 +87,8 @@ class Search(Short):
     """It puts noise back in, so no initial noise describes its winner."""
     needs_verifier: ClassVar[bool] = True
     """It compares outcomes. A replay does not."""
+    drafts: ClassVar[bool] = False
+    """It wants drafts where they pay, if the user did not say (`draft_steps`)."""
     preview: str = EXTRA
     """How an unfinished sample is shown to verifiers: one more evaluation at its own level, or FREE (the solver's last prediction)."""
     decoder: str = BY_VAE
@@ -88,6 +104,10 @@ class Search(Short):
         raise TypeError(
             f"{self.name} is planned for a budget and a schedule first: begin what plan(terms) gives."
         )
+
+    def settled(self, ground: Ground) -> tuple[Search, str]:
+        """(the search to plan, why it was taken), of one that chooses among others."""
+        return self, ""
 
     def plan(self, terms: Terms) -> Search:
         """The settings to begin with under these terms. Raises BudgetTooSmall when one pass does not fit."""
@@ -123,16 +143,19 @@ class Search(Short):
         return []
 
 
+OURS = ("plan", "of_sample", "settled", "drafts")  # members that are not taken from others' searches
+
+
 class Foreign(Search):
     """A search of another pack, which cannot import ours: any object with a `name` and `begin(seed, best)` or `plan(terms)`.
 
-    What it has of Search's members is taken from it, the rest has Search's defaults.
+    What it has of Search's members is taken from it but for OURS, the rest has Search's defaults.
     """
 
     def __init__(self, inner: Any) -> None:
         self.inner, self.name = inner, inner.name
         for member in vars(Search):
-            if not member.startswith("_") and member not in ("plan", "of_sample") and hasattr(inner, member):
+            if not member.startswith("_") and member not in OURS and hasattr(inner, member):
                 setattr(self, member, getattr(inner, member))
 
     def plan(self, terms: Terms) -> Search:

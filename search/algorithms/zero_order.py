@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..noise import NoiseRecipe
 from ..rollout import Outcome, Rollout
 from ..seeds import mix
 from .base import Asking, Best, Search, fresh, together
@@ -22,12 +23,14 @@ class ZeroOrder(Search):
         "always move": the best neighbour, even a worse one (the paper to the letter).
         "restart when stuck": as "keep best", but when no neighbour is better, a new random noise; the best of all restarts wins.
     chains: >= 1, how many climb side by side, each from a noise of its own and without a look at the others; their candidates share batches.
+    around: the noise to begin at, in place of the seed's. The first chain begins with it, the others with neighbours of it.
     """
 
     neighbours: int = 4
     cosine: float = 0.7
     pivot: str = KEEP_BEST
     chains: int = 1
+    around: NoiseRecipe | None = None
     name = "zero-order search"
 
     def __post_init__(self) -> None:
@@ -45,11 +48,18 @@ class ZeroOrder(Search):
     def begin(self, seed: int, best: Best) -> Asking:
         """Chain 0 is what a lone chain does; chain c is what a lone chain does from the seed mix(seed, c)."""
         seeds = [seed, *(mix(seed, chain) for chain in range(1, self.chains))]
-        yield from together([self._climb(own, best) for own in seeds])
+        yield from together(
+            [self._climb(own, self._first(own, chain), best) for chain, own in enumerate(seeds)]
+        )
 
-    def _climb(self, seed: int, best: Best) -> Asking:
+    def _first(self, seed: int, chain: int) -> Rollout:
+        if self.around is None:
+            return fresh(seed)
+        return Rollout(self.around.move(seed, self.cosine) if chain else self.around)
+
+    def _climb(self, seed: int, first: Rollout, best: Best) -> Asking:
         restarts = iterations = 0
-        pivot = (yield [fresh(seed)])[0]
+        pivot = (yield [first])[0]
         while True:
             iterations += 1
             neighbours = yield [

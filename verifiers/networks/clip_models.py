@@ -7,6 +7,7 @@ open_clip falls back to OpenAI's preprocessing and plain GELU for any file on di
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from ...untrusted import choice, listed
 
@@ -101,23 +102,28 @@ def by_name(name: str) -> ClipModel:
     return found[choice(name, ("auto", *found), "architecture")]
 
 
-def by_file(file_name: str) -> ClipModel:
-    """The model that a file's name mentions (the longest match), ignoring case and punctuation.
+def by_file(path: str | Path) -> ClipModel:
+    """The model that a file's name mentions (the longest match), or else the name of its folder, ignoring case and punctuation.
 
     ValueError: no known model, with the list of known ones and what to do.
     """
-    found = {
-        name: model
-        for model in MODELS
-        for name in (model.name, *model.also)
-        if _plain(name) in _plain(file_name)
-    }
+    path = Path(path)
+    found = _mentioned(path.name) or _mentioned(path.parent.name)
     if not found:
         raise ValueError(
-            f"The name of {listed([file_name])} says nothing about its architecture. Either choose it under `architecture`, or name the file after one of "
+            f"The name of {listed([path.name])} says nothing about its architecture. Either choose it under `architecture`, or name the file or its folder after one of "
             f"{', '.join(model.name for model in MODELS)}, or use the model's whole folder with its open_clip_config.json."
         )
     return found[max(found, key=len)]
+
+
+def _mentioned(name: str) -> dict[str, ClipModel]:
+    return {
+        known: model
+        for model in MODELS
+        for known in (model.name, *model.also)
+        if _plain(known) in _plain(name)
+    }
 
 
 def _plain(name: str) -> str:

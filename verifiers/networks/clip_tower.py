@@ -110,7 +110,7 @@ def load_tower(path: Path, architecture: str = "auto", device: str = "auto") -> 
     known = (
         None
         if path.is_dir()
-        else clip_models.by_file(path.name)
+        else clip_models.by_file(path)
         if architecture == "auto"
         else clip_models.by_name(architecture)
     )

@@ -1,0 +1,47 @@
+"""Who races: the controls (random search at several numbers of steps), and the searches of the pack."""
+
+from __future__ import annotations
+
+from _frontier_race import Contestant, by_the_pack, more_steps, random_search
+
+from noisesearch.search.algorithms import (
+    Auto,
+    ParticleSearch,
+    RandomSearch,
+    SearchOverPaths,
+    SeedPruning,
+    ZeroOrder,
+)
+
+STEPS = (3, 4, 5, 7, 10)
+CHEAP = ("digits", "mixture")
+
+
+def contestants(name: str, world) -> list[Contestant]:
+    steps = [few for few in STEPS if few < world.steps and (few != 10 or name in (*CHEAP, "scenes"))]
+    found = [Contestant(f"random, {world.steps} steps", random_search(), control=True)]
+    found += [Contestant(f"random, {few} steps", random_search(few), control=True) for few in steps]
+    found += [
+        Contestant(f"random, {few} steps, best 2 rendered", random_search(few, finalists=2)) for few in (3, 5)
+    ]
+    found += [
+        Contestant("zero-order N=4, 5 steps", by_the_pack(ZeroOrder(4), 5, anytime=True)),
+        Contestant("Search: Auto", by_the_pack(Auto())),
+        Contestant("paths N=2", by_the_pack(SearchOverPaths(2))),
+        Contestant("seed pruning", by_the_pack(SeedPruning())),
+        Contestant("seed pruning, 7 steps", by_the_pack(SeedPruning(), 7)),
+        Contestant("particles, euler_ancestral", by_the_pack(ParticleSearch(), sampler="euler_ancestral")),
+    ]
+    if name in ("scenes", "mixture"):
+        found += [Contestant("one sample, more steps", more_steps)]
+    if name in ("storyboards", "careless"):  # where 16 samples leave something to win
+        found += [Contestant(f"paths N={n}", by_the_pack(SearchOverPaths(n))) for n in (1, 4)]
+    if name == "mixture":  # the paper's figure 6, where it costs least
+        found += [Contestant(f"zero-order N={n}", by_the_pack(ZeroOrder(n), anytime=True)) for n in (2, 4, 8)]
+        found += [Contestant(f"paths N={n}", by_the_pack(SearchOverPaths(n))) for n in (1, 4)]
+        ancestral = by_the_pack(RandomSearch(), anytime=True, sampler="euler_ancestral")
+        found += [
+            Contestant("random, euler_ancestral", ancestral),
+            Contestant("particles, euler (no noise on the way)", by_the_pack(ParticleSearch())),
+        ]
+    return found

@@ -1,0 +1,393 @@
+"""The state of a search node, as its panel draws it: whole each time, few times a second, to the client that queued (docs/panel.md)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ..compat import COMFYUI
+from ..sampling.ledger import Ledger
+from ..search.driver import BY_HAND, Limits, Progress
+from ..search.rollout import Outcome, Recipe, Rollout, lineage, recipes_to_json
+from . import pictures
+from .faults import Faults
+from .found import FoundOne
+from .pace import Pace
+from .progress import server
+from .report import clean
+
+EVENT, UI = "noise_search.state", "noise_search_state"
+VERSION = 1
+GAP = 0.25  # seconds between two states
+RATE = 150_000  # bytes a second
+BOARD = 24  # candidates that are shown, the best of them
+ON_THE_WAY = 8  # unfinished ones beside
+POINTS = 400
+LONGEST_RECIPE = 2000  # characters of one that is told while the search runs
+
+
+@dataclass
+class Viewer:
+    """Who watches a node, and what its states are tagged with. client: ComfyUI's id of the client that queued."""
+
+    client: str | None
+    workflow: str | None
+    prompt: str | None
+    node: str
+    run: str
+
+
+class Live:
+    """What the panel of one search node is told. viewer: None where nobody can watch: then nothing is drawn and nothing is told."""
+
+    def __init__(self, viewer: Viewer | None = None, picked: bool = False) -> None:
+        self.viewer, self.picked = viewer, picked
+        self.searches: list[LiveSearch] = []
+        self.about: dict[str, Any] = {}
+        self.faults = Faults()
+        self.sampling: str | None = None  # a picture of a running sample
+        self._next = 0.0  # when the next state may be told
+
+    def begin(self, name: str, judge: Any) -> None:
+        """Told once everything is planned. judge: None for a replay."""
+        self.about = {
+            "search": name,
+            "judges": judge.names if judge else [],
+            "leading": judge.leading if judge else 0,
+            "held_out": judge.held_out.name if judge and judge.held_out is not None else None,
+            "read": judge.prompt if judge else "",
+        }
+        self.tell()
+
+    def search(self) -> LiveSearch:
+        """One more sample of the latent batch."""
+        self.searches.append(LiveSearch(self))
+        return self.searches[-1]
+
+    @property
+    def glances(self) -> Callable[[Image.Image], None] | None:
+        """Takes pictures of running samples; None where no front end has a panel to show them in."""
+        return self.glance if self.viewer is not None and self.viewer.workflow is not None else None
+
+    def glance(self, picture: Image.Image) -> None:
+        with self.faults.spared("The panel's pictures"):
+            assert self.viewer is not None
+            pictures.drop(self.sampling)
+            self.sampling = pictures.name_of(self.viewer.run, str(time.monotonic()))
+            pictures.write(self.sampling, picture)
+        self.tell()
+
+    def tell(self) -> None:
+        """Tell the client where things stand, unless it was told just now."""
+        running, now = server(), time.monotonic()
+        if self.viewer is None or self.viewer.client is None or running is None or now < self._next:
+            return
+        with self.faults.spared("The panel"):
+            state = self.state("running")
+            size = len(json.dumps(state))
+            running.send_sync(EVENT, state, self.viewer.client)
+            self._next = now + max(GAP, size / RATE)
+
+    def ui(self, notes: Sequence[str], awaiting: bool) -> dict[str, list]:
+        """The last state, for the node's `ui`; {} where nobody can watch."""
+        if self.viewer is None:
+            return {}
+        with self.faults.spared("The panel"):
+            pictures.drop(self.sampling)
+            self.sampling = None
+            return {UI: [self.state("done", notes, awaiting)]}
+        return {}
+
+    def state(self, phase: str, notes: Sequence[str] = (), awaiting: bool = False) -> dict[str, Any]:
+        assert self.viewer is not None
+        last = phase == "done"
+        if any(one.phase == "finishing" for one in self.searches):
+            phase = "finishing"
+        return clean(
+            {
+                "noise_search": VERSION,
+                "workflow": self.viewer.workflow,
+                "prompt": self.viewer.prompt,
+                "node": self.viewer.node,
+                "run": None if last else self.viewer.run,
+                "phase": "done" if last else phase,
+                "picked": self.picked,
+                "awaiting": awaiting,
+                **self.about,
+                "notes": list(notes),
+                "sampling": self.sampling,
+                "searches": [one.state(last) for one in self.searches],
+            }
+        )
+
+
+@dataclass
+class LiveSearch:
+    """One sample of the latent batch. at, round: by outcome id, the NFE spent when it was told, and which request it belonged to."""
+
+    live: Live
+    phase: str = "waiting"
+    plan: str = ""
+    limits: Limits = field(default_factory=lambda: Limits(0))
+    leading: int = 0
+    judge: str = ""  # the name of the leading one
+    whole: int = 0  # NFE of one candidate
+    key: str = ""  # what tells its pictures from others'
+    index: int = 0  # of the sample in its latent batch
+    candidates: int = 0  # asked for; 0 where only NFE are
+    held_out: dict[int, float] = field(default_factory=dict)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    at: dict[int, int] = field(default_factory=dict)
+    round: dict[int, int] = field(default_factory=dict)
+    top: list[int] = field(default_factory=list)
+    unfinished: list[int] = field(default_factory=list)
+    finished: int = 0
+    nfe: int = 0
+    curve: list[tuple[int, int]] = field(default_factory=list)
+    pace: Pace = field(default_factory=lambda: Pace(None))
+    chosen: int | None = None
+    why: str = ""
+    warning: str = ""
+    stopped: str = ""
+    seconds: float | None = None
+    _before: tuple[int, int] = (0, 0)  # the ledger's NFE when its turn came: told, paid
+    _pictures: dict[int, str] = field(default_factory=dict)
+    _seen: dict[int, torch.Tensor] = field(default_factory=dict)
+    _recipes: dict[int, str | None] = field(default_factory=dict)
+
+    @property
+    def watched(self) -> bool:
+        return self.live.viewer is not None
+
+    def watching(self, judge: Callable[..., Sequence[Sequence[float]]]) -> Callable[..., Any]:
+        """The judge, with the panel looking over its shoulder."""
+
+        def judge_and_show(images: torch.Tensor, ids: Sequence[int], *more: Any) -> Sequence[Sequence[float]]:
+            scores = judge(images, ids, *more)
+            with self.live.faults.spared("The panel's pictures"):
+                self.saw(ids, images)
+            return scores
+
+        return judge_and_show if self.watched else judge
+
+    # -- what it is told ------------------------------------------------------------------------------------------------
+
+    def planned(
+        self, plan: str, limits: Limits, whole: int, candidates: int, index: int, key: str, judge: Any
+    ) -> None:
+        """key: of the journal, which tells its pictures from others'; "" without one. judge: None for a replay."""
+        self.plan, self.limits, self.whole = plan, limits, whole
+        self.candidates, self.index = candidates, index
+        self.key = key or (self.live.viewer.run if self.live.viewer else "") + f" {len(self.live.searches)}"
+        if judge:
+            self.held_out, self.leading, self.judge = judge.witness, judge.leading, judge.names[judge.leading]
+
+    def begin(self, ledger: Ledger, looks: Any, decode: Callable[[], Any]) -> None:
+        """Its turn has come. looks: what tells the time of decoding and judging from others'. decode: decodes one, as a probe."""
+        if self.watched:
+            self.phase, self.pace, self._before = "running", Pace(looks), (ledger.told, ledger.nfe)
+            self.live.tell()
+            with self.live.faults.spared("The panel's estimate"):
+                self.pace.probe(self.limits.nfe // self.whole if self.whole else 0, decode)
+
+    def saw(self, ids: Sequence[int], images: torch.Tensor) -> None:
+        """The images [B, (T,) H, W, C] of these outcomes, which are told of next."""
+        for id, image in zip(ids, images) if self.watched else ():
+            self._seen[id] = pictures.small(image)
+
+    def advance(self, ledger: Ledger) -> None:
+        """After an evaluation."""
+        if self.watched:
+            told, paid = self._before
+            self.nfe = ledger.told - told
+            self.pace.evaluated(ledger.nfe - paid)
+            self.live.tell()
+
+    def wave(self, progress: Progress, ledger: Ledger) -> None:
+        """After the candidates of a wave were judged."""
+        if not self.watched:
+            return
+        for outcome in progress.wave:
+            self.outcomes[outcome.id] = outcome
+            self.at[outcome.id], self.round[outcome.id] = progress.nfe, progress.round
+        self.nfe, self.finished = progress.nfe, progress.finished
+        self.top = progress.top(BOARD)
+        self.unfinished = [outcome.id for outcome in progress.leaders[:ON_THE_WAY]]
+        if self.top and (not self.curve or self.curve[-1][1] != self.top[0]):
+            self.curve.append((progress.nfe, self.top[0]))
+        looking = ledger.seconds.get("decoding", 0.0) + ledger.seconds.get("verifying", 0.0)
+        self.pace.wave(ledger.nfe - self._before[1], ledger.decodes, looking)
+        self._draw()
+        self.live.sampling = None  # what it shows is among them now
+        self.live.tell()
+
+    def finishing(self) -> None:
+        """The winner is being rendered once more."""
+        if self.watched:
+            self.phase = "finishing"
+            self.live.tell()
+
+    def done(self, found: FoundOne, warning: str) -> None:
+        """warning: what must be said beside the result, "" when all is well."""
+        if not self.watched:
+            return
+        self.warning = warning
+        result = found.result
+        self.phase, self.stopped, self.nfe = "done", result.stopped, found.search_nfe + found.final_nfe
+        self.outcomes = dict(result.outcomes)
+        self.seconds = self.pace.seconds
+        self.chosen = found.chosen
+        self.curve = [(nfe, outcome.id) for nfe, outcome in result.curve]
+        self.top = [outcome.id for outcome in result.ranking[:BOARD]]
+        self.unfinished, self.finished = [], len(result.ranking)
+        self.why = why(found, self.judge, self.leading)
+        self._recipes.clear()  # long ones are told now
+        for id, image in zip(found.top_ids, found.images):
+            if found.drafts:  # what is there is the draft
+                name = pictures.name_of(f"{self.key} final", repr(lineage(self.outcomes, id)))
+                pictures.write(name, pictures.small(image[0]))
+                self._pictures[id] = name
+            elif id not in self._pictures:
+                self._seen[id] = pictures.small(image[0])
+        self._draw()
+
+    # -- what it says -----------------------------------------------------------------------------------------------------
+
+    def state(self, last: bool) -> dict[str, Any]:
+        board = [*self.top, *self.unfinished]
+        first = min(self.outcomes, default=None)
+        return {
+            "phase": self.phase,
+            "plan": self.plan,
+            "spent": {
+                "candidates": self.finished,
+                "nfe": self.nfe,
+                "seconds": round(self.pace.seconds if self.seconds is None else self.seconds, 2)
+                if self.phase != "waiting"
+                else 0.0,
+            },
+            "budget": {
+                "candidates": self.candidates or None,
+                "nfe": self.limits.nfe,
+                "seconds": self.limits.seconds,
+            },
+            "left": None if last else self.left(),
+            "rounds": len(set(self.round.values())),
+            "board": [self._candidate(id, last) for id in board],
+            "first": None if first is None else self._candidate(first, last),
+            "points": self._points(),
+            "curve": self.curve,
+            "chosen": self.chosen,
+            "why": self.why,
+            "warning": self.warning,
+            "stopped": self.stopped,
+            "forecast": self.forecast(),
+        }
+
+    def forecast(self) -> dict[str, Any] | None:
+        """What some more candidates would bring: {"more", "gain", "low", "high", "seconds"} or {"unknown": reason}; None says nothing."""
+        return None
+
+    def left(self) -> float | None:
+        """Seconds to go, for the pictures that are not there yet and the last rendering."""
+        if self.phase in ("waiting", "done"):
+            return None
+        nfe = max(0, self.limits.nfe - self.nfe)
+        seconds = self.pace.left(nfe, nfe // self.whole if self.whole else 0)
+        if seconds is not None and self.limits.seconds is not None:
+            seconds = min(seconds, max(0.0, self.limits.seconds - self.pace.seconds))
+        return None if seconds is None else round(seconds, 2)
+
+    def _candidate(self, id: int, last: bool) -> dict[str, Any]:
+        outcome = self.outcomes[id]
+        pieces = lineage(self.outcomes, id)
+        noise = pieces[0].noise
+        return {
+            "id": id,
+            "seed": None if noise is None else str(noise.seed),
+            "plain": len(pieces) == 1 and noise is not None and noise.plain,
+            "recipe": self._recipe(id, pieces, last),
+            "scores": [_short(score) for score in outcome.scores],
+            "held_out": _short(self.held_out.get(id)),
+            "nfe": outcome.nfe,
+            "level": outcome.rollout.stop,
+            "picture": self._pictures.get(id),
+        }
+
+    def _recipe(self, id: int, pieces: Sequence[Rollout], last: bool) -> str | None:
+        if not pieces[-1].finished:
+            return None
+        if id not in self._recipes:
+            text = recipes_to_json([Recipe(tuple(pieces), self.index)], COMFYUI)
+            self._recipes[id] = text if last or len(text) <= LONGEST_RECIPE else None
+        return self._recipes[id]
+
+    def _points(self) -> list[list[Any]]:
+        """All that was tried, thinned out evenly where it is much, but for the best and what they come from."""
+        ids = sorted(self.at)
+        if len(ids) > POINTS:
+            kept = {id for _, id in self.curve[-POINTS // 4 :]}.union(self.top)
+            step = -(-len(ids) // (POINTS - len(kept)))
+            ids = sorted(kept.union(ids[::step]).intersection(self.at))
+        return [self._point(id) for id in ids]
+
+    def _point(self, id: int) -> list[Any]:
+        outcome = self.outcomes[id]
+        rollout = outcome.rollout
+        scores = [_short(score) for score in outcome.scores]
+        held = _short(self.held_out.get(id))
+        return [id, self.at[id], scores, held, round(rollout.stop, 4), rollout.parent, self.round[id]]
+
+    def _draw(self) -> None:
+        """Write the pictures of those on the board, and of the first; let go of the others."""
+        with self.live.faults.spared("The panel's pictures"):
+            for id in {*self.top, *self.unfinished, *sorted(self.outcomes)[:1]}:
+                if id in self._pictures:
+                    continue
+                name = pictures.name_of(self.key, repr(lineage(self.outcomes, id)))
+                if id in self._seen:
+                    pictures.write(name, self._seen[id])
+                elif not pictures.there(name):
+                    continue
+                self._pictures[id] = name
+            self._seen.clear()
+
+
+def why(found: FoundOne, judged_by: str, leading: int) -> str:
+    """What was chosen and why, in a sentence or two."""
+    result = found.result
+    if not result.settings.needs_verifier:
+        return "Rendered once, from its recipe."
+    if not judged_by or not found.scores:
+        return "The one candidate there is."
+    score, count = found.scores[leading], len(result.ranking)
+    first = result.outcomes[min(result.outcomes)]
+    said = f"The best of {count} by {judged_by}: {score:.3g}" if count > 1 else f"{judged_by}: {score:.3g}"
+    if first.finished and first.id != found.chosen:
+        said += f", where the first candidate has {first.scores[leading]:.3g}" if first.scores else ""
+    elif count > 1 and first.id == found.chosen:
+        said += ", the first candidate itself"
+    ended = "You stopped it" if result.stopped == BY_HAND else f"It ended because {result.stopped}"
+    return f"{said}. {ended}." if result.stopped else f"{said}."
+
+
+def _short(score: float | None) -> float | None:
+    return None if score is None else float(f"{score:.5g}")
+
+
+def viewer_of(node: str | None, extra: Any, run: str) -> Viewer | None:
+    """Who watches the node that runs; None where nobody can: outside a server, or from a client that sent no workflow and listens to nothing."""
+    running = server()
+    workflow = extra.get("workflow") if isinstance(extra, dict) else None
+    client = getattr(running, "client_id", None)
+    if running is None or node is None or (client is None and not isinstance(workflow, dict)):
+        return None
+    id = workflow.get("id") if isinstance(workflow, dict) else None
+    prompt = getattr(running, "last_prompt_id", None)
+    return Viewer(client, id if isinstance(id, str) else None, prompt, str(node), run)
