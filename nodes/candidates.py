@@ -143,7 +143,7 @@ class NoiseSearchScoreImages(io.ComfyNode):
             description="Scores images you already have and sorts them, best first. The rest is set aside.",
             inputs=[
                 io.Image.Input("images", tooltip="A batch, or a list of images of different sizes."),
-                VerifierType.Input("verifier", tooltip="Who judges: Load Image Judge or Combine Judges."),
+                VerifierType.Input("verifier", tooltip="Who judges: Load Judge or Combine Judges."),
                 io.String.Input(
                     "prompt",
                     default="",

@@ -101,7 +101,8 @@ class Searching:
         outputs = (found.latent, *([found.denoised] if denoised else []), *outputs_of(found))
         waits = self._waits(picked, extra)
         if waits:
-            outputs = tuple(ExecutionBlocker(None) for _ in outputs)
+            # the report is no result: Search Report shows the shortlist meanwhile
+            outputs = tuple(one if isinstance(one, Report) else ExecutionBlocker(None) for one in outputs)
         shown = panel.ui(found.report["notes"], waits)
         return io.NodeOutput(*outputs, ui={"noise_search": [found.report], **shown})
 
@@ -174,7 +175,7 @@ def has_judge(candidates, budget_nfe, search, verifier, pick):
         return True
     if candidates == 1 and not budget_nfe:  # the plain sampler: nothing is compared
         return True
-    return "A search needs a verifier, but none is connected, or what is connected is muted: connect Load Image Judge. (candidates = 1 samples without one.)"
+    return "A search needs a verifier, but none is connected, or what is connected is muted: connect Load Judge. (candidates = 1 samples without one.)"
 
 
 def drafts_fit(draft_steps, steps=None):
