@@ -180,6 +180,10 @@ class LiveSearch:
     warning: str = ""
     stopped: str = ""
     seconds: float | None = None
+    foresee: Callable[[Sequence[Outcome], float | None], dict[str, Any]] | None = (
+        None  # None: nothing is compared
+    )
+    _foreseen: tuple[int, dict[str, Any] | None] = (0, None)  # from so many finished candidates
     _before: tuple[int, int] = (0, 0)  # the ledger's NFE when its turn came: told, paid
     _pictures: dict[int, str] = field(default_factory=dict)
     _seen: dict[int, torch.Tensor] = field(
@@ -251,8 +255,14 @@ class LiveSearch:
             self.curve.append((progress.nfe, best.id))
         looking = ledger.seconds.get("decoding", 0.0) + ledger.seconds.get("verifying", 0.0)
         self.pace.wave(ledger.nfe - self._before[1], ledger.decodes, looking)
+<<<<<<< HEAD
         if len(self._seen) > MOST_SEEN:
             self.catch_up()
+=======
+        self._foresee()
+        shown = self._shown
+        self._seen = {id: picture for id, picture in self._seen.items() if id in shown}
+>>>>>>> main
         pictures.drop(self.live.sampling)  # what it shows is among them now
         self.live.sampling = None
         self.live.tell()
@@ -275,6 +285,7 @@ class LiveSearch:
         self.curve = [(nfe, outcome.id) for nfe, outcome in result.curve]
         self.top, self._best = [outcome.id for outcome in result.ranking[:BOARD]], None
         self.unfinished, self.finished = [], len(result.ranking)
+        self._foreseen = self.finished, found.forecast
         self.why = why(found, self.judge, self.leading)
         self._recipes.clear()  # long ones are told now
         self._cards.clear()
@@ -321,7 +332,15 @@ class LiveSearch:
 
     def forecast(self) -> dict[str, Any] | None:
         """What some more candidates would bring: {"more", "gain", "low", "high", "seconds"} or {"unknown": reason}; None says nothing."""
-        return None
+        return self._foreseen[1]
+
+    def _foresee(self) -> None:
+        """Look ahead again, once there are enough new candidates for it to say something else."""
+        if self.foresee is None or self.finished < 1.1 * self._foreseen[0]:
+            return
+        with self.live.faults.spared("The forecast"):
+            done = [outcome for outcome in self.outcomes.values() if outcome.finished]
+            self._foreseen = self.finished, self.foresee(done, self.pace.left(self.whole, 1))
 
     def left(self) -> float | None:
         """Seconds to go, for the pictures that are not there yet and the last rendering."""

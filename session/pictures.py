@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import secrets
 from pathlib import Path
 
 import folder_paths
@@ -58,6 +59,14 @@ def write(name: str, picture: torch.Tensor | Image.Image) -> None:
     except FileNotFoundError:
         folder().mkdir(parents=True, exist_ok=True)
         (folder() / name).write_bytes(encoded.getvalue())
+
+
+def show(picture: Image.Image) -> dict[str, str]:
+    """Write a picture in its full size; how ComfyUI is told of it in a node's `ui`."""
+    folder().mkdir(parents=True, exist_ok=True)
+    name = f"{secrets.token_hex(16)}.png"
+    picture.save(folder() / name, "PNG", compress_level=1)
+    return {"filename": name, "subfolder": SUBFOLDER, "type": "temp"}
 
 
 def drop(name: str | None) -> None:
