@@ -186,17 +186,11 @@ class LiveSearch:
     _foreseen: tuple[int, dict[str, Any] | None] = (0, None)  # from so many finished candidates
     _before: tuple[int, int] = (0, 0)  # the ledger's NFE when its turn came: told, paid
     _pictures: dict[int, str] = field(default_factory=dict)
-    _seen: dict[int, torch.Tensor] = field(
-        default_factory=dict
-    )  # images [(T,) H, W, C] since it was last told
+    _seen: dict[int, torch.Tensor] = field(default_factory=dict)  # images [(T,) H, W, C] since it was told
     _best: Callable[[int], list[int]] | None = None  # gives the best so many, when they have changed since
     _recipes: dict[int, str | None] = field(default_factory=dict)
     _cards: dict[int, dict[str, Any]] = field(default_factory=dict)  # what is told of those on the board
     _dots: dict[int, list[Any]] = field(default_factory=dict)  # and of all
-
-    @property
-    def watched(self) -> bool:
-        return self.live.viewer is not None
 
     def watching(self, judge: Callable[..., Sequence[Sequence[float]]]) -> Callable[..., Any]:
         """The judge, with the panel looking over its shoulder."""
@@ -206,7 +200,7 @@ class LiveSearch:
             self.saw(ids, images)
             return scores
 
-        return judge_and_show if self.watched else judge
+        return judge_and_show if self.live.viewer is not None else judge
 
     # -- what it is told ------------------------------------------------------------------------------------------------
 
@@ -255,14 +249,8 @@ class LiveSearch:
             self.curve.append((progress.nfe, best.id))
         looking = ledger.seconds.get("decoding", 0.0) + ledger.seconds.get("verifying", 0.0)
         self.pace.wave(ledger.nfe - self._before[1], ledger.decodes, looking)
-<<<<<<< HEAD
         if len(self._seen) > MOST_SEEN:
             self.catch_up()
-=======
-        self._foresee()
-        shown = self._shown
-        self._seen = {id: picture for id, picture in self._seen.items() if id in shown}
->>>>>>> main
         pictures.drop(self.live.sampling)  # what it shows is among them now
         self.live.sampling = None
         self.live.tell()
@@ -405,6 +393,7 @@ class LiveSearch:
         """Before it is told: who is shown now, and their pictures as files. Of others that came and went since nothing is written."""
         if self._best is not None:
             self.top, self._best = self._best(BOARD), None
+            self._foresee()
         with self.live.faults.spared("The panel's pictures"):
             self._draw([*self.top, *self.unfinished, *([min(self.outcomes)] if self.outcomes else [])])
         self._seen.clear()
