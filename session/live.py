@@ -31,10 +31,8 @@ BOARD = 24  # candidates that are shown, the best of them
 ON_THE_WAY = 8  # unfinished ones beside
 MOST_SEEN = 16  # images that wait for the next state
 POINTS = 400
-LONGEST_RECIPE, LONGEST_LAST = (
-    2000,
-    8000,
-)  # characters of one that is told while the search runs, and at its end
+LONGEST_RECIPE = 2000  # characters of one that is told while the search runs
+LONGEST_LAST = 8000  # and at its end
 
 
 @dataclass
