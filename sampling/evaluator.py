@@ -394,27 +394,38 @@ class Evaluator:
     # -- decoding and scoring, after the sampling call: model management may move the diffusion model away meanwhile ----
 
     def _judged(self, sampled: list[tuple[Job, int]]) -> list[Outcome]:
+        """Decode all, then ask the judge about all: a judge that does not fit beside the VAE is brought in once."""
         scores: dict[int, tuple[float, ...]] = {}
         if self.looks.judge is not None:
             shown = [job for job, _ in sampled if job.rollout.score]
             # what is decoded in another way can be of another size
-            for group in (
+            groups = [
                 [job for job in shown if job.rollout.finished == finished] for finished in (True, False)
-            ):
-                for i in range(0, len(group), JUDGED):
-                    scores |= self._score(group[i : i + JUDGED], self.looks.judge)
+            ]
+            parts = [group[i : i + JUDGED] for group in groups for i in range(0, len(group), JUDGED)]
+            looks = [self._look(part) for part in parts]
+            for part in parts:
+                scores |= self._score(part, *looks.pop(0), self.looks.judge)
         return [Outcome(job.id, job.rollout, scores.get(job.id, ()), nfe) for job, nfe in sampled]
 
-    def _score(self, jobs: list[Job], judge: Judge) -> dict[int, tuple[float, ...]]:
+    def _look(self, jobs: list[Job]) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        """(the image of each job, [1, ...], and the early predictions where they are wanted, [B, ...])."""
         kept = [self.shelf[job.id] for job in jobs]
         mm.throw_exception_if_processing_interrupted()
-        images = self._pictures(kept)
+        decoded = self._pictures(kept)
         early = self._decoded([one.early for one in kept]) if self.looks.early else None
+        images = [image[None].clone() for image in decoded]  # a slice would hold them all in memory
         for one, image in zip(kept, images):
             if one.finished:
-                one.image, one.early = image[None].clone(), None
+                one.image, one.early = image, None
+        return images, early
+
+    def _score(
+        self, jobs: list[Job], images: list[torch.Tensor], early: torch.Tensor | None, judge: Judge
+    ) -> dict[int, tuple[float, ...]]:
+        mm.throw_exception_if_processing_interrupted()
         with self.ledger.clock("verifying"):
-            scores = judge(images, [job.id for job in jobs], early)
+            scores = judge(torch.cat(images), [job.id for job in jobs], early)
         return {job.id: tuple(row) for job, row in zip(jobs, scores)}
 
     def _pictures(self, some: list[Kept]) -> torch.Tensor:

@@ -13,6 +13,8 @@ from ..untrusted import excerpt, legible
 from ..verifiers.base import Batch, check_prompt
 from ..verifiers.networks.managed import Chunked
 
+MOST_ANSWERS = 64  # of one image
+
 
 class Asked:
     """A verifier and what became of asking it. chooses: whether its scores decide anything."""
@@ -22,6 +24,7 @@ class Asked:
         self.some = Chunked(2**30)
         self.answered = self.failed = self.infinite = 0  # images
         self.fault = ""
+        self.answers: list[dict] = []  # of the last images, in order: what their scores were made of
 
     @property
     def who(self) -> str:
@@ -45,6 +48,7 @@ class Asked:
     def scores(self, batch: Batch, count: int) -> torch.Tensor:
         """float32 [count]; NaN where it failed and is allowed to."""
         mm.throw_exception_if_processing_interrupted()
+        self.answers = [{}] * count
         try:
             scores = self.some(lambda places: self._ask(batch, places, count), torch.arange(count))
             answered = count
@@ -87,7 +91,26 @@ class Asked:
         scores = torch.as_tensor(given).detach().float().flatten().cpu()
         if len(scores) != len(places):
             raise _Miscounted(f"gave {len(scores)} scores for {len(places)} images; it must give one each.")
+        self._note_answers(places)
         return scores
+
+    def _note_answers(self, places: torch.Tensor) -> None:
+        """What a verifier says of these images besides their scores, where it can tell."""
+        own = getattr(self.verifier, "answers", None)
+        if not callable(own):
+            return
+        try:
+            given = [_short(one) for one in own()]
+        except mm.InterruptProcessingException:
+            raise
+        except Exception as error:  # the scores stand without them
+            logging.info(
+                "NoiseSearch: %s did not say what its scores are made of: %s", self.who, _told(error)
+            )
+            return
+        if len(given) == len(places):
+            for place, one in zip(places.tolist(), given):
+                self.answers[place] = one
 
     def _named(self, error: Exception) -> Exception:
         """The error in the verifier's name. One about memory stays one, for which ComfyUI has advice."""
@@ -125,6 +148,13 @@ class Asked:
 
 class _Miscounted(Exception):
     """Another number of scores than of images."""
+
+
+def _short(answers: dict) -> dict[str, float]:
+    """A verifier's words and numbers, as a report can hold them."""
+    return {
+        legible(name, 80, "utf-8"): float(number) for name, number in list(answers.items())[:MOST_ANSWERS]
+    }
 
 
 def _told(error: Exception) -> str:

@@ -20,8 +20,10 @@ class FoundOne:
 
     wished: the settings before planning (those it ran with are in `result`). latents, images: of the best few, best first. denoised: the
     winner's last clean prediction. scores, held_out: of the winner as it is handed on. leading: the one of them that speaks where one number must, NaN without a
-    judge. chosen: the id of the winner among the candidates. top_ids, top_recipes, top_scores: of `latents`. drafts: what the report says of them, None where there were none. rows: samples that ran at once, at the end; batching: whether they
-    shared batches, and why. foresight: how previews agreed with later looks (`foresight.py`). notes: what the user should know.
+    judge. chosen: the id of the winner among the candidates. top_ids, top_recipes, top_scores: of `latents`. drafts: what the report says
+    of them, None where there were none. rows: samples that ran at once, at the end; batching: whether they shared batches, and why.
+    answers: what scores were made of, by outcome id and verifier. foresight: how previews agreed with later looks (`foresight.py`).
+    forecast: what more candidates would bring (`prospect.py`), None where nothing was compared. notes: what the user should know.
     """
 
     wished: Search
@@ -37,6 +39,7 @@ class FoundOne:
     chosen: int
     held_out: float | None
     witness: dict
+    answers: dict
     top_ids: list[int]
     top_recipes: list[Recipe]
     top_scores: list[tuple[float, ...]]
@@ -46,6 +49,7 @@ class FoundOne:
     batching: str
     drafts: dict[str, Any] | None = None
     foresight: list[dict] = field(default_factory=list)
+    forecast: dict | None = None
     notes: list[str] = field(default_factory=list)
 
 

@@ -36,6 +36,7 @@ class Judge:
             i for i, weight in enumerate(ensemble.weights) if weight > 0
         )  # whose score speaks where one number must
         self.witness: dict = {}  # the held-out verifier's scores by outcome id
+        self.answers: dict = {}  # by outcome id and verifier: what its score was made of, for those that say so
         self.unsure: set = set()  # outcomes that a verifier failed on: it may judge them another time
         self.rejected = self.seen = self.broken = self.judged = 0
         weights = (*ensemble.weights, *([0.0] if self.held_out is not None else []))
@@ -99,10 +100,19 @@ class Judge:
             self.unsure.update(ids)
         if self.held_out is not None:
             self.witness.update(zip(ids, columns.pop()))
+        self._keep_answers(ids, shown)
         rows = list(zip(*columns))
         if FINAL not in ids:
             self._count(batch, shown, rows)
         return rows
+
+    def _keep_answers(self, ids: list, shown: torch.Tensor) -> None:
+        seen = [id for id, was in zip(ids, shown.tolist()) if was]
+        for one in self._panel:
+            name = f"{one.verifier.name} (held out)" if one.verifier is self.held_out else one.verifier.name
+            for id, answers in zip(seen, one.answers):
+                if answers:
+                    self.answers.setdefault(id, {})[name] = answers
 
     def recall(self, id: int, scores: tuple[float, ...], held_out: float | None) -> None:
         """These are its scores of an outcome, from an earlier search."""

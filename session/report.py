@@ -106,16 +106,18 @@ def _image(one: FoundOne, faults: Faults) -> dict:
         "stopped": result.stopped,
         "seconds": round(result.seconds, 3),
         **({"previews": one.foresight} if one.foresight else {}),
+        "forecast": one.forecast,
         "curve": [[nfe, outcome.id] for nfe, outcome in result.curve],
         "rounds": result.rounds,
         "ranking": [outcome.id for outcome in result.ranking],
         "candidates": [
-            _candidate(outcome, one.witness.get(outcome.id)) for outcome in result.outcomes.values()
+            _candidate(outcome, one.witness.get(outcome.id), one.answers.get(outcome.id))
+            for outcome in result.outcomes.values()
         ],
     }
 
 
-def _candidate(outcome: Outcome, held_out: float | None) -> dict:
+def _candidate(outcome: Outcome, held_out: float | None, answers: dict | None) -> dict:
     rollout = outcome.rollout
     piece = {"parent": rollout.parent, "start": rollout.start, "steps": rollout.steps}
     return {
@@ -126,6 +128,7 @@ def _candidate(outcome: Outcome, held_out: float | None) -> dict:
         "nfe": outcome.nfe,
         "stop": rollout.stop,
         **{name: value for name, value in piece.items() if value is not None},
+        **({"answers": answers} if answers else {}),
     }
 
 

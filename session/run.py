@@ -27,6 +27,8 @@ from .judging import FINAL, Judge
 from .live import Live
 from .plan import Plan, plans_of, task_of
 from .progress import LiveProgress
+from .prospect import in_words as prospect_in_words
+from .prospect import prospect
 from .provenance import Origin
 from .report import report_of
 from .stop import Stopper
@@ -117,6 +119,7 @@ class _Running:
         self._open_panel()
         searches = plan.search.needs_verifier  # there is nothing to keep of a replay that is broken off
         should_stop = (lambda: self.stopper.stopped) if searches else (lambda: False)
+        journaled = self.ledger.journal_candidates
         result = run(plan.search, seed, plan.runs, plan.comparison, plan.limits, self._show, should_stop)
         top = [outcome.id for outcome in result.ranking[: self.wishes.keep_top]]
         if plan.journaled:
@@ -166,6 +169,7 @@ class _Running:
             chosen=winner.id,
             held_out=witness.get(FINAL, witness.get(winner.final if winner.final is not None else winner.id)),
             witness=witness,
+            answers=plan.judge.answers if plan.judge else {},
             top_ids=[one.id for one in handed],
             top_recipes=[one.recipe for one in handed],
             top_scores=[one.scores for one in handed],
@@ -175,10 +179,23 @@ class _Running:
             batching=batching,
             drafts=drafts,
             foresight=foreseen,
+            forecast=self._forecast(result, journaled),
             notes=self.notes,
         )
         plan.live.done(found, plan.judge.warning if plan.judge else "")
         return found
+
+    def _forecast(self, result: Result, journaled: int) -> dict | None:
+        """What more candidates would bring. journaled: candidates that the journal had answered before this search."""
+        if self.plan.judge is None or not self.plan.search.needs_verifier:
+            return None
+        if self.plan.drafts:
+            return {"unknown": "the candidates are drafts, and what is rendered of them scores otherwise"}
+        with self.faults.spared("The forecast"):
+            sampled = len(result.ranking) - (self.ledger.journal_candidates - journaled)
+            each = result.seconds / sampled if sampled > 0 else None
+            return prospect(self.plan.search, self.plan.comparison, result.ranking, each)
+        return None
 
     def _open_panel(self) -> None:
         plan, model = self.plan, self.plan.evaluator.model
@@ -301,7 +318,9 @@ class _Running:
             )  # the journal has no previews
             if image is not None:
                 self.plan.live.saw([best.id], image)
-            self.live.best(self.told + progress.nfe, f"{what} {_numbers(best.scores)} · {cost}", image)
+            said = _answers(self.plan.judge.answers.get(best.id, {})) if self.plan.judge else []
+            line = f"{what} {_numbers(best.scores)} · {cost}"
+            self.live.best(self.told + progress.nfe, "\n".join([line, *said]), image)
 
 
 def _finished(kept: Kept) -> tuple[torch.Tensor, torch.Tensor]:
@@ -327,10 +346,22 @@ def _last_words(found: Sequence[FoundOne], judges: Sequence[Judge]) -> str:
         was = f" (first {_numbers(first.scores)})" if first.scores and first.finished else ""
         best = f"best {_numbers(one.scores)}{was}" if one.scores else "done"
         lines.append(f"{best} · {len(one.result.ranking)} candidates · {one.search_nfe + one.final_nfe} NFE")
+        if one.forecast and "gain" in one.forecast:
+            lines.append(prospect_in_words(one.forecast))
+        lines += _answers(one.answers.get(FINAL) or one.answers.get(one.result.winner.id, {}))
     if judges and judges[0].prompt:
         lines.append(f"judged by: {judges[0].prompt[:300]}")
     lines += dict.fromkeys(judge.warning for judge in judges if judge.warning)
     return "\n".join(lines)
+
+
+def _answers(by_verifier: dict) -> list[str]:
+    """A line for each verifier that says what its score was made of, if it is made of several."""
+    return [
+        " · ".join(f"{name} {number:.2f}" for name, number in answers.items())[:600]
+        for answers in by_verifier.values()
+        if len(answers) > 1
+    ]
 
 
 def _numbers(scores: Sequence[float]) -> str:

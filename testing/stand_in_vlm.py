@@ -36,6 +36,7 @@ class Words:
 
     def __init__(self, many: bool = False, start: bool = False):
         self.many, self.start = many, start
+        self.tokenizer = types.SimpleNamespace(bos_id=lambda: START)  # sentencepiece's own, inside ComfyUI's
 
     def __call__(self, text: str) -> dict:
         ids = (

@@ -141,6 +141,19 @@ class VerifierContract:
                 assert isinstance(notes, (tuple, list))
                 assert all(isinstance(note, str) and len(note) < 1000 for note in notes)
 
+    def test_what_its_scores_are_made_of_is_words_and_numbers_of_each_image(self, verifier):
+        if callable(getattr(verifier, "answers", None)):
+            images = pictures(3)
+            images[1, 3, 4, 0] = torch.nan
+            for batch in (images, images[2:], pictures(4).unflatten(0, (2, 2))):
+                self.score(verifier, batch)
+                given = verifier.answers()
+                assert len(given) == len(batch)
+                for one in given:
+                    assert all(
+                        isinstance(name, str) and isinstance(number, float) for name, number in one.items()
+                    )
+
     def test_it_is_shown_in_few_words(self, verifier):
         assert len(repr(verifier)) < 1000 and len(str(verifier)) < 1000
 

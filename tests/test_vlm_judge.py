@@ -8,7 +8,7 @@ import comfy.utils
 import numpy as np
 import pytest
 import torch
-from stand_in_vlm import StandIn
+from stand_in_vlm import PAD, START, StandIn
 from verifier_contract import VerifierContract, pictures
 from verifier_helpers import images, pil
 
@@ -147,6 +147,15 @@ def test_padding_in_front_is_taken_off():
     clip = StandIn(bright, "gemma3_4b", "image", padding=1024)
     vlm_judge(clip, "the whole prompt").score(Batch(images(1), "a cat"))
     assert clip.transformer.padded == 0 and clip.transformer.read[-1].startswith("<start_of_turn>system")
+
+
+def test_texts_for_gemma_begin_with_its_mark_once():
+    for padding, start in ((0, False), (1024, True)):
+        clip = StandIn(bright, "gemma3_4b", "image", padding=padding, start=start)
+        model = VisionLanguageModel(clip)
+        for picture in (None, torch.zeros(1, 896, 896, 3)):
+            (row,) = model._tokens("?", picture, "image")["gemma3_4b"]
+            assert [token for token, _ in row[:2]] == [START, ord("<")] and PAD not in [one for one, _ in row]
 
 
 def test_a_mark_before_each_word_is_not_counted():

@@ -54,6 +54,13 @@ class Scribbler(Brightness):
         return super().score(batch)
 
 
+class Talker(Brightness):
+    """Says of two images what its scores are made of, however many there were."""
+
+    def answers(self):
+        return [{"bright": 1.0}, {}]
+
+
 class Spoilt(Brightness):
     def score(self, batch):
         return super().score(batch) * batch.images.sum().clamp(1, 1)
@@ -114,6 +121,7 @@ BREAKERS = {
     "test_images_of_any_size_are_judged_or_refused": Large,
     "test_the_prompt_counts_where_it_is_asked_for": Reader,
     "test_a_prompt_is_checked_before_anything_is_paid_for": Picky,
+    "test_what_its_scores_are_made_of_is_words_and_numbers_of_each_image": Talker,
     "test_it_asks_for_previews_when_it_needs_them": Alone,
     "test_its_notes_are_short_texts": Silent,
     "test_it_is_shown_in_few_words": Chatty,

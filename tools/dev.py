@@ -24,6 +24,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  (whoever has an older one should 
         + ". Start tools/dev.py with a newer one."
     )
 
+import browser
 from bootstrap import HOME, ROOT, SetupError, find_place, say
 from comfy_server import ComfyServer, ServerError, base_directory, free_port, link_folder
 from pack import NAME
@@ -37,6 +38,7 @@ TESTS = {
     "open_clip": "open_clip_torch",
     "timm": "timm",
 }
+BROWSER = {"playwright": "playwright"}
 MOST_WORKERS = 4  # each one loads ComfyUI, and starts a server where its tests need one
 TYPED = ("search", "sampling", "session", "verifiers")
 
@@ -46,6 +48,9 @@ def main(arguments):
     options, extra = _parse(arguments[:split]), arguments[split + 1 :]
     try:
         run, needs = COMMANDS[options.command]
+        if getattr(options, "suite", None) == "browser":
+            browser.prepare()
+            needs = {**needs, **BROWSER}
         # Not resolved: a link in custom_nodes counts as being there.
         root = Path(os.path.abspath(__file__)).parent.parent
         return run(find_place(root, needs, options.comfyui, options.python, options.own), options, extra)

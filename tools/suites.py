@@ -6,4 +6,5 @@ A test joins a suite with `@pytest.mark.NAME`. A new suite is one line here: its
 SUITES = {
     "slow": 12,  # take more than about ten seconds each
     "kills": 15,  # the journal, killed or with a failing disk at every write
+    "browser": 10,  # the panel in a real browser, on several front ends
 }

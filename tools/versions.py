@@ -134,7 +134,7 @@ def _failure(case):
 
 def page(tried: dict[str, dict]) -> str:
     """The table, oldest version first, and below it what does not agree and what did not run, and why."""
-    rows, notes, above = "", {}, None
+    rows, notes, tried_with, above = "", {}, {}, None
     for name in sorted(tried, key=_age):
         one = tried[name]
         said = agreement(above, one["scenarios"]) if above else None
@@ -144,10 +144,10 @@ def page(tried: dict[str, dict]) -> str:
         above = one["scenarios"]
         commits = " and ".join(sorted({one[part]["commit"] for part in ("tests", "scenarios")}))
         with_what = f"torch {one['scenarios']['machine']['torch']} on a CPU, NoiseSearch at commit {commits}."
-        notes.setdefault(with_what, []).append(name)
+        tried_with.setdefault(with_what, []).append(name)
+    entries = [*sorted(notes.items(), key=lambda note: len(note[1]) < len(tried)), *tried_with.items()]
     below = [
-        f"- {'All' if len(names) == len(tried) else ', '.join(names)}: {text}\n"
-        for text, names in notes.items()
+        f"- {'All' if len(names) == len(tried) else ', '.join(names)}: {text}\n" for text, names in entries
     ]
     return f"{HEAD}{rows}\n{''.join(below)}"
 
@@ -204,7 +204,7 @@ def remarks(one: dict, said: dict[str, str] | None) -> list[str]:
     words = {
         "cost": "another cost than in the row above",
         "winner": "other winners at the same cost",
-        "pictures": "the same winners, in other pixels",
+        "pictures": "only the pixels differ",
     }
     found = [f"{words[what]}: {_listed(names)}." for what, names in by_kind.items() if what]
     found += [f"`{name}` was not tried: {why}." for name, why in one["scenarios"]["left_out"].items()]

@@ -11,11 +11,21 @@ from typing import Any
 import comfy.model_management as mm
 import comfy.utils
 import torch
+from comfy.sd1_clip import SDClipModel
 
 from ...compat import COMFYUI, takes
 from ...untrusted import Short, excerpt
 from ..fingerprint import marked, network_mark
-from .vlm_kinds import GEMMA4, SIZES, WHAT_TO_LOAD, encoder_name, fitted, kind_of, require_text_generation
+from .vlm_kinds import (
+    GEMMA3,
+    GEMMA4,
+    SIZES,
+    WHAT_TO_LOAD,
+    encoder_name,
+    fitted,
+    kind_of,
+    require_text_generation,
+)
 
 WHO = "VLM Judge"
 LONGEST = 4000  # letters of an answer that are looked at
@@ -120,14 +130,17 @@ class VisionLanguageModel(Short):
         shown = {} if picture is None else {word: [picture] if word == "images" else picture}
         tokens = self.clip.tokenize(self.kind.turn(text, picture is not None, opening), min_length=1, **shown)
         for row in _rows(tokens):
-            self._unpad(row)
+            self._begin(row)
         return tokens
 
-    def _unpad(self, row: list) -> None:
-        """Without the padding that some encoders want in front when they encode; an answer does not."""
+    def _begin(self, row: list) -> None:
+        """Without the padding that some encoders want in front when they encode, which an answer does not; with the mark that Gemma's texts begin with."""
         pad = getattr(self._inner_tokenizer(), "pad_token", None)
         first = next((i for i, one in enumerate(row) if not (_whole(one[0]) and one[0] == pad)), 0)
         del row[:first]
+        if self.kind is GEMMA3:  # ComfyUI leaves it out of texts with a picture
+            start = self._inner_tokenizer().tokenizer.tokenizer.bos_id()
+            row[:0] = [(start, 1.0)] if row[0][0] != start else []
 
     def _inner_tokenizer(self) -> Any:
         tokenizer = self.clip.tokenizer
@@ -147,7 +160,24 @@ class VisionLanguageModel(Short):
             raise ValueError(
                 f"{WHO} was given a {self.kind.name} without the part that sees ({encoder_name(self.clip.tokenizer)}).{flux} {WHAT_TO_LOAD}."
             )
+        if hasattr(network, "build_image_inputs") and self._answers_without_looking_twice(network):
+            raise ValueError(
+                f"{WHO} was given a {self.kind.name} as Load CLIP's type joyimage loads it: there its answers leave out most of what it sees. "
+                "Choose another type for the same file, such as stable_diffusion."
+            )
         self._refuse_empty(network, next(name for name in towers if getattr(network, name, None) is not None))
+
+    def _answers_without_looking_twice(self, network: Any) -> bool:
+        """Whether the encoder around the network generates as one without pictures would: without places of patches and deep features."""
+        around = next(
+            (
+                one
+                for one in self.clip.cond_stage_model.modules()
+                if getattr(one, "transformer", None) is network
+            ),
+            None,
+        )
+        return getattr(type(around), "generate", None) is getattr(SDClipModel, "generate", self)
 
     def _refuse_empty(self, network: Any, part: str) -> None:
         """A file without a part leaves it as it was made: empty memory."""

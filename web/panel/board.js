@@ -1,6 +1,6 @@
 // The leaderboard: a picture for each candidate, the best one large. Cards stay the same elements as the search goes on.
 import { api } from "../../../scripts/api.js";
-import { el, number, setText, show } from "./dom.js";
+import { el, icon, number, setText, show } from "./dom.js";
 
 export function pictureUrl(candidate) {
   if (!candidate?.picture) return null;
@@ -26,7 +26,7 @@ export class Board {
     this.cards = new Map();
   }
 
-  // candidates: those to show, best first. marks: {picked: id or null, chosen: id or null}
+  // candidates: those to show, best first. marks: {picked: id or null, chosen: id or null, word: what is said of the chosen one}
   draw(candidates, state, marks) {
     for (const [id, card] of this.cards) {
       if (!candidates.some((one) => one.id === id)) {
@@ -73,16 +73,16 @@ class Card {
     this.rank = el("span", { class: "nsp-rank" });
     this.open = el("button", { class: "nsp-open-card", type: "button", onclick: act("open") }, this.image, this.empty, this.rank);
     this.useButton = button("nsp-use", "Use", "Use this one: it is rendered once and goes on", act("use"));
-    this.moreButton = button("nsp-icon", "≈", "More like this: search around it", act("more"));
-    this.copyButton = button("nsp-icon", "⧉", "Copy seed or recipe", act("copy"));
-    this.rejectButton = button("nsp-icon", "✕", "Reject: not shown again, kept in the journal", act("reject"));
-    this.tools = el("div", { class: "nsp-tools" }, this.useButton, this.moreButton, this.copyButton, this.rejectButton);
+    this.moreButton = button("nsp-icon", icon("around"), "More like this: search around it", act("more"));
+    this.copyButton = button("nsp-icon", icon("copy"), "Copy seed or recipe", act("copy"));
+    this.rejectButton = button("nsp-icon nsp-reject", icon("reject"), "Reject: not shown again, kept in the journal", act("reject"));
+    this.tools = el("div", { class: "nsp-tools" }, this.useButton, this.moreButton, this.copyButton);
     this.score = el("span", { class: "nsp-score" });
     this.held = el("span", { class: "nsp-held-score" });
     this.from = el("span", { class: "nsp-from" });
     this.badge = el("span", { class: "nsp-badge" });
     const caption = el("div", { class: "nsp-caption" }, el("div", { class: "nsp-line" }, this.score, this.held), this.from);
-    this.element = el("li", { class: "nsp-card" }, el("div", { class: "nsp-frame" }, this.open, this.badge, this.tools), caption);
+    this.element = el("li", { class: "nsp-card" }, el("div", { class: "nsp-frame" }, this.open, this.badge, this.rejectButton, this.tools), caption);
   }
 
   draw(candidate, place, state, marks) {
@@ -97,7 +97,7 @@ class Card {
     setText(this.held, state.held_out && candidate.held_out !== null ? number(candidate.held_out) : "");
     this.held.title = state.held_out ? `${state.held_out}, held out: it watches and never chooses` : "";
     setText(this.from, origin(candidate));
-    setText(this.badge, picked ? "your pick" : chosen ? "chosen" : "");
+    setText(this.badge, picked ? "your pick" : chosen ? marks.word : "");
     show(this.badge, picked || chosen);
     this.element.classList.toggle("nsp-first", place === 0);
     this.element.classList.toggle("nsp-unfinished", !finished);
@@ -106,6 +106,7 @@ class Card {
     this.open.setAttribute("aria-label", `Enlarge: ${words}`);
     for (const tool of [this.useButton, this.moreButton, this.copyButton]) tool.disabled = !candidate.recipe;
     show(this.tools, finished);
+    show(this.rejectButton, finished && Boolean(candidate.recipe));
     this.copyButton.title = candidate.plain ? `Copy seed ${candidate.seed}` : "Copy recipe";
     this.copyButton.setAttribute("aria-label", this.copyButton.title);
   }
@@ -128,6 +129,6 @@ class Card {
   }
 }
 
-function button(kind, text, label, onclick) {
-  return el("button", { class: kind, type: "button", title: label, "aria-label": label, text, onclick });
+function button(kind, face, label, onclick) {
+  return el("button", { class: kind, type: "button", title: label, "aria-label": label, onclick }, face);
 }

@@ -2,7 +2,7 @@
 import { el, number } from "./dom.js";
 
 const HEIGHT = 92;
-const EDGE = { top: 8, right: 8, bottom: 14, left: 30 };
+const EDGE = { top: 8, right: 8, bottom: 14, left: 36 };
 const MOST_ROUNDS = 60;
 
 // search: one of a state's `searches`. judge: which score. width: pixels. onPick: called with the id of a point that was clicked.

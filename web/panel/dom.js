@@ -29,7 +29,7 @@ export function number(value) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
   if (size >= 10000 || (size > 0 && size < 0.001)) return value.toExponential(0);
-  return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2);
+  return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 0.1 || size === 0 ? 2 : 3);
 }
 
 export function signed(value) {
@@ -42,6 +42,18 @@ export function duration(seconds) {
   const minutes = Math.round(seconds / 60);
   if (minutes < 90) return `${minutes} min`;
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+// Small pictures for buttons: paths in a square of 16.
+const ICONS = {
+  around: "M2 6c2-3 4-3 6 0s4 3 6 0M2 11c2-3 4-3 6 0s4 3 6 0",
+  copy: "M6 6h7v7h-7zM3 10v-7h7",
+  reject: "M4 4l8 8M12 4l-8 8",
+};
+
+export function icon(name) {
+  const path = el("path", { d: ICONS[name], fill: "none", stroke: "currentColor", "stroke-width": 1.5, "stroke-linecap": "round" });
+  return el("svg", { viewBox: "0 0 16 16", width: 13, height: 13, "aria-hidden": "true" }, path);
 }
 
 export function plural(count, one, many = `${one}s`) {

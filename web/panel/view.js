@@ -44,7 +44,7 @@ export class View {
     this.curve = el("div", { class: "nsp-curves" });
     this.legend = el("div", { class: "nsp-legend" });
     this.forecast = el("span", { class: "nsp-forecast" });
-    this.moreButton = el("button", { type: "button", text: `Search ${MORE} more`, onclick: () => this.run(actions.searchMore(this.node, this.more)) });
+    this.moreButton = el("button", { type: "button", title: "Raises candidates and queues; the journal pays for those that are there", onclick: () => this.run(actions.searchMore(this.node, this.more)) });
     this.again = el("button", { type: "button", text: "Search again", title: "Clears the pick, so that the node searches the next time", onclick: () => this.searchAgain() });
     this.rejected = el("button", { type: "button", class: "nsp-quiet", onclick: () => this.takeBack() });
     this.why = el("p", { class: "nsp-why" });
@@ -111,6 +111,11 @@ export class View {
     return Boolean(this.state && this.state.phase !== "done" && !this.entry.ended);
   }
 
+  marks() {
+    const yours = this.state.awaiting || this.entry.picked;
+    return { picked: this.pickedId, chosen: this.running ? null : this.search.chosen, word: yours ? "judge's pick" : "chosen" };
+  }
+
   // The id of the candidate that was picked, as far as it is on the board.
   get pickedId() {
     const recipe = this.entry?.picked?.searches[this.sample]?.board[0]?.recipe;
@@ -136,7 +141,7 @@ export class View {
     this.drawHead();
     if (!search) return;
     this.drawSamples();
-    this.board.draw(this.candidates, state, { picked: this.pickedId, chosen: this.running ? null : search.chosen });
+    this.board.draw(this.candidates, state, this.marks());
     setText(this.why, this.running ? "" : search.why);
     setText(this.warning, search.warning ?? "");
     this.drawJudges();
@@ -177,7 +182,7 @@ export class View {
     const count = search.spent?.candidates;
     if (!this.running) return count ? `Found the best of ${count}` : "Found";
     if (state.phase === "finishing") return "Rendering the winner once more";
-    return `Searching · ${count} of ${search.budget.candidates ?? "as many as the budget pays for"}`;
+    return `Searching · ${count} ${search.budget.candidates ? `of ${search.budget.candidates}` : "so far"}`;
   }
 
   left() {
@@ -210,7 +215,7 @@ export class View {
     }
     this.judges.value = String(Math.min(chosen, names.length - 1));
     const heldOut = this.search.points.some((point) => point[3] !== null);
-    setText(this.legend, heldOut ? `solid: ${names[chosen] ?? "best"} · dashed: ${this.state.held_out}, held out` : "best so far, against cost");
+    setText(this.legend, heldOut ? `solid: ${names[chosen] ?? "best"} · dashed: held out` : "best so far, against cost");
   }
 
   drawCurve() {
@@ -226,7 +231,8 @@ export class View {
     setText(this.forecast, forecastText(forecast));
     const done = !this.running && Boolean(this.state.prompt);
     const picked = actions.isPicked(this.node);
-    show(this.moreButton, done && !picked && !isLinked(this.node, "candidates") && Boolean(widgetOf(this.node, "candidates")));
+    const counted = Boolean(this.search.budget?.candidates) && !isLinked(this.node, "candidates");
+    show(this.moreButton, done && !picked && counted && Boolean(widgetOf(this.node, "candidates")));
     setText(this.moreButton, `Search ${this.more} more`);
     show(this.again, picked && !this.running);
     show(this.rejected, this.hidden.length > 0);

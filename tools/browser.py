@@ -1,0 +1,69 @@
+"""What the suite `browser` needs besides: a Chromium, and front ends of other versions than the one that is installed. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from bootstrap import ROOT, SetupError, say
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PACKAGE = "comfyui-frontend-package"
+CACHE = ROOT / ".cache" / "front_ends"
+OLDEST = "1.27.10"  # the floor that pyproject.toml names
+ADVICE = "Install one: apt-get install chromium (Debian, Ubuntu), or your system's Chromium or Chrome."
+
+
+def chromium() -> Path | None:
+    """The Chromium or Chrome of this machine."""
+    found = [shutil.which(name) for name in NAMES]
+    return next((Path(path) for path in found if path), None)
+
+
+def prepare() -> None:
+    """See that there is a Chromium: in CI, where we may, Debian's is installed. SetupError says what to do elsewhere."""
+    if chromium():
+        return
+    may = os.environ.get("CI") and shutil.which("apt-get") and hasattr(os, "geteuid") and os.geteuid() == 0
+    if not may:
+        raise SetupError(f"the suite `browser` needs a Chromium, and there is none. {ADVICE}")
+    say("installing Debian's chromium, for the suite `browser`")
+    quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "chromium"]):
+        subprocess.run(["apt-get", *command], env=quiet, stdout=subprocess.DEVNULL)
+    if not chromium():
+        raise SetupError(f"apt-get could not install chromium. {ADVICE}")
+
+
+def front_end(version: str) -> Path:
+    """The folder of a front end, for ComfyUI's --front-end-root; "newest" is the newest on the package index. Kept in the cache.
+
+    SetupError where it cannot be had.
+    """
+    if version != "newest" and (CACHE / version / "index.html").is_file():
+        return CACHE / version
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = PACKAGE if version == "newest" else f"{PACKAGE}=={version}"
+        wheel = _download(wanted, Path(folder))
+        target = CACHE / wheel.name.split("-")[1]
+        if not (target / "index.html").is_file():
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(folder)
+            CACHE.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.move(str(Path(folder) / "comfyui_frontend_package" / "static"), target)
+    return target
+
+
+def _download(wanted: str, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--quiet", "--no-deps"]
+    run = subprocess.run([*command, "--dest", str(folder), wanted], capture_output=True, text=True)
+    wheels = list(folder.glob("*.whl"))
+    if run.returncode or not wheels:
+        raise SetupError(f"the front end {wanted} could not be downloaded: {run.stderr.strip()[-400:]}")
+    return wheels[0]
