@@ -153,7 +153,7 @@ def tables(kept: dict, budgets: dict[str, tuple[int, ...]]) -> str:
     if not worlds:
         return "Nothing has been measured yet."
     parts = [summary(worlds), *(race_table(world) for world in worlds)]
-    parts += [overall(worlds), goal(worlds), placebos(worlds), correlations(worlds)]
+    parts += [overall(worlds), goal(worlds), placebos(worlds), particles(worlds), correlations(worlds)]
     parts += [figure_1(worlds), figure_6(worlds), figure_10(worlds)]
     return "\n\n".join(part for part in parts if part)
 
@@ -276,6 +276,22 @@ def placebos(worlds: list[Results]) -> str:
     lines = [[label, *(points(world.placebo(permuted)) for world in worlds)] for label, permuted in rows]
     title = "### Placebos, against one candidate taken blindly, in points: they must be 0"
     return f"{title}\n\n{table(['placebo', *(world.name for world in worlds)], lines)}"
+
+
+def particles(worlds: list[Results]) -> str:
+    """Whether it is the noise on the way that particles live on: against random search with the same sampler."""
+    pairs = {
+        "euler_ancestral": ("particles, euler_ancestral", "random, euler_ancestral"),
+        "euler, which draws none": ("particles, euler (no noise on the way)", "random, {} steps"),
+    }
+    lines = []
+    for world in worlds:
+        for sampler, (label, control) in pairs.items():
+            control = control.format(world.one)
+            if label in world.labels and control in world.labels:
+                lines.append([f"{world.name}: {sampler}", points(world.difference(label, control))])
+    title = "### Particles against random search with the same sampler, in points"
+    return f"{title}\n\n{table(['sampler', 'all budgets'], lines)}" if lines else ""
 
 
 def correlations(worlds: list[Results]) -> str:
