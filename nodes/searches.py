@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..compat import COMFYUI, advanced, schema
 from ..search.algorithms import RandomSearch, Replay, SearchOverPaths, ZeroOrder
-from ..search.algorithms.paths import HALF, PRESETS
+from ..search.algorithms.paths import AUTO, HALF, PRESETS
 from ..search.algorithms.zero_order import PIVOTS
 from ..search.rollout import PREVIEWS
 from .names import METHODS, NOISE
@@ -112,9 +112,9 @@ class NoiseSearchPaths(io.ComfyNode):
                 io.Int.Input(
                     "paths",
                     default=SearchOverPaths.paths,
-                    min=1,
+                    min=0,
                     max=64,
-                    tooltip="Images kept from round to round (the paper's N).",
+                    tooltip="Images kept from round to round (the paper's N). 0 = by the budget: 1 for small ones, 2 or 4 for large ones.",
                 ),
                 io.Int.Input(
                     "width",
@@ -166,6 +166,14 @@ class NoiseSearchPaths(io.ComfyNode):
                     default=PREVIEWS[0],
                     tooltip="What the judge sees of an unfinished image. extra evaluation: one more NFE, sharper (as in the paper). free: the sampler's last prediction.",
                 ),
+                io.Int.Input(
+                    "seeds",
+                    default=SearchOverPaths.seeds,
+                    min=AUTO,
+                    max=10000,
+                    optional=True,
+                    tooltip="Starting points that the judge looks at first; the best of them become the paths. 0 = the paths start unseen (as in the paper). -1 = as many as a third of the budget pays for.",
+                ),
             ],
             outputs=[SearchType.Output(display_name="search")],
         )
@@ -178,9 +186,9 @@ class NoiseSearchPaths(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, paths, width, preset, start, forward, backward, steps_per_round, preview):
+    def execute(cls, paths, width, preset, start, forward, backward, steps_per_round, preview, seeds=0):
         times = (start, forward, backward) if preset == CUSTOM else PRESETS[preset]
-        return io.NodeOutput(SearchOverPaths(paths, width, *times, steps_per_round, preview))
+        return io.NodeOutput(SearchOverPaths(paths, width, *times, steps_per_round, preview, seeds))
 
 
 class NoiseSearchReplay(io.ComfyNode):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from .journaling import journaled
 from .judging import Judge
 from .live import Live, LiveSearch
 from .progress import LiveProgress
+from .prospect import prospect
 from .sketching import sketch_of
 from .provenance import Origin
 from .wishes import AUTO, Wishes
@@ -108,7 +110,7 @@ def task_of(
     compares = settings.needs_verifier and not (wishes.plain and not settings.cuts)
     if vae is None or (verifier is None and compares):
         raise ValueError(
-            f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Image Judge'}."
+            f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Judge'}."
         )
     levels = _levels(guider.model_patcher)
     schedule = Schedule(sigmas, *levels)
@@ -221,6 +223,8 @@ def _plan(
         kept.key if kept else "",
         judge,
     )
+    if judge and settings.needs_verifier and not drafts:
+        shown.foresee = partial(prospect, search, judge.comparison)
     return Plan(
         sample,
         task.settings,

@@ -107,7 +107,7 @@ def test_drafts_are_stock_images_of_few_steps_with_the_users_scheduler(scheduler
 
 @torch.inference_mode()
 def test_of_sigmas_every_nth_is_taken():
-    """Search Sampler has no scheduler: drafts are spaced as the user's sigmas."""
+    """SamplerCustomAdvanced (Best of N Search) has no scheduler: drafts are spaced as the user's sigmas."""
     graph = graph_of()
     found, image = drafted(graph, draft_steps=4, verify_top=1)
     few = graph.sigmas[::3]

@@ -92,6 +92,14 @@ def test_the_last_state_is_the_report_in_pictures(told):
 
 
 @torch.inference_mode()
+def test_comfyuis_list_of_jobs_takes_the_state_for_no_file(told):
+    """Items of `ui` with a `filename` or a `format` that is no text crash /api/jobs; ours has neither."""
+    panel = Live(VIEWER)
+    searched(panel=panel)
+    assert not {"filename", "format", "type", "subfolder", "mediaType", "text"} & set(final(panel))
+
+
+@torch.inference_mode()
 def test_states_grow_and_come_at_most_four_times_a_second(told):
     searched(panel=Live(VIEWER))
     counts = [state["searches"][0]["spent"]["candidates"] for state in told]
@@ -195,9 +203,7 @@ def test_a_panel_that_fails_costs_a_note_and_nothing_else(told, monkeypatch):
     monkeypatch.setattr(pictures, "write", broken)
     found = searched(panel=Live(VIEWER))
     torch.testing.assert_close(found.latent["samples"], searched().latent["samples"], atol=0, rtol=0)
-    assert any(
-        "The panel's pictures failed (OSError: the disk is full)" in note for note in found.report["notes"]
-    )
+    assert any(note.startswith("The panel's pictures failed (OSError: ") for note in found.report["notes"])
 
 
 def test_running_samples_are_shown_in_the_panel_where_there_is_one(told):

@@ -376,7 +376,7 @@ def test_final_sigmas_are_refused():
     [
         ((2, 2, "custom", 0.5, 0.3, 0.3, 0, "free"), "must be larger than forward"),
         ((2, 2, "custom", 0.5, 0.3, 0.2, 0, "free"), "must be larger than forward"),
-        ((0, 2, "local", 0.5, 0.3, 0.4, 0, "free"), "paths must be from 1 to 64"),
+        ((-1, 2, "local", 0.5, 0.3, 0.4, 0, "free"), "paths must be from 0 to 64"),
     ],
 )
 def test_bad_settings(given, message):
@@ -384,9 +384,9 @@ def test_bad_settings(given, message):
         NoiseSearchPaths.execute(*given)
 
 
-def test_no_paths():
-    with pytest.raises(ValueError, match="at least 1 path"):
-        SearchOverPaths(0, 2, 0.5, 0.3, 0.4)
+def test_less_than_no_paths():
+    with pytest.raises(ValueError, match="no negative number of paths"):
+        SearchOverPaths(-1, 2, 0.5, 0.3, 0.4)
 
 
 @torch.inference_mode()

@@ -14,6 +14,14 @@ from .base import Asking, Best, BudgetTooSmall, Search, Terms, prices
 # (start, forward, backward) in flow time. The paper prints no values; `paper` is what a re-implementation says it took over from its authors.
 PRESETS = {"local": (0.75, 0.20, 0.45), "paper": (0.12, 0.78, 0.81)}
 HALF = -1  # of the user's own steps
+AUTO = -1  # starting points, as many as a third of the budget pays for
+SHARE = 3
+BY_BUDGET = (
+    4,
+    2,
+    1,
+)  # paths, from the most on: as many as have WIDE noises each (paper, figure 6: small N first, large N later)
+WIDE = 16
 END = 1e-6  # flow times below this are the end of the schedule
 
 
@@ -29,18 +37,25 @@ class Round:
 
 @dataclass(frozen=True)
 class Pass(Search):
-    """One pass of search over paths, as planned for a budget and a schedule: N = `paths` go from `start` down to exactly 0."""
+    """One pass of search over paths, as planned for a budget and a schedule: N = `paths` go from `start` down to exactly 0.
+
+    seeds: starting points, of which the best `paths` go on; no more than `paths` = nobody looks at them.
+    """
 
     paths: int
     start: float
     rounds: tuple[Round, ...]
+    seeds: int = 0
     name = "search over paths"
     cuts = reinjects = True
 
     def begin(self, seed: int, best: Best) -> Asking:
+        count, looked = max(self.seeds, self.paths), self.seeds > self.paths
         survivors = yield [
-            Rollout(NoiseRecipe((seed + i) & MASK), stop=self.start, score=False) for i in range(self.paths)
+            Rollout(NoiseRecipe((seed + i) & MASK), stop=self.start, score=looked) for i in range(count)
         ]
+        if looked:
+            survivors = best(survivors, self.paths)
         for number, round in enumerate(self.rounds):
             children = yield [
                 Rollout(NoiseRecipe(mix(seed, number, i, j)), path.id, round.up, round.down, round.steps)
@@ -59,7 +74,10 @@ class Pass(Search):
 
     def prices(self, terms: Terms) -> tuple[int, int]:
         """(NFE of the pass, NFE that must be there so that it can end at any moment with a complete sample)."""
-        stages = [(self.paths, Rollout(NoiseRecipe(0), stop=self.start, score=False))]
+        looked = self.seeds > self.paths
+        stages = [
+            (max(self.seeds, self.paths), Rollout(NoiseRecipe(0), stop=self.start, score=looked)),
+        ]
         stages += [
             (self.paths * round.width, Rollout(NoiseRecipe(0), 0, round.up, round.down, round.steps))
             for round in self.rounds
@@ -71,7 +89,8 @@ class Pass(Search):
         widths = sorted({round.width for round in self.rounds})
         spent, need = self.prices(terms)
         held = f", and wants {need} to be sure of a complete image at any moment" if need > spent else ""
-        return f"one pass costs {spent} NFE{held}: {self.paths} paths x {' or '.join(map(str, widths))} noises, {len(self.rounds)} rounds"
+        out_of = f" (the best of {self.seeds} starting points)" if self.seeds > self.paths else ""
+        return f"one pass costs {spent} NFE{held}: {self.paths} paths{out_of} x {' or '.join(map(str, widths))} noises, {len(self.rounds)} rounds"
 
     def notes(self, wished: Search) -> list[str]:
         if not isinstance(wished, SearchOverPaths) or wished.start == self.start:
@@ -85,11 +104,13 @@ class Pass(Search):
 @dataclass(frozen=True)
 class SearchOverPaths(Search):
     """
-    paths: N >= 1, paths kept from round to round.
+    paths: N, paths kept from round to round; 0 = by the budget: 1, and 2 or 4 where that leaves each of them WIDE noises a round.
     width: M, noises tried per path and round; 0 = as many as the budget pays for (the paper's scaling axis).
     start: flow time at which the search begins. forward, backward: how far each round goes up by noising, and down by denoising; backward > forward.
     steps: solver steps per round (the paper's L); 0 = the user's own sigmas in between, HALF = half as many.
     preview: how an unfinished sample is shown to the verifier, "extra evaluation" (the paper) or "free" (the solver's last prediction).
+    seeds: starting points that the verifier looks at first, of which the best `paths` go on; 0 = none but those, which nobody looks at;
+        AUTO = as many as a third of the budget pays for (all that is left, where the width is given).
     """
 
     paths: int = 2
@@ -99,13 +120,14 @@ class SearchOverPaths(Search):
     backward: float = PRESETS["local"][2]
     steps: int = HALF
     preview: str = EXTRA
+    seeds: int = 0
     name = Pass.name
     cuts = reinjects = True
 
     def __post_init__(self) -> None:
-        if self.paths < 1 or self.width < 0 or self.steps < HALF:
+        if self.paths < 0 or self.width < 0 or self.steps < HALF or self.seeds < AUTO:
             raise ValueError(
-                f"Search over paths needs at least 1 path, no negative width and -1 step or more, but got paths = {self.paths}, width = {self.width}, steps = {self.steps}."
+                f"Search over paths needs no negative number of paths, no negative width, and -1 step and -1 seed or more, but got paths = {self.paths}, width = {self.width}, steps = {self.steps}, seeds = {self.seeds}."
             )
         if not (0.0 < self.start < 1.0 and 0.0 < self.forward < 1.0 and 0.0 < self.backward <= 1.0):
             raise ValueError(
@@ -125,6 +147,8 @@ class SearchOverPaths(Search):
 
     def plan(self, terms: Terms) -> Pass:
         """The pass that the budget pays for, fitted to the schedule. Raises BudgetTooSmall when none fits."""
+        if not self.paths:
+            return self._by_budget(terms)
         planned = self._pass(terms)
         spent, need = planned.prices(terms)
         if need > terms.budget:
@@ -133,6 +157,8 @@ class SearchOverPaths(Search):
                 f"One pass of search over paths costs {spent} NFE here{held} (paths = {self.paths}, width = {planned.rounds[0].width}, {len(planned.rounds)} rounds), "
                 f"more than the {terms.budget} NFE of the budget. Raise candidates or budget_nfe, or take fewer paths or steps per round."
             )
+        if self.seeds == AUTO:
+            planned = self._with_starting_points(planned, terms)
         if self.width:
             return planned
         least = len(planned.rounds)
@@ -142,6 +168,30 @@ class SearchOverPaths(Search):
             key=lambda noises: planned.spread(noises).prices(terms)[1],
         )  # the price never falls
         return planned.spread(least - 1 + affordable)
+
+    def _by_budget(self, terms: Terms) -> Pass:
+        for paths in BY_BUDGET:
+            settings = replace(self, paths=paths)
+            if paths == 1:
+                break
+            try:
+                planned = settings.plan(terms)
+            except BudgetTooSmall:
+                continue
+            if planned.rounds[-1].width >= WIDE:
+                return planned
+        return settings.plan(terms)
+
+    def _with_starting_points(self, planned: Pass, terms: Terms) -> Pass:
+        """As many as its share of the budget pays for, and the pass still fits."""
+        share = terms.budget if self.width else terms.budget // SHARE
+        look = Rollout(NoiseRecipe(0), stop=planned.start)
+        most = max(share // terms.cost(look, None), planned.paths)
+        counts = range(planned.paths, most + 1)
+        fits = bisect_right(
+            counts, terms.budget, key=lambda seeds: replace(planned, seeds=seeds).prices(terms)[1]
+        )
+        return replace(planned, seeds=counts[max(fits, 1) - 1])
 
     def lineage_price(self, terms: Terms) -> int:
         """NFE of sampling one winner again, alone and without looking at it on the way."""
@@ -158,7 +208,7 @@ class SearchOverPaths(Search):
         rounds = tuple(
             Round(up, down, self._steps(terms, up, down), self.width or 1) for up, down in self._levels(start)
         )
-        return Pass(self.paths, start, rounds)
+        return Pass(self.paths, start, rounds, max(self.seeds, 0))
 
     def _start(self, top: float) -> float:
         """Where the search begins on a schedule that begins at flow time `top`: with room above to go up."""
