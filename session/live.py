@@ -27,7 +27,7 @@ EVENT, UI = "noise_search.state", "noise_search_state"
 VERSION = 1
 GAP = 0.25  # seconds between two states
 RATE = 150_000  # bytes a second
-SHARE, AHEAD = 0.006, 0.002  # of the time, at most: for telling, and for looking ahead
+SHARE, AHEAD = 0.004, 0.002  # of the time, at most: for telling, and for looking ahead
 BOARD = 24  # candidates that are shown, the best of them
 ON_THE_WAY = 8  # unfinished ones beside
 MOST_SEEN = 16  # images that wait for the next state
@@ -230,11 +230,13 @@ class LiveSearch:
         """The images [B, (T,) H, W, C] of these outcomes, which are told of next."""
         self._seen.update(zip(ids, images))
 
-    @_beside
     def advance(self, ledger: Ledger) -> None:
         """After an evaluation."""
-        if self.live.rests and self.pace.goes:
-            return
+        if not (self.live.rests and self.pace.goes):
+            self._advance(ledger)
+
+    @_beside
+    def _advance(self, ledger: Ledger) -> None:
         told, paid = self._before
         self.nfe = ledger.told - told
         self.pace.evaluated(ledger.nfe - paid)
