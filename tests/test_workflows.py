@@ -139,6 +139,17 @@ def test_no_node_of_an_example_lies_on_another(path):
     assert overlapping == []
 
 
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_shows_reports_as_text_and_picture(path):
+    graph = _read(path)
+    kinds = {node["id"]: node["type"] for node in graph["nodes"]}
+    shown = [kinds[link[3]] for link in graph["links"] if link[5] == "NOISE_SEARCH_REPORT"]
+    assert set(shown) <= {"NoiseSearchReport"}
+    reports = [id for id, kind in kinds.items() if kind == "NoiseSearchReport"]
+    words = [kinds[link[3]] for link in graph["links"] if link[1] in reports and link[2] == 0]
+    assert words == ["PreviewAny"] * len(reports)
+
+
 @pytest.mark.parametrize(
     "path", [path for path in EXAMPLES if not _models(_read(path))], ids=lambda path: path.stem
 )
