@@ -253,3 +253,18 @@ def test_what_a_decode_takes_is_remembered(clock):
     for candidates in (2, 10, 10):
         Pace("model").probe(candidates, lambda: asked.append(1))
     assert len(asked) == 1, "a few candidates are not worth a probe, and one probe is enough"
+
+
+@torch.inference_mode()
+def test_images_do_not_pile_up_where_no_client_listens(told, monkeypatch):
+    panel, most = Live(Viewer(None, "workflow", "prompt", "5", "run")), []
+    saw = live.LiveSearch.saw
+
+    def counted(self, ids, images):
+        saw(self, ids, images)
+        most.append(len(self._seen))
+
+    monkeypatch.setattr(live.LiveSearch, "saw", counted)
+    searched(panel=panel, candidates=100)
+    assert not told and max(most) <= live.MOST_SEEN + 2
+    assert all(entry["picture"] for entry in final(panel)["searches"][0]["board"])
