@@ -57,7 +57,11 @@ FITS = {
     "NOISE_SEARCH_FEATURES": SimpleNamespace(image_features=None),
     "NOISE_SEARCH_STATISTICS": SimpleNamespace(mean=None, covariance=None),
 }
-TYPES = {"COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", "NOISE_SEARCH", "NOISE_SEARCH_VERIFIER", *SOCKETS}
+TYPES = {
+    *("COMBO", "INT", "FLOAT", "STRING", "BOOLEAN"),
+    *("NOISE_SEARCH", "NOISE_SEARCH_VERIFIER", "NOISE_SEARCH_REPORT"),
+    *SOCKETS,
+}
 
 
 def inputs_of(*types):
