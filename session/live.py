@@ -281,13 +281,15 @@ class LiveSearch:
         self.unfinished, self.finished = [], len(result.ranking)
         self._foreseen = self.finished, found.forecast
         self.why = why(found, self.judge, self.leading)
-        self._recipes.clear()  # long ones are told now
-        self._cards.clear()
+        for id in [id for id, text in self._recipes.items() if text is None]:  # long ones are told now
+            del self._recipes[id]
+            self._cards.pop(id, None)
         for id, image in zip(found.top_ids, found.images):
             if found.drafts:  # what is there is the draft
                 name = pictures.name_of(f"{self.key} final", repr(lineage(self.outcomes, id)))
                 pictures.write(name, pictures.small(image[0]))
                 self._pictures[id] = name
+                self._cards.pop(id, None)
             elif id not in self._pictures:
                 self._seen[id] = image[0]
 
