@@ -32,6 +32,7 @@ BOARD = 24  # candidates that are shown, the best of them
 ON_THE_WAY = 8  # unfinished ones beside
 MOST_SEEN = 16  # images that wait for the next state
 POINTS = 400
+SOON = 3.0  # seconds of a search before it is worth a forecast; the last state has one in any case
 LONGEST_RECIPE = 2000  # characters of one that is told while the search runs
 LONGEST_LAST = 8000  # and at its end
 
@@ -333,7 +334,7 @@ class LiveSearch:
         """The forecast anew, once there are enough new candidates for it to say something else, and it is not too dear."""
         if self.foresee is None or self.finished < 1.1 * self._foreseen[0] or not self.finished:
             return
-        if time.monotonic() < self._ahead:
+        if self.pace.seconds < SOON or time.monotonic() < self._ahead:
             return
         began = _clocks()
         with self.live.faults.spared("The forecast"):
