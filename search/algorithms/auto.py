@@ -8,8 +8,8 @@ from .base import Ground, Search, Terms
 from .paths import SearchOverPaths
 from .random_search import RandomSearch
 
-# Where search over paths was ahead of random search with its best number of steps, on tasks that leave something to win: make bench
-# ARGS=frontier. Above that many samples nothing was measured, and the paper has random search ahead (table 2, 96 samples).
+# Where search over paths was ahead of random search with its best number of steps on a task that leaves something to win, and level on
+# others: make bench ARGS=frontier. Above that many samples nothing was measured, and the paper has random search ahead (table 2, 96 samples).
 FEWEST, MOST = 8, 32  # whole samples that the budget pays for
 SHORTEST = 10  # steps of a schedule
 
@@ -28,7 +28,7 @@ class Auto(Search):
             try:
                 paths.plan(ground.terms)
                 return paths, (
-                    f"Search: Auto took {paths.name} with {paths.paths} paths: the budget pays for {samples} whole images, and from {FEWEST} to {MOST} it did best in our measurements. "
+                    f"Search: Auto took {paths.name} with {paths.paths} paths: the budget pays for {samples} whole images, and with {FEWEST} to {MOST} it did best on hard prompts in our measurements. "
                     "Its winner comes back through its recipe, not through a seed."
                 )
             except ValueError as error:  # a sampler that cannot be cut
