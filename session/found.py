@@ -22,7 +22,7 @@ class FoundOne:
     winner's last clean prediction. scores, held_out: of the winner as it is handed on. leading: the one of them that speaks where one number must, NaN without a
     judge. chosen: the id of the winner among the candidates. top_ids, top_recipes, top_scores: of `latents`. drafts: what the report says
     of them, None where there were none. rows: samples that ran at once, at the end; batching: whether they shared batches, and why.
-    answers: what scores were made of, by outcome id and verifier. foresight: how previews agreed with later looks (`foresight.py`).
+    answers: what scores were made of, by outcome id and verifier. foresight: how previews agreed with later looks (`foresight.py`). spread: how different candidates look (`sampling/spread.py`).
     notes: what the user should know.
     """
 
@@ -49,6 +49,7 @@ class FoundOne:
     batching: str
     drafts: dict[str, Any] | None = None
     foresight: list[dict] = field(default_factory=list)
+    spread: float | None = None
     notes: list[str] = field(default_factory=list)
 
 
