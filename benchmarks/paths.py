@@ -1,6 +1,6 @@
 """Search over paths against random and zero-order search at equal NFE: score, independent judge, diversity.
 
-    make bench ARGS=paths                 the table of web/docs/NoiseSearchPaths.md (second half of the problems)
+    make bench ARGS=paths                 the table of docs/benchmarks/paths.md (second half of the problems)
     make bench ARGS="paths -- --tune"     how the preset `local` was chosen (first half): the best mean rank over the worlds
     make bench ARGS="paths -- --tune --only 'start 0.75, forward 0.2, backward 0.45'"      and how many steps a round
 

@@ -14,12 +14,14 @@ from ..search.rollout import Outcome, Recipe, Rollout, recipes_to_json
 from ..search.seeds import MASK, mix
 from ..session.judging import Judge
 from ..session.noises import RecipeNoise, index_of, plain_samples, recipe_of
+from ..session.pictures import small
 from ..session.report import clean
 from ..verifiers.ensemble import gated
 from .names import JUDGES, NOISE
 from .sockets import MAX_SEED, Report, ReportType, VerifierType, index_input, recipes_at
 
 NO_MINIMUM = -1e6
+MOST_SHOWN = 64  # pictures that a report carries
 NOTHING = ExecutionBlocker(
     None
 )  # instead of an empty list, on which ComfyUI's executor stumbles: what is connected there does not run
@@ -141,7 +143,7 @@ class NoiseSearchScoreImages(io.ComfyNode):
             description="Scores images you already have and sorts them, best first. The rest is set aside.",
             inputs=[
                 io.Image.Input("images", tooltip="A batch, or a list of images of different sizes."),
-                VerifierType.Input("verifier", tooltip="Who judges: Load Image Judge or Combine Judges."),
+                VerifierType.Input("verifier", tooltip="Who judges: Load Judge or Combine Judges."),
                 io.String.Input(
                     "prompt",
                     default="",
@@ -187,7 +189,7 @@ class NoiseSearchScoreImages(io.ComfyNode):
                 ),
                 ReportType.Output(
                     display_name="report",
-                    tooltip="All scores of all images. Connect it to Preview Any to read it.",
+                    tooltip="All scores of all images. Connect it to Search Report to read it.",
                 ),
             ],
         )
@@ -234,8 +236,9 @@ class NoiseSearchScoreImages(io.ComfyNode):
             [scores[i][judge.leading] for i in kept],
             kept,
         )
+        shown = [(i, clean(scores[i]), small(pictures[i][0])) for i in kept[:MOST_SHOWN]]
         return io.NodeOutput(
-            *(items or [NOTHING] for items in lists), Report(report), ui={"noise_search": [report]}
+            *(items or [NOTHING] for items in lists), Report(report, [shown]), ui={"noise_search": [report]}
         )
 
 

@@ -55,9 +55,7 @@ class NoiseSearchVerifierEnsemble(io.ComfyNode):
         choice(method, METHODS, "way to combine verifiers")
         connected = [i for i in range(1, MEMBERS + 1) if inputs.get(f"verifier_{i}") is not None]
         if not connected:
-            raise ValueError(
-                "Combine Judges has no verifier connected: connect at least one Load Image Judge."
-            )
+            raise ValueError("Combine Judges has no verifier connected: connect at least one Load Judge.")
         weights = tuple(inputs.get(f"weight_{i}", 1.0) for i in connected)
         return io.NodeOutput(
             Ensemble(

@@ -51,7 +51,7 @@ class NoiseSearchKSampler(io.ComfyNode):
                     "verifier",
                     optional=True,
                     lazy=True,
-                    tooltip="Who judges the images: Load Image Judge or Combine Judges. Only Remake Winner and a single candidate do without.",
+                    tooltip="Who judges the images: Load Judge or Combine Judges. Only Remake Winner and a single candidate do without.",
                 ),
                 *wish_inputs(),
                 *later_inputs(),
@@ -177,7 +177,7 @@ class NoiseSearchSampler(io.ComfyNode):
                     "verifier",
                     optional=True,
                     lazy=True,
-                    tooltip="Who judges the images: Load Image Judge or Combine Judges. Only Remake Winner and a single candidate do without.",
+                    tooltip="Who judges the images: Load Judge or Combine Judges. Only Remake Winner and a single candidate do without.",
                 ),
                 *wish_inputs(),
                 io.Sigmas.Input(

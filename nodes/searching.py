@@ -13,10 +13,13 @@ from ..compat import COMFYUI
 from ..search.drafts import LEAST
 from ..search.rollout import Recipe, recipes_to_json
 from ..session.carry import KEY, attach, differences, facts_of, files_behind, record_of
+from ..session.found import FoundOne
 from ..session.live import Live, viewer_of
 from ..session.pick import Pick, read_pick
+from ..session.pictures import small
 from ..session.progress import announce
 from ..session.provenance import Origin
+from ..session.report import clean
 from ..session.run import Found, search_images
 from ..session.stop import Stopper, running
 from ..session.drafting import no_fewer
@@ -98,7 +101,8 @@ class Searching:
         outputs = (found.latent, *([found.denoised] if denoised else []), *outputs_of(found))
         waits = self._waits(picked, extra)
         if waits:
-            outputs = tuple(ExecutionBlocker(None) for _ in outputs)
+            # the report is no result: Search Report shows the shortlist meanwhile
+            outputs = tuple(one if isinstance(one, Report) else ExecutionBlocker(None) for one in outputs)
         shown = panel.ui(found.report["notes"], waits)
         return io.NodeOutput(*outputs, ui={"noise_search": [found.report], **shown})
 
@@ -171,7 +175,7 @@ def has_judge(candidates, budget_nfe, search, verifier, pick):
         return True
     if candidates == 1 and not budget_nfe:  # the plain sampler: nothing is compared
         return True
-    return "A search needs a verifier, but none is connected, or what is connected is muted: connect Load Image Judge. (candidates = 1 samples without one.)"
+    return "A search needs a verifier, but none is connected, or what is connected is muted: connect Load Judge. (candidates = 1 samples without one.)"
 
 
 def drafts_fit(draft_steps, steps=None):
@@ -213,6 +217,14 @@ def prompt_for(cls, verifier, prompt: str, entrance: str) -> str:
     return find_prompt(graph_of(cls), hidden(cls, "unique_id"), entrance)
 
 
+def _pictures(one: FoundOne) -> list:
+    """The best few as the report shows them: (candidate, its scores, small picture), best first."""
+    return [
+        (id, clean(scores), small(image[0]))
+        for id, scores, image in zip(one.top_ids, one.top_scores, one.images)
+    ]
+
+
 def outputs_of(found: Found) -> tuple:
     """In the order of `result_outputs` and `later_outputs`."""
     top = [recipe for one in found.found for recipe in one.top_recipes]
@@ -224,7 +236,7 @@ def outputs_of(found: Found) -> tuple:
         found.scores[0],
         found.noise(),
         recipes_to_json(found.recipes, COMFYUI),
-        Report(found.report),
+        Report(found.report, (_pictures(one) for one in found.found)),
         recipes_to_json(top, COMFYUI),
         [recipe.root.seed for recipe in top],
         f"seed_{found.seed}",

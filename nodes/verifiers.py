@@ -19,7 +19,7 @@ class NoiseSearchLoadVerifier(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchLoadVerifier",
-            display_name="Load Image Judge (ImageReward, CLIP, PickScore, HPS)",
+            display_name="Load Judge (ImageReward, CLIP, HPS)",
             category=JUDGES,
             description="Loads a judge (verifier): a network that scores images, so that a search can choose.",
             search_aliases=[
@@ -29,6 +29,7 @@ class NoiseSearchLoadVerifier(io.ComfyNode):
                 "aesthetic",
                 "scorer",
                 "clip score",
+                "pick score",
                 "verifier",
                 "Load Verifier",
             ],

@@ -23,7 +23,7 @@ class NoiseSearchVLMJudge(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchVLMJudge",
-            display_name="VLM Judge",
+            display_name="Ask a Vision Model (VLM Judge)",
             category=JUDGES,
             description="A judge that reads the picture: a vision-language model is asked about it. Knows who has which colour, and what is where.",
             search_aliases=["vqascore", "qwen judge", "llm grader", "unified reward", "questions"],
@@ -39,7 +39,7 @@ class NoiseSearchVLMJudge(io.ComfyNode):
                     "text",
                     multiline=True,
                     default="",
-                    tooltip="Your own words instead: questions, one a line, or the one question or instruction. {} stands for the prompt. Empty: as chosen above.",
+                    tooltip="Your own words instead: questions, one a line, or the one question or instruction. Curly brackets stand for the prompt. Empty: as chosen above.",
                 ),
                 io.Combo.Input(
                     "combine",
@@ -83,7 +83,7 @@ class NoiseSearchVLMQuestions(io.ComfyNode):
     def define_schema(cls):
         return schema(
             node_id="NoiseSearchVLMQuestions",
-            display_name="Questions for VLM Judge",
+            display_name="Make Questions of a Prompt (for VLM Judge)",
             category=JUDGES,
             description="Has a vision-language model make yes-or-no questions of a prompt: read them, change them, and give them to VLM Judge.",
             search_aliases=["split the prompt", "checks"],

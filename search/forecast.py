@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -42,8 +43,8 @@ def forecast(scores: Sequence[float | None], more: int, seconds_each: float | No
     """What `more` candidates are expected to add to the best score: {"more", "gain", "low", "high"}, or {"unknown": why it cannot be told}.
 
     scores: of all finished candidates, which must be independent of each other, as those of a random search are. NaN or None: not judged, which
-    counts as worse than all others. gain: the expected rise of the best score, >= 0. low, high: in 9 of 10 cases the rise lies between them (the
-    shortest such interval, which begins at 0 whenever none of them may well be better). seconds_each: what one candidate takes; with it the answer
+    counts as worse than all others. gain: the expected rise of the best score, >= 0. low, high: in 9 of 10 cases the rise lies between them; `low` is
+    0 wherever it may well be that none of them is better. seconds_each: what one candidate takes; with it the answer
     has "seconds", what all of them take. ValueError for more < 1.
     """
     if more < 1:
@@ -84,8 +85,9 @@ class _Next:
         tail = (x[:k] - threshold) / self.unit
         self.laws = [_Laws(tail, count)]
         for end in NATURAL:
-            if x[0] < end and (end == 0 or x[-1] >= 0):
-                self.laws.append(_Laws(tail, count, (end - threshold) / self.unit))
+            natural = (end - threshold) / self.unit
+            if natural - 1 > 1e-9 and (end == 0 or x[-1] >= 0):
+                self.laws.append(_Laws(tail, count, natural))
                 break
         top = max(float(laws.weights.max()) for laws in self.laws)
         for laws in self.laws:
@@ -98,23 +100,33 @@ class _Next:
         return torch.stack(told).sum(0) / self.whole
 
     def quantile(self, share: float) -> float:
-        """The gain that is not exceeded with this probability, by bisection of its logarithm."""
-        if float(self.below(torch.zeros(1, dtype=torch.float64))) >= share:
+        """The gain that is not exceeded with this probability."""
+        gains, below = self.coarse
+        place = int(torch.searchsorted(below, share))
+        if place == 0:
             return 0.0
-        low, high = -30.0, 10.0
-        for _ in range(40):
-            middle = (low + high) / 2
-            under = float(self.below(torch.tensor([math.exp(middle)], dtype=torch.float64))) < share
-            low, high = (middle, high) if under else (low, middle)
-        return math.exp(high)
+        if place == len(gains) or place == 1:
+            return float(gains[min(place, len(gains) - 1)])
+        fine = torch.linspace(0, 1, 17, dtype=torch.float64)
+        fine = gains[place - 1] * (gains[place] / gains[place - 1]).pow(fine)
+        under = self.below(fine)
+        at = min(max(int(torch.searchsorted(under, share)), 1), len(fine) - 1)
+        part = (share - under[at - 1]) / (under[at] - under[at - 1]).clamp(min=1e-12)
+        return float(fine[at - 1] + part.clamp(0, 1) * (fine[at] - fine[at - 1]))
+
+    @cached_property
+    def coarse(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gains over all orders of magnitude, and the probability of at most so much."""
+        gains = torch.cat([torch.zeros(1, dtype=torch.float64), torch.linspace(-25, 8, 67).double().exp()])
+        return gains, self.below(gains)
 
     def said(self) -> tuple[float, float, float]:
         """(expected gain, low, high), in the scores' own unit."""
-        none = float(self.below(torch.zeros(1, dtype=torch.float64)))
-        starts = [0.0] if none >= 1 - LEVEL else [i * (1 - LEVEL) / 5 for i in range(5)]
-        spans = [(self.quantile(start), self.quantile(start + LEVEL)) for start in starts]
-        low, high = min(spans, key=lambda span: span[1] - span[0])
-        steps = torch.logspace(-3, 0, 40, dtype=torch.float64) * self.quantile(SURE)
+        none = float(self.coarse[1][0])
+        start = 0.0 if none >= (1 - LEVEL) / 2 else (1 - LEVEL) / 2
+        low, high = self.quantile(start), self.quantile(start + LEVEL)
+        most = self.quantile(max(SURE, 1 - (1 - none) / 10))
+        steps = torch.logspace(-3, 0, 40, dtype=torch.float64) * most
         gains = torch.cat([torch.zeros(1, dtype=torch.float64), steps])
         mean = float(torch.trapezoid(1 - self.below(gains), gains))
         return mean * self.unit, low * self.unit, high * self.unit

@@ -22,8 +22,9 @@ class FoundOne:
     winner's last clean prediction. scores, held_out: of the winner as it is handed on. leading: the one of them that speaks where one number must, NaN without a
     judge. chosen: the id of the winner among the candidates. top_ids, top_recipes, top_scores: of `latents`. drafts: what the report says
     of them, None where there were none. rows: samples that ran at once, at the end; batching: whether they shared batches, and why.
-    answers: what scores were made of, by outcome id and verifier. foresight: how previews agreed with later looks (`foresight.py`). spread: how different candidates look (`sampling/spread.py`).
-    notes: what the user should know.
+    answers: what scores were made of, by outcome id and verifier. foresight: how previews agreed with later looks (`foresight.py`).
+    spread: how different candidates look (`sampling/spread.py`), None for few of them. forecast: what more candidates would bring
+    (`prospect.py`), None where nothing was compared. notes: what the user should know.
     """
 
     wished: Search
@@ -50,6 +51,7 @@ class FoundOne:
     drafts: dict[str, Any] | None = None
     foresight: list[dict] = field(default_factory=list)
     spread: float | None = None
+    forecast: dict | None = None
     notes: list[str] = field(default_factory=list)
 
 

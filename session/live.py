@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,16 +22,18 @@ from .faults import Faults
 from .found import FoundOne
 from .pace import Pace
 from .progress import server
-from .report import clean
 
 EVENT, UI = "noise_search.state", "noise_search_state"
 VERSION = 1
 GAP = 0.25  # seconds between two states
 RATE = 150_000  # bytes a second
+SHARE, AHEAD = 0.004, 0.002  # of the time, at most: for telling, and for looking ahead
 BOARD = 24  # candidates that are shown, the best of them
 ON_THE_WAY = 8  # unfinished ones beside
+MOST_SEEN = 16  # images that wait for the next state
 POINTS = 400
 LONGEST_RECIPE = 2000  # characters of one that is told while the search runs
+LONGEST_LAST = 8000  # and at its end
 
 
 @dataclass
@@ -83,16 +87,27 @@ class Live:
             pictures.write(self.sampling, picture)
         self.tell()
 
+    @property
+    def rests(self) -> bool:
+        """Whether the client was told just now."""
+        return time.monotonic() < self._next
+
     def tell(self) -> None:
         """Tell the client where things stand, unless it was told just now."""
-        running, now = server(), time.monotonic()
-        if self.viewer is None or self.viewer.client is None or running is None or now < self._next:
+        running = server()
+        if self.viewer is None or self.viewer.client is None or running is None or self.rests:
             return
         with self.faults.spared("The panel"):
+            for one in self.searches:
+                one.look_ahead()
+            began = time.perf_counter()
+            for one in self.searches:
+                one.catch_up()
             state = self.state("running")
             size = len(json.dumps(state))
             running.send_sync(EVENT, state, self.viewer.client)
-            self._next = now + max(GAP, size / RATE)
+            took = time.perf_counter() - began
+            self._next = time.monotonic() + max(GAP, size / RATE, took / SHARE)
 
     def ui(self, notes: Sequence[str], awaiting: bool) -> dict[str, list]:
         """The last state, for the node's `ui`; {} where nobody can watch."""
@@ -101,6 +116,8 @@ class Live:
         with self.faults.spared("The panel"):
             pictures.drop(self.sampling)
             self.sampling = None
+            for one in self.searches:
+                one.catch_up()
             return {UI: [self.state("done", notes, awaiting)]}
         return {}
 
@@ -109,22 +126,32 @@ class Live:
         last = phase == "done"
         if any(one.phase == "finishing" for one in self.searches):
             phase = "finishing"
-        return clean(
-            {
-                "noise_search": VERSION,
-                "workflow": self.viewer.workflow,
-                "prompt": self.viewer.prompt,
-                "node": self.viewer.node,
-                "run": None if last else self.viewer.run,
-                "phase": "done" if last else phase,
-                "picked": self.picked,
-                "awaiting": awaiting,
-                **self.about,
-                "notes": list(notes),
-                "sampling": self.sampling,
-                "searches": [one.state(last) for one in self.searches],
-            }
-        )
+        return {
+            "noise_search": VERSION,
+            "workflow": self.viewer.workflow,
+            "prompt": self.viewer.prompt,
+            "node": self.viewer.node,
+            "run": None if last else self.viewer.run,
+            "phase": "done" if last else phase,
+            "picked": self.picked,
+            "awaiting": awaiting,
+            **self.about,
+            "notes": list(notes),
+            "sampling": self.sampling,
+            "searches": [one.state(last) for one in self.searches],
+        }
+
+
+def _beside(method: Callable[..., None]) -> Callable[..., None]:
+    """Not without someone who watches; and what goes wrong costs a note, not the search."""
+
+    @functools.wraps(method)
+    def spared(self: LiveSearch, *args: Any) -> None:
+        if self.live.viewer is not None:
+            with self.live.faults.spared("The panel"):
+                method(self, *args)
+
+    return spared
 
 
 @dataclass
@@ -156,25 +183,28 @@ class LiveSearch:
     warning: str = ""
     stopped: str = ""
     seconds: float | None = None
+    foresee: Callable[[Sequence[Outcome], float | None], dict[str, Any]] | None = (
+        None  # None: nothing is compared
+    )
+    _foreseen: tuple[int, dict[str, Any] | None] = (0, None)  # from so many finished candidates
+    _ahead: float = 0.0  # when it may be told anew
     _before: tuple[int, int] = (0, 0)  # the ledger's NFE when its turn came: told, paid
     _pictures: dict[int, str] = field(default_factory=dict)
-    _seen: dict[int, torch.Tensor] = field(default_factory=dict)
+    _seen: dict[int, torch.Tensor] = field(default_factory=dict)  # images [(T,) H, W, C] since it was told
+    _best: Callable[[int], list[int]] | None = None  # gives the best so many, when they have changed since
     _recipes: dict[int, str | None] = field(default_factory=dict)
-
-    @property
-    def watched(self) -> bool:
-        return self.live.viewer is not None
+    _cards: dict[int, dict[str, Any]] = field(default_factory=dict)  # what is told of those on the board
+    _dots: dict[int, list[Any]] = field(default_factory=dict)  # and of all
 
     def watching(self, judge: Callable[..., Sequence[Sequence[float]]]) -> Callable[..., Any]:
         """The judge, with the panel looking over its shoulder."""
 
         def judge_and_show(images: torch.Tensor, ids: Sequence[int], *more: Any) -> Sequence[Sequence[float]]:
             scores = judge(images, ids, *more)
-            with self.live.faults.spared("The panel's pictures"):
-                self.saw(ids, images)
+            self.saw(ids, images)
             return scores
 
-        return judge_and_show if self.watched else judge
+        return judge_and_show if self.live.viewer is not None else judge
 
     # -- what it is told ------------------------------------------------------------------------------------------------
 
@@ -188,55 +218,58 @@ class LiveSearch:
         if judge:
             self.held_out, self.leading, self.judge = judge.witness, judge.leading, judge.names[judge.leading]
 
+    @_beside
     def begin(self, ledger: Ledger, looks: Any, decode: Callable[[], Any]) -> None:
         """Its turn has come. looks: what tells the time of decoding and judging from others'. decode: decodes one, as a probe."""
-        if self.watched:
-            self.phase, self.pace, self._before = "running", Pace(looks), (ledger.told, ledger.nfe)
-            self.live.tell()
-            with self.live.faults.spared("The panel's estimate"):
-                self.pace.probe(self.limits.nfe // self.whole if self.whole else 0, decode)
+        self.phase, self.pace, self._before = "running", Pace(looks), (ledger.told, ledger.nfe)
+        self.live.tell()
+        self.pace.probe(self.limits.nfe // self.whole if self.whole else 0, decode)
 
+    @_beside
     def saw(self, ids: Sequence[int], images: torch.Tensor) -> None:
         """The images [B, (T,) H, W, C] of these outcomes, which are told of next."""
-        for id, image in zip(ids, images) if self.watched else ():
-            self._seen[id] = pictures.small(image)
+        self._seen.update(zip(ids, images))
 
     def advance(self, ledger: Ledger) -> None:
         """After an evaluation."""
-        if self.watched:
-            told, paid = self._before
-            self.nfe = ledger.told - told
-            self.pace.evaluated(ledger.nfe - paid)
-            self.live.tell()
+        if not (self.live.rests and self.pace.goes):
+            self._advance(ledger)
 
+    @_beside
+    def _advance(self, ledger: Ledger) -> None:
+        told, paid = self._before
+        self.nfe = ledger.told - told
+        self.pace.evaluated(ledger.nfe - paid)
+        self.live.tell()
+
+    @_beside
     def wave(self, progress: Progress, ledger: Ledger) -> None:
         """After the candidates of a wave were judged."""
-        if not self.watched:
-            return
         for outcome in progress.wave:
             self.outcomes[outcome.id] = outcome
             self.at[outcome.id], self.round[outcome.id] = progress.nfe, progress.round
-        self.nfe, self.finished = progress.nfe, progress.finished
-        self.top = progress.top(BOARD)
+        self.nfe, self.finished, self._best = progress.nfe, progress.finished, progress.top
         self.unfinished = [outcome.id for outcome in progress.leaders[:ON_THE_WAY]]
-        if self.top and (not self.curve or self.curve[-1][1] != self.top[0]):
-            self.curve.append((progress.nfe, self.top[0]))
+        best = progress.best
+        if best is not None and best.finished and (not self.curve or self.curve[-1][1] != best.id):
+            self.curve.append((progress.nfe, best.id))
         looking = ledger.seconds.get("decoding", 0.0) + ledger.seconds.get("verifying", 0.0)
         self.pace.wave(ledger.nfe - self._before[1], ledger.decodes, looking)
-        self._draw()
-        self.live.sampling = None  # what it shows is among them now
+        if len(self._seen) > MOST_SEEN:
+            self.catch_up()
+        pictures.drop(self.live.sampling)  # what it shows is among them now
+        self.live.sampling = None
         self.live.tell()
 
+    @_beside
     def finishing(self) -> None:
         """The winner is being rendered once more."""
-        if self.watched:
-            self.phase = "finishing"
-            self.live.tell()
+        self.phase = "finishing"
+        self.live.tell()
 
+    @_beside
     def done(self, found: FoundOne, warning: str) -> None:
         """warning: what must be said beside the result, "" when all is well."""
-        if not self.watched:
-            return
         self.warning = warning
         result = found.result
         self.phase, self.stopped, self.nfe = "done", result.stopped, found.search_nfe + found.final_nfe
@@ -244,18 +277,19 @@ class LiveSearch:
         self.seconds = self.pace.seconds
         self.chosen = found.chosen
         self.curve = [(nfe, outcome.id) for nfe, outcome in result.curve]
-        self.top = [outcome.id for outcome in result.ranking[:BOARD]]
+        self.top, self._best = [outcome.id for outcome in result.ranking[:BOARD]], None
         self.unfinished, self.finished = [], len(result.ranking)
+        self._foreseen = self.finished, found.forecast
         self.why = why(found, self.judge, self.leading)
         self._recipes.clear()  # long ones are told now
+        self._cards.clear()
         for id, image in zip(found.top_ids, found.images):
             if found.drafts:  # what is there is the draft
                 name = pictures.name_of(f"{self.key} final", repr(lineage(self.outcomes, id)))
                 pictures.write(name, pictures.small(image[0]))
                 self._pictures[id] = name
             elif id not in self._pictures:
-                self._seen[id] = pictures.small(image[0])
-        self._draw()
+                self._seen[id] = image[0]
 
     # -- what it says -----------------------------------------------------------------------------------------------------
 
@@ -282,7 +316,7 @@ class LiveSearch:
             "board": [self._candidate(id, last) for id in board],
             "first": None if first is None else self._candidate(first, last),
             "points": self._points(),
-            "curve": self.curve,
+            "curve": list(self.curve),  # another thread writes it out
             "chosen": self.chosen,
             "why": self.why,
             "warning": self.warning,
@@ -292,7 +326,19 @@ class LiveSearch:
 
     def forecast(self) -> dict[str, Any] | None:
         """What some more candidates would bring: {"more", "gain", "low", "high", "seconds"} or {"unknown": reason}; None says nothing."""
-        return None
+        return self._foreseen[1]
+
+    def look_ahead(self) -> None:
+        """The forecast anew, once there are enough new candidates for it to say something else, and it is not too dear."""
+        if self.foresee is None or self.finished < 1.1 * self._foreseen[0] or not self.finished:
+            return
+        if time.monotonic() < self._ahead:
+            return
+        began = time.perf_counter()
+        with self.live.faults.spared("The forecast"):
+            done = [outcome for outcome in self.outcomes.values() if outcome.finished]
+            self._foreseen = self.finished, self.foresee(done, self.pace.left(self.whole, 1))
+        self._ahead = time.monotonic() + (time.perf_counter() - began) / AHEAD
 
     def left(self) -> float | None:
         """Seconds to go, for the pictures that are not there yet and the last rendering."""
@@ -305,6 +351,11 @@ class LiveSearch:
         return None if seconds is None else round(seconds, 2)
 
     def _candidate(self, id: int, last: bool) -> dict[str, Any]:
+        if id not in self._cards:
+            self._cards[id] = self._card(id, last)
+        return self._cards[id]
+
+    def _card(self, id: int, last: bool) -> dict[str, Any]:
         outcome = self.outcomes[id]
         pieces = lineage(self.outcomes, id)
         noise = pieces[0].noise
@@ -325,7 +376,8 @@ class LiveSearch:
             return None
         if id not in self._recipes:
             text = recipes_to_json([Recipe(tuple(pieces), self.index)], COMFYUI)
-            self._recipes[id] = text if last or len(text) <= LONGEST_RECIPE else None
+            most = LONGEST_LAST if last else LONGEST_RECIPE
+            self._recipes[id] = text if len(text) <= most or id == self.chosen else None
         return self._recipes[id]
 
     def _points(self) -> list[list[Any]]:
@@ -335,28 +387,37 @@ class LiveSearch:
             kept = {id for _, id in self.curve[-POINTS // 4 :]}.union(self.top)
             step = -(-len(ids) // (POINTS - len(kept)))
             ids = sorted(kept.union(ids[::step]).intersection(self.at))
-        return [self._point(id) for id in ids]
+        for id in ids:
+            if id not in self._dots:
+                self._dots[id] = self._dot(id)
+        return [self._dots[id] for id in ids]
 
-    def _point(self, id: int) -> list[Any]:
+    def _dot(self, id: int) -> list[Any]:
         outcome = self.outcomes[id]
         rollout = outcome.rollout
         scores = [_short(score) for score in outcome.scores]
         held = _short(self.held_out.get(id))
         return [id, self.at[id], scores, held, round(rollout.stop, 4), rollout.parent, self.round[id]]
 
-    def _draw(self) -> None:
-        """Write the pictures of those on the board, and of the first; let go of the others."""
+    def catch_up(self) -> None:
+        """Before it is told: who is shown now, and their pictures as files. Of others that came and went since nothing is written."""
+        if self._best is not None:
+            self.top, self._best = self._best(BOARD), None
         with self.live.faults.spared("The panel's pictures"):
-            for id in {*self.top, *self.unfinished, *sorted(self.outcomes)[:1]}:
-                if id in self._pictures:
-                    continue
-                name = pictures.name_of(self.key, repr(lineage(self.outcomes, id)))
-                if id in self._seen:
-                    pictures.write(name, self._seen[id])
-                elif not pictures.there(name):
-                    continue
-                self._pictures[id] = name
-            self._seen.clear()
+            self._draw([*self.top, *self.unfinished, *([min(self.outcomes)] if self.outcomes else [])])
+        self._seen.clear()
+
+    def _draw(self, ids: Sequence[int]) -> None:
+        for id in ids:
+            if id in self._pictures:
+                continue
+            name = pictures.name_of(self.key, repr(lineage(self.outcomes, id)))
+            if id in self._seen:
+                pictures.write(name, pictures.small(self._seen.pop(id)))
+            elif not pictures.there(name):
+                continue
+            self._pictures[id] = name
+            self._cards.pop(id, None)
 
 
 def why(found: FoundOne, judged_by: str, leading: int) -> str:
@@ -378,7 +439,8 @@ def why(found: FoundOne, judged_by: str, leading: int) -> str:
 
 
 def _short(score: float | None) -> float | None:
-    return None if score is None else float(f"{score:.5g}")
+    """As a browser's JSON can read it."""
+    return None if score is None or not math.isfinite(score) else float(f"{score:.5g}")
 
 
 def viewer_of(node: str | None, extra: Any, run: str) -> Viewer | None:

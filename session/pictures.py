@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import io
+import secrets
 from pathlib import Path
 
 import folder_paths
@@ -48,13 +49,24 @@ def there(name: str) -> bool:
 
 
 def write(name: str, picture: torch.Tensor | Image.Image) -> None:
-    """picture: uint8 [h, w, 1 or 3], or an image. Readers see the whole file or none."""
-    folder().mkdir(parents=True, exist_ok=True)
-    whole, part = folder() / name, folder() / f"{name}.part"
+    """picture: uint8 [h, w, 1 or 3], or an image."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture.squeeze(-1).numpy())
     image.thumbnail((LARGEST, LARGEST))
-    image.convert("RGB").save(part, "JPEG", quality=QUALITY)
-    os.replace(part, whole)
+    encoded = io.BytesIO()
+    image.convert("RGB").save(encoded, "JPEG", quality=QUALITY)
+    try:
+        (folder() / name).write_bytes(encoded.getvalue())
+    except FileNotFoundError:
+        folder().mkdir(parents=True, exist_ok=True)
+        (folder() / name).write_bytes(encoded.getvalue())
+
+
+def show(picture: Image.Image) -> dict[str, str]:
+    """Write a picture in its full size; how ComfyUI is told of it in a node's `ui`."""
+    folder().mkdir(parents=True, exist_ok=True)
+    name = f"{secrets.token_hex(16)}.png"
+    picture.save(folder() / name, "PNG", compress_level=1)
+    return {"filename": name, "subfolder": SUBFOLDER, "type": "temp"}
 
 
 def drop(name: str | None) -> None:

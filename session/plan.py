@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,16 +20,18 @@ from ..sampling.slicing import Sample, draws_noise, guider_of, samples_of
 from ..sampling.solvers import Solver
 from ..sampling.toy import learn
 from ..search.algorithms.base import BudgetTooSmall, Ground, Search, fresh
+from ..search.algorithms.replay import Replay
 from ..search.driver import Limits, terms
 from ..search.journaled import Journaled
 from ..search.selection import Comparison
 from .decoding import decoder
 from .drafting import Drafts, Shorter, drafts_of, price_of
 from .evidence import Evidence
-from .journaling import journaled
+from .journaling import journaled, recovered
 from .judging import Judge
 from .live import Live, LiveSearch
 from .progress import LiveProgress
+from .prospect import prospect
 from .sketching import sketch_of
 from .provenance import Origin
 from .wishes import AUTO, Wishes
@@ -108,7 +111,7 @@ def task_of(
     compares = settings.needs_verifier and not (wishes.plain and not settings.cuts)
     if vae is None or (verifier is None and compares):
         raise ValueError(
-            f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Image Judge'}."
+            f"A search needs a {'VAE: connect that of your model' if vae is None else 'verifier: connect Load Judge'}."
         )
     levels = _levels(guider.model_patcher)
     schedule = Schedule(sigmas, *levels)
@@ -212,6 +215,8 @@ def _plan(
             finals, why_not = journaled(
                 setup, renderer, judge, ledger, task.origin, alone=wishes.exact and on_gpu
             )
+    elif task.origin and wishes.journal and isinstance(search, Replay):
+        kept = recovered(runs, evaluator, search.recipes[0].pieces, ledger, task.origin)
     shown.planned(
         announcement,
         limits,
@@ -221,6 +226,8 @@ def _plan(
         kept.key if kept else "",
         judge,
     )
+    if judge and settings.needs_verifier and not drafts:
+        shown.foresee = partial(prospect, search, judge.comparison)
     return Plan(
         sample,
         task.settings,

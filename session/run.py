@@ -27,6 +27,8 @@ from .judging import FINAL, Judge
 from .live import Live
 from .plan import Plan, plans_of, task_of
 from .progress import LiveProgress
+from .prospect import in_words as prospect_in_words
+from .prospect import prospect
 from .provenance import Origin
 from .report import report_of
 from .stop import Stopper
@@ -119,6 +121,7 @@ class _Running:
         self._open_panel()
         searches = plan.search.needs_verifier  # there is nothing to keep of a replay that is broken off
         should_stop = (lambda: self.stopper.stopped) if searches else (lambda: False)
+        journaled = self.ledger.journal_candidates
         result = run(plan.search, seed, plan.runs, plan.comparison, plan.limits, self._show, should_stop)
         top = [outcome.id for outcome in result.ranking[: self.wishes.keep_top]]
         if plan.journaled:
@@ -185,10 +188,23 @@ class _Running:
             drafts=drafts,
             foresight=foreseen,
             spread=spread,
+            forecast=self._forecast(result, journaled),
             notes=self.notes,
         )
         plan.live.done(found, plan.judge.warning if plan.judge else "")
         return found
+
+    def _forecast(self, result: Result, journaled: int) -> dict | None:
+        """What more candidates would bring. journaled: candidates that the journal had answered before this search."""
+        if self.plan.judge is None or not self.plan.search.needs_verifier:
+            return None
+        if self.plan.drafts:
+            return {"unknown": "the candidates are drafts, and what is rendered of them scores otherwise"}
+        with self.faults.spared("The forecast"):
+            sampled = len(result.ranking) - (self.ledger.journal_candidates - journaled)
+            each = result.seconds / sampled if sampled > 0 else None
+            return prospect(self.plan.search, self.plan.comparison, result.ranking, each)
+        return None
 
     def _open_panel(self) -> None:
         plan, model = self.plan, self.plan.evaluator.model
@@ -339,6 +355,8 @@ def _last_words(found: Sequence[FoundOne], judges: Sequence[Judge]) -> str:
         was = f" (first {_numbers(first.scores)})" if first.scores and first.finished else ""
         best = f"best {_numbers(one.scores)}{was}" if one.scores else "done"
         lines.append(f"{best} · {len(one.result.ranking)} candidates · {one.search_nfe + one.final_nfe} NFE")
+        if one.forecast and "gain" in one.forecast:
+            lines.append(prospect_in_words(one.forecast))
         lines += _answers(one.answers.get(FINAL) or one.answers.get(one.result.winner.id, {}))
     if judges and judges[0].prompt:
         lines.append(f"judged by: {judges[0].prompt[:300]}")

@@ -258,8 +258,12 @@ class Page:
     # -- what the server has
 
     def last_entry(self) -> dict:
-        history = self.server.get("/history?max_items=1")
-        return next(iter(history.values()))
+        """The history of the last prompt, once nothing is queued."""
+        until = time.monotonic() + SECONDS
+        while any(self.server.get("/queue").values()):
+            assert time.monotonic() < until, "the queue does not become empty"
+            self.page.wait_for_timeout(50)
+        return max(self.server.get("/history").values(), key=lambda entry: entry["prompt"][0])
 
     def wait_for_entries(self, count: int) -> list[dict]:
         """The server's history, oldest first, once it has so many entries."""

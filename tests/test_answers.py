@@ -1,4 +1,4 @@
-"""A verifier may say what its scores are made of: that stands in the report, in Score Images' and in the node."""
+"""A verifier may say what its scores are made of: that stands in the report, in Score and Sort Images' and in the node."""
 
 import pytest
 import torch

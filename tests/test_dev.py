@@ -506,7 +506,7 @@ def test_every_suite_is_a_marker_and_has_a_test():
     markers = (ROOT / "tests" / "pytest.ini").read_text("utf-8")
     sources = "".join(path.read_text("utf-8") for path in (ROOT / "tests").glob("test_*.py"))
     for name in dev.SUITES:
-        assert f"\n    {name}: " in markers and f"@pytest.mark.{name}\n" in sources
+        assert f"\n    {name}: " in markers and f"pytest.mark.{name}\n" in sources
 
 
 def _fake_make(folder, monkeypatch, recipes):

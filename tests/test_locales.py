@@ -58,8 +58,11 @@ def test_no_text_holds_what_the_front_ends_translator_reads_as_a_command(english
 
 
 def test_no_setting_or_command_of_the_scripts_is_forgotten(english):
-    """Every id that a script mentions, but the names of extensions and events."""
-    ids = set(re.findall(r'(?<!name: )"(NoiseSearch\.[\w.]+)"', locales.scripts()))
+    """Every id that a script declares or asks for, itself or by a constant."""
+    scripts = locales.scripts()
+    constants = dict(re.findall(r'const (\w+) = "([^"]*)"', scripts))
+    named = re.findall(r'(?:\bid: |\bget\(|\bset\(|\bexecute\()"?([\w.]+)', scripts)
+    ids = {name for name in (constants.get(one, one) for one in named) if name.startswith("NoiseSearch.")}
     known = {*english["settings"], *english["commands"]}
     assert {name.replace(".", "_") for name in ids} == known and known
 

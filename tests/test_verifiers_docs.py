@@ -3,15 +3,18 @@
 import re
 from pathlib import Path
 
+import pytest
 import torch
 from verifier_helpers import images
 
+import judge_tables
+import make_examples
 from noisesearch.nodes import VERIFIERS
 from noisesearch.nodes.ensemble import NoiseSearchVerifierEnsemble
 from noisesearch.session.judging import Judge
 from noisesearch.nodes.searching import prompt_for
 from noisesearch.verifiers.base import Batch
-from noisesearch.verifiers.catalogue import SCORERS
+from noisesearch.verifiers.catalogue import SCORERS, load_verifier
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,11 +60,38 @@ def test_a_verifier_with_a_name_and_a_score_needs_no_prompt():
     assert Judge(Least(), "")(images(2)) == [(0.0,), (0.0,)] and Judge(Least(), "").notes() == []
 
 
-def test_every_scorer_is_on_the_help_page_and_in_the_documentation():
-    for page in ("web/docs/NoiseSearchLoadVerifier.md", "docs/verifiers.md"):
-        text = (ROOT / page).read_text(encoding="utf-8")
-        for scorer in SCORERS:
-            assert f"| {scorer} |" in text, f"{scorer} is missing in {page}"
+@pytest.mark.parametrize("page", judge_tables.PAGES, ids=lambda page: page.name)
+def test_the_tables_of_judges_are_those_of_the_catalogue(page):
+    assert judge_tables.written(page, SCORERS) == page.read_text("utf-8"), "run tools/judge_tables.py"
+
+
+def test_every_scorer_has_its_words_and_every_published_file_its_page():
+    assert set(judge_tables.ABOUT) == set(SCORERS)
+    pages = {file.name: judge_tables.link(file.page) for entry in SCORERS.values() for file in entry.files}
+    packaged = {"brisque.safetensors", "digits_classifier.safetensors", "scenes_attributes.safetensors"}
+    assert {name for name, page in pages.items() if not page} == packaged
+    assert pages["ImageReward.pt"] == "[zai-org/ImageReward](https://huggingface.co/zai-org/ImageReward)"
+    assert pages["CycleReward-T2I.pth"] == "[hjbahng/cyclereward](https://github.com/hjbahng/cyclereward)"
+    for make in judge_tables.PAGES.values():
+        text = make(SCORERS)
+        for name in SCORERS:
+            hidden = make is judge_tables.readme and (
+                "(" in name
+                and name[-1] == ")"
+                and "LAION" not in name
+                and "BRISQUE" not in name
+                or name == "CLIP cosine"
+            )
+            assert (name in text) is not hidden, name
+
+
+def test_the_page_of_a_published_file():
+    assert (
+        judge_tables.link("Hugging Face: model.safetensors of some/page.x")
+        == "[some/page.x](https://huggingface.co/some/page.x)"
+    )
+    assert judge_tables.link("GitHub: release v1 of some/pack") == "[some/pack](https://github.com/some/pack)"
+    assert judge_tables.link("comes with this pack") == ""
 
 
 def test_every_node_has_a_help_page_that_names_its_inputs_and_every_input_a_tooltip():
@@ -75,25 +105,26 @@ def test_every_node_has_a_help_page_that_names_its_inputs_and_every_input_a_tool
             )
 
 
-PAGES = ("README.md", "docs/verifiers.md", "web/docs/NoiseSearchLoadVerifier.md")
-
-
-def test_sizes_and_licences_in_the_documents_are_those_of_the_catalogue():
-    """Behind a file's name in a table stands its size, and in that row its licence."""
-    told = dict.fromkeys(PAGES, 0)
-    published = {file.name: file for entry in SCORERS.values() for file in entry.files}
-    for page in PAGES:
-        for row in (ROOT / page).read_text("utf-8").splitlines():
-            for name, size in (
-                re.findall(r"`([^`|]+)`,? \(?([\d.]+ [GM]B)", row) if row.startswith("|") else ()
-            ):
-                if name in published:
-                    told[page] += 1
-                    assert size == published[name].size, f"{page}: {name}"
-                    assert published[name].licence.removeprefix("licence ").split(" ")[0] in row, (
-                        f"{page}: {name}"
-                    )
-    assert min(told.values()) >= 3, told
+def test_readme_templates_and_errors_tell_one_story_of_the_first_judge():
+    """The judge to begin with: one file name, size, page and folder everywhere, and no package."""
+    (file,) = SCORERS["ImageReward"].files
+    assert next(iter(SCORERS)) == "ImageReward" and judge_tables.ABOUT["ImageReward"].package == ""
+    told = f"`{file.name}`, {file.size}, {judge_tables.link(file.page)}, into `models/verifiers`"
+    narrow = f"{file.name}, {file.size}, [its page](https://huggingface.co/zai-org/ImageReward), into models/verifiers"
+    for page in judge_tables.PAGES:
+        assert (narrow if page is judge_tables.HELP else told) in page.read_text("utf-8"), page.name
+    begin = (ROOT / "README.md").read_text("utf-8").split("## Nodes")[0]
+    assert file.name in begin and file.size in begin and "zai-org/ImageReward" in begin
+    assert (make_examples.IMAGE_REWARD[0], make_examples.IMAGE_REWARD[2]) == (
+        file.name,
+        SCORERS["ImageReward"].folder,
+    )
+    assert "zai-org/ImageReward" in make_examples.IMAGE_REWARD[1] and file.size in make_examples.JUDGE
+    with pytest.raises(FileNotFoundError) as error:
+        load_verifier("ImageReward", "auto")
+    assert all(
+        word in str(error.value) for word in (file.name, file.size, "zai-org/ImageReward", "models/verifiers")
+    )
 
 
 def test_what_an_extra_installs_is_said_where_its_scorer_is():

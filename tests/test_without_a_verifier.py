@@ -52,7 +52,7 @@ def test_one_candidate_is_the_stock_custom_sampler():
 @torch.inference_mode()
 def test_what_compares_needs_one(inputs):
     graph = Graph.mixture("CONST")
-    with pytest.raises(ValueError, match="A search needs a verifier: connect Load Image Judge"):
+    with pytest.raises(ValueError, match="A search needs a verifier: connect Load Judge"):
         ksampler(graph, **inputs)
     assert graph.model.spy.calls == 0
 

@@ -6,6 +6,7 @@ Those of demo and demo_digits are contact sheets of `make demo`.
 """
 
 import io
+import os
 import json
 import sys
 import tempfile
@@ -23,10 +24,11 @@ SIZE, MARGIN, BACKGROUND = (512, 340), 8, "#202020"
 
 
 def main(names):
+    comfyui = Path(os.environ.get("NOISESEARCH_COMFYUI", ROOT / ".comfyui" / "ComfyUI"))
     with tempfile.TemporaryDirectory() as folder:
         base = base_directory(Path(folder) / "base")
         photos.fill(base / "input")
-        with ComfyServer(ROOT / ".comfyui" / "ComfyUI", base) as server:
+        with ComfyServer(comfyui, base) as server:
             for path in sorted(FOLDER.glob("*.json")):
                 graph = photos.judged(json.loads(path.read_text(encoding="utf-8")))
                 if (

@@ -1,4 +1,4 @@
-"""The scorers of the Load Image Judge node: which file each one reads, where it comes from, and how it becomes a verifier."""
+"""The scorers of the Load Judge node: which file each one reads, where it comes from, and how it becomes a verifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-// Load Image Judge says behind each judge which file it lacks. Combine Judges shows the weights of the judges that are connected.
+// Load Judge says behind each judge which file it lacks. Combine Judges shows the weights of the judges that are connected.
 import { app } from "../../scripts/app.js";
 
 const LOAD = "NoiseSearchLoadVerifier";

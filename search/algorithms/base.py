@@ -87,6 +87,8 @@ class Search(Short):
     """It puts noise back in, so no initial noise describes its winner."""
     needs_verifier: ClassVar[bool] = True
     """It compares outcomes. A replay does not."""
+    independent: ClassVar[bool] = False
+    """None of its candidates depends on what others scored, so their scores foretell those of more (`search/forecast.py`)."""
     drafts: ClassVar[bool] = False
     """It wants drafts where they pay, if the user did not say (`draft_steps`)."""
     preview: str = EXTRA

@@ -14,6 +14,7 @@ class RandomSearch(Search):
     """Candidate i has seed `seed + i`: candidate 0 is the image the user had, and the winner's seed works in a stock sampler."""
 
     name = "random search"
+    independent = True
 
     def begin(self, seed: int, best: Best) -> Asking:
         while True:

@@ -45,8 +45,7 @@ export function remember(state) {
   const key = keyOf(state.workflow, state.node);
   const before = known.get(key);
   const again = before?.search?.prompt === state.prompt;
-  if (again && before.search.phase === "done" && state.phase !== "done") return; // an old event, late
-  if (again && before.search.phase === "done" && state.phase === "done" && !state.picked) return;
+  if (again && before.search.phase === "done") return; // an event that is late, or told again
   const entry = state.picked
     ? { search: before?.search ?? null, picked: state, ended: null }
     : { search: state, picked: null, ended: null };
@@ -57,7 +56,7 @@ export function remember(state) {
 // {node: output} of an `executed` event, a prompt's outputs or the front end's own store
 export function rememberOutputs(outputs) {
   for (const output of Object.values(outputs ?? {})) {
-    for (const state of Array.isArray(output?.[UI]) ? output[UI] : []) remember(state);
+    if (Array.isArray(output?.[UI])) remember(output[UI].at(-1)); // a list of inputs makes several
   }
 }
 
@@ -88,7 +87,7 @@ async function fromHistory(workflow) {
   const found = new Map();
   for (const entry of entries) {
     for (const output of Object.values(entry.outputs ?? {})) {
-      const state = Array.isArray(output?.[UI]) ? output[UI][0] : null;
+      const state = Array.isArray(output?.[UI]) ? output[UI].at(-1) : null;
       if (!isState(state) || state.workflow !== workflow) continue;
       const key = keyOf(workflow, state.node);
       const here = found.get(key) ?? { search: null, picked: null, ended: null };

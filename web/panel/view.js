@@ -44,7 +44,7 @@ export class View {
     this.curve = el("div", { class: "nsp-curves" });
     this.legend = el("div", { class: "nsp-legend" });
     this.forecast = el("span", { class: "nsp-forecast" });
-    this.moreButton = el("button", { type: "button", text: `Search ${MORE} more`, onclick: () => this.run(actions.searchMore(this.node, this.more)) });
+    this.moreButton = el("button", { type: "button", title: "Raises candidates and queues; the journal pays for those that are there", onclick: () => this.run(actions.searchMore(this.node, this.more)) });
     this.again = el("button", { type: "button", text: "Search again", title: "Clears the pick, so that the node searches the next time", onclick: () => this.searchAgain() });
     this.rejected = el("button", { type: "button", class: "nsp-quiet", onclick: () => this.takeBack() });
     this.why = el("p", { class: "nsp-why" });
@@ -182,7 +182,7 @@ export class View {
     const count = search.spent?.candidates;
     if (!this.running) return count ? `Found the best of ${count}` : "Found";
     if (state.phase === "finishing") return "Rendering the winner once more";
-    return `Searching · ${count} of ${search.budget.candidates ?? "as many as the budget pays for"}`;
+    return `Searching · ${count} ${search.budget.candidates ? `of ${search.budget.candidates}` : "so far"}`;
   }
 
   left() {
@@ -231,7 +231,8 @@ export class View {
     setText(this.forecast, forecastText(forecast));
     const done = !this.running && Boolean(this.state.prompt);
     const picked = actions.isPicked(this.node);
-    show(this.moreButton, done && !picked && !isLinked(this.node, "candidates") && Boolean(widgetOf(this.node, "candidates")));
+    const counted = Boolean(this.search.budget?.candidates) && !isLinked(this.node, "candidates");
+    show(this.moreButton, done && !picked && counted && Boolean(widgetOf(this.node, "candidates")));
     setText(this.moreButton, `Search ${this.more} more`);
     show(this.again, picked && !this.running);
     show(this.rejected, this.hidden.length > 0);
