@@ -35,6 +35,8 @@ from .stop import Stopper
 from .uncut import uncut
 from .wishes import Wishes
 
+ALIKE = 0.05  # share of variance between candidates below which there is little to choose from
+
 __all__ = ["Found", "Wishes", "search_images"]
 
 
@@ -149,6 +151,12 @@ class _Running:
         batching = f"{coupling.rung}: {coupling.why}"
         if coupling.lowered:
             self.notes.append(f"Candidates ran {batching}.")
+        spread = evaluator.spread.share
+        if spread is not None and spread < ALIKE:
+            self.notes.append(
+                f"The candidates look alike: {spread:.1%} of all that varies in their pixels differs from seed to seed, so there is little to choose from. "
+                "Turbo and distilled models are often like that; Search: Vary Conditioning makes their images differ more."
+            )
         foreseen: list[dict] = []
         with self.faults.spared("Comparing previews with later looks"):
             foreseen = foresight(result, plan.comparison)
@@ -179,6 +187,7 @@ class _Running:
             batching=batching,
             drafts=drafts,
             foresight=foreseen,
+            spread=spread,
             forecast=self._forecast(result, journaled),
             notes=self.notes,
         )
