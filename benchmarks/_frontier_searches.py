@@ -5,6 +5,7 @@ from __future__ import annotations
 from _frontier_race import Contestant, by_the_pack, more_steps, random_search
 
 from noisesearch.search.algorithms import (
+    Auto,
     ParticleSearch,
     RandomSearch,
     SearchOverPaths,
@@ -25,6 +26,7 @@ def contestants(name: str, world) -> list[Contestant]:
     ]
     found += [
         Contestant("zero-order N=4, 5 steps", by_the_pack(ZeroOrder(4), 5, anytime=True)),
+        Contestant("Search: Auto", by_the_pack(Auto())),
         Contestant("paths N=2", by_the_pack(SearchOverPaths(2))),
         Contestant("seed pruning", by_the_pack(SeedPruning())),
         Contestant("seed pruning, 7 steps", by_the_pack(SeedPruning(), 7)),

@@ -368,13 +368,11 @@ def figure_6(worlds: list[Results]) -> str:
 
 
 def figure_10(worlds: list[Results]) -> str:
-    lines = [
-        [
-            f"{world.name}: {label.removeprefix(RANDOM)}",
-            *(percent(world.share(label, b)) for b in (4, 8, 16, 32)),
-        ]
-        for world in worlds
-        for label in sorted(world.controls, key=lambda label: int(label.split()[1]))
-    ]
+    budgets, lines = (4, 8, 16, 32), []
+    for world in worlds:
+        for label in sorted(world.controls, key=lambda label: int(label.split()[1])):
+            fits = {*world.budgets, *([REFERENCE] if label == f"{RANDOM}{world.one} steps" else [])}
+            cells = [percent(world.share(label, budget)) if budget in fits else "" for budget in budgets]
+            lines.append([f"{world.name}: {label.removeprefix(RANDOM)}", *cells])
     title = f"### The paper's figure 10 in miniature: steps a candidate\n\nThe paper (SiT-XL): {PAPER_10}."
-    return f"{title}\n\n{table(['random search', *(f'cost of {b}' for b in (4, 8, 16, 32))], lines)}"
+    return f"{title}\n\n{table(['random search', *(f'cost of {b}' for b in budgets)], lines)}"

@@ -308,6 +308,6 @@ def result_outputs():
         ),
         ReportType.Output(
             display_name="report",
-            tooltip="What was tried, what it scored and what it cost. Connect it to Preview Any to read it.",
+            tooltip="What was tried, what it scored and what it cost. Connect it to Search Report to read it.",
         ),
     ]

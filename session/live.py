@@ -27,6 +27,7 @@ EVENT, UI = "noise_search.state", "noise_search_state"
 VERSION = 1
 GAP = 0.25  # seconds between two states
 RATE = 150_000  # bytes a second
+SHARE, AHEAD = 0.004, 0.002  # of the time, at most: for telling, and for looking ahead
 BOARD = 24  # candidates that are shown, the best of them
 ON_THE_WAY = 8  # unfinished ones beside
 MOST_SEEN = 16  # images that wait for the next state
@@ -98,11 +99,15 @@ class Live:
             return
         with self.faults.spared("The panel"):
             for one in self.searches:
+                one.look_ahead()
+            began = time.perf_counter()
+            for one in self.searches:
                 one.catch_up()
             state = self.state("running")
             size = len(json.dumps(state))
             running.send_sync(EVENT, state, self.viewer.client)
-            self._next = time.monotonic() + max(GAP, size / RATE)
+            took = time.perf_counter() - began
+            self._next = time.monotonic() + max(GAP, size / RATE, took / SHARE)
 
     def ui(self, notes: Sequence[str], awaiting: bool) -> dict[str, list]:
         """The last state, for the node's `ui`; {} where nobody can watch."""
@@ -182,6 +187,7 @@ class LiveSearch:
         None  # None: nothing is compared
     )
     _foreseen: tuple[int, dict[str, Any] | None] = (0, None)  # from so many finished candidates
+    _ahead: float = 0.0  # when it may be told anew
     _before: tuple[int, int] = (0, 0)  # the ledger's NFE when its turn came: told, paid
     _pictures: dict[int, str] = field(default_factory=dict)
     _seen: dict[int, torch.Tensor] = field(default_factory=dict)  # images [(T,) H, W, C] since it was told
@@ -224,11 +230,13 @@ class LiveSearch:
         """The images [B, (T,) H, W, C] of these outcomes, which are told of next."""
         self._seen.update(zip(ids, images))
 
-    @_beside
     def advance(self, ledger: Ledger) -> None:
         """After an evaluation."""
-        if self.live.rests and self.pace.goes:
-            return
+        if not (self.live.rests and self.pace.goes):
+            self._advance(ledger)
+
+    @_beside
+    def _advance(self, ledger: Ledger) -> None:
         told, paid = self._before
         self.nfe = ledger.told - told
         self.pace.evaluated(ledger.nfe - paid)
@@ -320,13 +328,17 @@ class LiveSearch:
         """What some more candidates would bring: {"more", "gain", "low", "high", "seconds"} or {"unknown": reason}; None says nothing."""
         return self._foreseen[1]
 
-    def _foresee(self) -> None:
-        """Look ahead again, once there are enough new candidates for it to say something else."""
-        if self.foresee is None or self.finished < 1.1 * self._foreseen[0]:
+    def look_ahead(self) -> None:
+        """The forecast anew, once there are enough new candidates for it to say something else, and it is not too dear."""
+        if self.foresee is None or self.finished < 1.1 * self._foreseen[0] or not self.finished:
             return
+        if time.monotonic() < self._ahead:
+            return
+        began = time.perf_counter()
         with self.live.faults.spared("The forecast"):
             done = [outcome for outcome in self.outcomes.values() if outcome.finished]
             self._foreseen = self.finished, self.foresee(done, self.pace.left(self.whole, 1))
+        self._ahead = time.monotonic() + (time.perf_counter() - began) / AHEAD
 
     def left(self) -> float | None:
         """Seconds to go, for the pictures that are not there yet and the last rendering."""
@@ -391,7 +403,6 @@ class LiveSearch:
         """Before it is told: who is shown now, and their pictures as files. Of others that came and went since nothing is written."""
         if self._best is not None:
             self.top, self._best = self._best(BOARD), None
-            self._foresee()
         with self.live.faults.spared("The panel's pictures"):
             self._draw([*self.top, *self.unfinished, *([min(self.outcomes)] if self.outcomes else [])])
         self._seen.clear()

@@ -42,7 +42,7 @@ def told(monkeypatch, tmp_path):
     told = Told()
     told.at = []
     monkeypatch.setattr(live, "server", lambda: told)
-    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=told.clock))
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=told.clock, perf_counter=lambda: 0.0))
     monkeypatch.setattr(folder_paths, "get_temp_directory", lambda: str(tmp_path))
     return told
 
