@@ -126,10 +126,13 @@ def _by_32(height: int, width: int, size: int) -> tuple[int, int]:
     return 32 * rows, 32 * columns
 
 
+def _within(height: int, width: int, size: int) -> tuple[int, int]:
+    scale = min(1.0, size / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
 FITS: dict[str, Callable[[int, int, int], tuple[int, int]]] = {
     FIT_QWEN: _by_32,
     FIT_SQUARE: lambda height, width, size: (896, 896),
-    FIT_OWN: lambda height, width, size: tuple(
-        max(1, round(side * min(1.0, size / max(height, width)))) for side in (height, width)
-    ),
+    FIT_OWN: _within,
 }
