@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import comfy.samplers
@@ -56,7 +56,7 @@ class Bench:
         self.seed = 10_000 * problem.place + 100_000_000 * repeat + 7
         self.guider, self.verifier = world.guider(problem), world.verifier(problem)
         self.sampler = comfy.samplers.sampler_object("euler")
-        self.one = world.steps
+        self.one = world.steps  # NFE of a sample
         self.pools: dict[int, Pool] = {}
         self.rendered: dict[bytes, torch.Tensor] = {}
 
@@ -151,12 +151,11 @@ def top_of(scores: list[float], count: int, k: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Contestant:
-    """label: as the tables say it. run: gives a Winner for each budget, None where it does not fit. worlds: only these, if any."""
+    """label: as the tables say it. run: gives a Winner for each budget, None where it does not fit. control: never left out."""
 
     label: str
     run: Callable[[Bench], dict[int, Winner | None]]
     control: bool = False
-    worlds: tuple[str, ...] = ()
 
 
 def random_search(steps: int | None = None, finalists: int = 1) -> Callable[[Bench], dict]:
@@ -223,7 +222,7 @@ def by_the_pack(
                     {"samples": bench.world.latent},
                     bench.seed,
                     settings,
-                    as_ensemble(bench.verifier).__class__((bench.verifier,), (1.0,), held_out=onlooker),
+                    replace(as_ensemble(bench.verifier), held_out=onlooker),
                     bench.world.vae,
                     bench.problem.prompt,
                     Wishes(

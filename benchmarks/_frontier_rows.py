@@ -18,15 +18,12 @@ class Rows:
                     row = json.loads(line)
                 except ValueError:
                     continue
-                self.found[_name(row["problem"], row["repeat"], row["label"])] = row
+                self.found[row["problem"], row["repeat"], row["label"]] = row
 
     def has(self, problem: str, repeat: int, label: str, budgets: tuple[int, ...]) -> bool:
         """Whether it is there, measured at these budgets."""
-        row = self.found.get(_name(problem, repeat, label))
+        row = self.found.get((problem, repeat, label))
         return row is not None and set(map(str, budgets)) <= set(row["budgets"])
-
-    def get(self, problem: str, repeat: int, label: str) -> dict | None:
-        return self.found.get(_name(problem, repeat, label))
 
     def add(self, rows: list[dict]) -> None:
         """rows: of one problem; all are written at once."""
@@ -36,16 +33,4 @@ class Rows:
         with self.path.open("a", encoding="utf-8") as file:
             file.write("\n" if fresh else "")
             file.writelines(json.dumps(row) + "\n" for row in rows)
-        self.found |= {_name(row["problem"], row["repeat"], row["label"]): row for row in rows}
-
-    @property
-    def problems(self) -> dict[tuple[str, int], list[str]]:
-        """{(problem, repeat): the labels that were measured on it}."""
-        found: dict[tuple[str, int], list[str]] = {}
-        for row in self.found.values():
-            found.setdefault((row["problem"], row["repeat"]), []).append(row["label"])
-        return found
-
-
-def _name(problem: str, repeat: int, label: str) -> tuple[str, int, str]:
-    return problem, repeat, label
+        self.found |= {(row["problem"], row["repeat"], row["label"]): row for row in rows}

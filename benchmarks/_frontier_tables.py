@@ -152,8 +152,8 @@ def tables(kept: dict, budgets: dict[str, tuple[int, ...]]) -> str:
     worlds = [world for world in worlds if world.controls]
     if not worlds:
         return "Nothing has been measured yet."
-    parts = [race_table(world) for world in worlds]
-    parts += [overall(worlds), goal(worlds), placebos(worlds), correlations(worlds)]
+    parts = [summary(worlds), *(race_table(world) for world in worlds)]
+    parts += [overall(worlds), goal(worlds), placebos(worlds), particles(worlds), correlations(worlds)]
     parts += [figure_1(worlds), figure_6(worlds), figure_10(worlds)]
     return "\n\n".join(part for part in parts if part)
 
@@ -169,6 +169,34 @@ def percent(value: float | None) -> str:
 
 def points(found: Paired | None) -> str:
     return "" if found is None else found.points()
+
+
+def summary(worlds: list[Results]) -> str:
+    """The few rows that README shows, of the worlds that leave something to win."""
+    shown = [world for world in worlds if REFERENCE in world.budgets and world.name != "mixture"]
+    rows = {
+        "random search, the user's steps": "random, {} steps",
+        "random search, 3 steps": "random, 3 steps",
+    }
+    rows |= {
+        "the same, the best 2 rendered": "random, 3 steps, best 2 rendered",
+        "seed pruning, 7 steps": "seed pruning, 7 steps",
+    }
+    rows |= {
+        "zero-order search, 5 steps": "zero-order N=4, 5 steps",
+        "search over paths, 2 paths": "paths N=2",
+    }
+    lines = []
+    for said, label in rows.items():
+        cells = []
+        for world in shown:
+            own = label.format(world.one)
+            there = own in world.labels
+            cells += [percent(world.share(own, budget)) if there else "" for budget in world.budgets]
+            cells.append(points(world.difference(own)) if there and own != world.best_control else "")
+        lines.append([said, *cells])
+    columns = [f"{w.name}: {c}" for w in shown for c in (*map(str, w.budgets), "to the best control")]
+    return f"### In short: all right, in %, at the cost of so many samples\n\n{table(['search', *columns], lines)}"
 
 
 def race_table(world: Results) -> str:
@@ -250,6 +278,22 @@ def placebos(worlds: list[Results]) -> str:
     return f"{title}\n\n{table(['placebo', *(world.name for world in worlds)], lines)}"
 
 
+def particles(worlds: list[Results]) -> str:
+    """Whether it is the noise on the way that particles live on: against random search with the same sampler."""
+    pairs = {
+        "euler_ancestral": ("particles, euler_ancestral", "random, euler_ancestral"),
+        "euler, which draws none": ("particles, euler (no noise on the way)", "random, {} steps"),
+    }
+    lines = []
+    for world in worlds:
+        for sampler, (label, control) in pairs.items():
+            control = control.format(world.one)
+            if label in world.labels and control in world.labels:
+                lines.append([f"{world.name}: {sampler}", points(world.difference(label, control))])
+    title = "### Particles against random search with the same sampler, in points"
+    return f"{title}\n\n{table(['sampler', 'all budgets'], lines)}" if lines else ""
+
+
 def correlations(worlds: list[Results]) -> str:
     """Rank correlation, within a problem, between the score of a draft and of the same noise at the user's steps."""
     lines = []
@@ -324,13 +368,11 @@ def figure_6(worlds: list[Results]) -> str:
 
 
 def figure_10(worlds: list[Results]) -> str:
-    lines = [
-        [
-            f"{world.name}: {label.removeprefix(RANDOM)}",
-            *(percent(world.share(label, b)) for b in (4, 8, 16, 32)),
-        ]
-        for world in worlds
-        for label in sorted(world.controls, key=lambda label: int(label.split()[1]))
-    ]
+    budgets, lines = (4, 8, 16, 32), []
+    for world in worlds:
+        for label in sorted(world.controls, key=lambda label: int(label.split()[1])):
+            fits = {*world.budgets, *([REFERENCE] if label == f"{RANDOM}{world.one} steps" else [])}
+            cells = [percent(world.share(label, budget)) if budget in fits else "" for budget in budgets]
+            lines.append([f"{world.name}: {label.removeprefix(RANDOM)}", *cells])
     title = f"### The paper's figure 10 in miniature: steps a candidate\n\nThe paper (SiT-XL): {PAPER_10}."
-    return f"{title}\n\n{table(['random search', *(f'cost of {b}' for b in (4, 8, 16, 32))], lines)}"
+    return f"{title}\n\n{table(['random search', *(f'cost of {b}' for b in budgets)], lines)}"

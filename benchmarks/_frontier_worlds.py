@@ -51,7 +51,6 @@ class World:
     name: str
     steps: int
     rows = 32
-    per_image = 1  # evaluated network rows for one NFE of one image, for the record
 
     def prompts(self):
         """As many prompts as are wanted, one after the other."""
@@ -82,7 +81,7 @@ class Drawn(World):
 
     def __init__(self):
         settings = WORLDS[self.demo]
-        self.name, self.steps, self.cfg = self.name, settings.steps, settings.cfg
+        self.steps, self.cfg = settings.steps, settings.cfg
         self.model, self.clip, self.vae = load_world(self.demo)
         if self.half:
             self.model.set_model_compute_dtype(torch.bfloat16)

@@ -204,10 +204,9 @@ def main(arguments=None):
     print(
         f"### {world.name}: {len(problems)} problems, one sample = {world.steps} NFE, backward = {BACKWARD} forward\n"
     )
-    print(
-        f"| search | {' | '.join(f'cost of {b}: score (right)' for b in budgets)} | score to random search |"
-    )
-    print("|---|" + "---:|" * (len(budgets) + 1))
+    heads = " | ".join(f"cost of {b}: score (right)" for b in budgets)
+    print(f"| search | {heads} | score to random search | right, points |")
+    print("|---|" + "---:|" * (len(budgets) + 2))
     for name, at in found.items():
         cells = [f"{sum(s) / len(s):.3f} ({100 * sum(q) / len(q):.0f} %)" for s, q in at.values()]
         versus = ["", ""]

@@ -42,7 +42,10 @@ def main(arguments=None):
     parser.add_argument("--seeds", type=int, default=1, help="searches per problem (default: 1)")
     parser.add_argument("--minutes", type=float, default=0, help="CPU minutes to measure; 0 = to the end")
     parser.add_argument(
-        "--only", default="", help="only contestants whose name contains this, and the controls"
+        "--only",
+        nargs="+",
+        default=[""],
+        help="contestants whose name contains one of these, and the controls",
     )
     parser.add_argument(
         "--search", nargs="+", default=[], metavar="FILE.py:CLASS", help="searches of your own"
@@ -81,7 +84,9 @@ def measure(options, kept):
 
 
 def wanted(name, world, options) -> list[Contestant]:
-    found = [c for c in contestants(name, world) if c.control or options.only in c.label]
+    found = [
+        c for c in contestants(name, world) if c.control or any(part in c.label for part in options.only)
+    ]
     return found + [c for spec in options.search for c in of_others(spec, world)]
 
 

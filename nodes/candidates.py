@@ -189,7 +189,7 @@ class NoiseSearchScoreImages(io.ComfyNode):
                 ),
                 ReportType.Output(
                     display_name="report",
-                    tooltip="All scores of all images. Connect it to Preview Any to read it.",
+                    tooltip="All scores of all images. Connect it to Search Report to read it.",
                 ),
             ],
         )

@@ -23,13 +23,13 @@ class NoiseSearchReport(io.ComfyNode):
             node_id="NoiseSearchReport",
             display_name="Search Report",
             category=SAMPLERS,
-            search_aliases=["best of n", "contact sheet", "curve", "summary", "report"],
+            search_aliases=["report of a search", "curve", "summary", "statistics"],
             description="What a search found, to read and to show: a few lines of text, and a picture with the curve and the best images.",
             is_output_node=True,
             inputs=[
                 ReportType.Input(
                     "report",
-                    tooltip="The report of KSampler (Search), Search Sampler or Score and Sort Images.",
+                    tooltip="The report of KSampler (Best of N Search), SamplerCustomAdvanced (Best of N Search) or Score and Sort Images.",
                 ),
                 io.Int.Input(
                     "top",

@@ -101,7 +101,8 @@ class Searching:
         outputs = (found.latent, *([found.denoised] if denoised else []), *outputs_of(found))
         waits = self._waits(picked, extra)
         if waits:
-            outputs = tuple(ExecutionBlocker(None) for _ in outputs)
+            # the report is no result: Search Report shows the shortlist meanwhile
+            outputs = tuple(one if isinstance(one, Report) else ExecutionBlocker(None) for one in outputs)
         shown = panel.ui(found.report["notes"], waits)
         return io.NodeOutput(*outputs, ui={"noise_search": [found.report], **shown})
 

@@ -19,7 +19,7 @@ MAX_SEED = 0xFFFFFFFFFFFFFFFF  # as stock nodes
 
 class Report(Short, dict):
     """A report on its socket. pictures: for each image that was searched [(candidate, its scores, uint8 [h, w, 3])], best
-    first; of Score Images one list, by places in the input."""
+    first; of Score and Sort Images one list, by places in the input."""
 
     def __init__(self, report, pictures=()):
         super().__init__(report)
@@ -308,6 +308,6 @@ def result_outputs():
         ),
         ReportType.Output(
             display_name="report",
-            tooltip="What was tried, what it scored and what it cost. Connect it to Preview Any to read it.",
+            tooltip="What was tried, what it scored and what it cost. Connect it to Search Report to read it.",
         ),
     ]

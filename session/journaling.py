@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from ..sampling.ledger import Ledger
 from ..sampling.setup import Setup
 from ..search.journal import Journal, JournalFault
 from ..search.journaled import Journaled
+from ..search.recovered import Recovered
+from ..search.rollout import Rollout
 from ..untrusted import excerpt
 from .fingerprint import context_key, judge_key
 from .judging import Judge
@@ -69,8 +72,30 @@ def journaled(
 ) -> tuple[Journaled | None, str]:
     """The evaluator with the journal in front of it; or None, and why this search is not journaled. alone: what ran in a batch must not
     stand in, for its last digits."""
+
+    def make() -> Journaled:
+        key = context_key(setup, evaluator, origin) + " alone" * alone
+        memory = JudgesMemory(judge, judge_key(judge, evaluator.jobs.early is not None))
+        return Journaled(evaluator, the_journal(), key, memory, ledger, *_known_model(setup, key))
+
+    return _traced(make)
+
+
+def recovered(
+    setup: Setup, evaluator: Evaluator, pieces: Sequence[Rollout], ledger: Ledger, origin: Origin
+) -> Journaled | None:
+    """The evaluator of a replay of these pieces, with the journal in front of it; None where nothing can be told from it."""
+
+    def make() -> Journaled:
+        key = context_key(setup, evaluator, origin)
+        return Recovered(pieces, evaluator, the_journal(), key, None, ledger, *_known_model(setup, key))
+
+    return _traced(make)[0]
+
+
+def _traced(make: Callable[[], Journaled]) -> tuple[Journaled | None, str]:
     try:
-        return _journaled(setup, evaluator, judge, ledger, origin, alone), ""
+        return make(), ""
     except Untraceable as error:
         return None, f"This search cannot be resumed: {error}."
     except Exception as error:  # what other packs say of themselves
@@ -78,11 +103,8 @@ def journaled(
         return None, f"This search cannot be resumed: {type(error).__name__}, {excerpt(str(error))}."
 
 
-def _journaled(
-    setup: Setup, evaluator: Evaluator, judge: Judge, ledger: Ledger, origin: Origin, alone: bool
-) -> Journaled:
-    key = context_key(setup, evaluator, origin) + " alone" * alone
-    memory = JudgesMemory(judge, judge_key(judge, evaluator.jobs.early is not None))
+def _known_model(setup: Setup, key: str) -> tuple[str, Callable[[str], None]]:
+    """(the mark of the context that is known to be of this very model, what to call once that is found out)."""
     model = setup.guider.model_patcher
     patches = getattr(model, "patches_uuid", None)
 
@@ -93,8 +115,7 @@ def _journaled(
             del _known[next(iter(_known))]
 
     mark, loaded, then = _known.get(key, ("", lambda: None, None))
-    known = mark if loaded() is model.model and then == patches else ""
-    return Journaled(evaluator, the_journal(), key, memory, ledger, known, learn)
+    return mark if loaded() is model.model and then == patches else "", learn
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,13 @@ EVENT, UI = "noise_search.state", "noise_search_state"
 VERSION = 1
 GAP = 0.25  # seconds between two states
 RATE = 150_000  # bytes a second
+SHARE, AHEAD = 0.004, 0.002  # of the time, at most: for telling, and for looking ahead
 BOARD = 24  # candidates that are shown, the best of them
 ON_THE_WAY = 8  # unfinished ones beside
+MOST_SEEN = 16  # images that wait for the next state
 POINTS = 400
-LONGEST_RECIPE, LONGEST_LAST = (
-    2000,
-    8000,
-)  # characters of one that is told while the search runs, and at its end
+LONGEST_RECIPE = 2000  # characters of one that is told while the search runs
+LONGEST_LAST = 8000  # and at its end
 
 
 @dataclass
@@ -87,18 +87,27 @@ class Live:
             pictures.write(self.sampling, picture)
         self.tell()
 
+    @property
+    def rests(self) -> bool:
+        """Whether the client was told just now."""
+        return time.monotonic() < self._next
+
     def tell(self) -> None:
         """Tell the client where things stand, unless it was told just now."""
-        running, now = server(), time.monotonic()
-        if self.viewer is None or self.viewer.client is None or running is None or now < self._next:
+        running = server()
+        if self.viewer is None or self.viewer.client is None or running is None or self.rests:
             return
         with self.faults.spared("The panel"):
             for one in self.searches:
-                one.draw()
+                one.look_ahead()
+            began = time.perf_counter()
+            for one in self.searches:
+                one.catch_up()
             state = self.state("running")
             size = len(json.dumps(state))
             running.send_sync(EVENT, state, self.viewer.client)
-            self._next = now + max(GAP, size / RATE)
+            took = time.perf_counter() - began
+            self._next = time.monotonic() + max(GAP, size / RATE, took / SHARE)
 
     def ui(self, notes: Sequence[str], awaiting: bool) -> dict[str, list]:
         """The last state, for the node's `ui`; {} where nobody can watch."""
@@ -108,7 +117,7 @@ class Live:
             pictures.drop(self.sampling)
             self.sampling = None
             for one in self.searches:
-                one.draw()
+                one.catch_up()
             return {UI: [self.state("done", notes, awaiting)]}
         return {}
 
@@ -138,7 +147,7 @@ def _beside(method: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(method)
     def spared(self: LiveSearch, *args: Any) -> None:
-        if self.watched:
+        if self.live.viewer is not None:
             with self.live.faults.spared("The panel"):
                 method(self, *args)
 
@@ -178,16 +187,14 @@ class LiveSearch:
         None  # None: nothing is compared
     )
     _foreseen: tuple[int, dict[str, Any] | None] = (0, None)  # from so many finished candidates
+    _ahead: float = 0.0  # when it may be told anew
     _before: tuple[int, int] = (0, 0)  # the ledger's NFE when its turn came: told, paid
     _pictures: dict[int, str] = field(default_factory=dict)
-    _seen: dict[int, torch.Tensor] = field(default_factory=dict)
+    _seen: dict[int, torch.Tensor] = field(default_factory=dict)  # images [(T,) H, W, C] since it was told
+    _best: Callable[[int], list[int]] | None = None  # gives the best so many, when they have changed since
     _recipes: dict[int, str | None] = field(default_factory=dict)
     _cards: dict[int, dict[str, Any]] = field(default_factory=dict)  # what is told of those on the board
     _dots: dict[int, list[Any]] = field(default_factory=dict)  # and of all
-
-    @property
-    def watched(self) -> bool:
-        return self.live.viewer is not None
 
     def watching(self, judge: Callable[..., Sequence[Sequence[float]]]) -> Callable[..., Any]:
         """The judge, with the panel looking over its shoulder."""
@@ -197,7 +204,7 @@ class LiveSearch:
             self.saw(ids, images)
             return scores
 
-        return judge_and_show if self.watched else judge
+        return judge_and_show if self.live.viewer is not None else judge
 
     # -- what it is told ------------------------------------------------------------------------------------------------
 
@@ -221,12 +228,15 @@ class LiveSearch:
     @_beside
     def saw(self, ids: Sequence[int], images: torch.Tensor) -> None:
         """The images [B, (T,) H, W, C] of these outcomes, which are told of next."""
-        for id, image in zip(ids, images):
-            self._seen[id] = pictures.small(image)
+        self._seen.update(zip(ids, images))
 
-    @_beside
     def advance(self, ledger: Ledger) -> None:
         """After an evaluation."""
+        if not (self.live.rests and self.pace.goes):
+            self._advance(ledger)
+
+    @_beside
+    def _advance(self, ledger: Ledger) -> None:
         told, paid = self._before
         self.nfe = ledger.told - told
         self.pace.evaluated(ledger.nfe - paid)
@@ -238,16 +248,15 @@ class LiveSearch:
         for outcome in progress.wave:
             self.outcomes[outcome.id] = outcome
             self.at[outcome.id], self.round[outcome.id] = progress.nfe, progress.round
-        self.nfe, self.finished = progress.nfe, progress.finished
-        self.top = progress.top(BOARD)
+        self.nfe, self.finished, self._best = progress.nfe, progress.finished, progress.top
         self.unfinished = [outcome.id for outcome in progress.leaders[:ON_THE_WAY]]
-        if self.top and (not self.curve or self.curve[-1][1] != self.top[0]):
-            self.curve.append((progress.nfe, self.top[0]))
+        best = progress.best
+        if best is not None and best.finished and (not self.curve or self.curve[-1][1] != best.id):
+            self.curve.append((progress.nfe, best.id))
         looking = ledger.seconds.get("decoding", 0.0) + ledger.seconds.get("verifying", 0.0)
         self.pace.wave(ledger.nfe - self._before[1], ledger.decodes, looking)
-        self._foresee()
-        shown = self._shown
-        self._seen = {id: picture for id, picture in self._seen.items() if id in shown}
+        if len(self._seen) > MOST_SEEN:
+            self.catch_up()
         pictures.drop(self.live.sampling)  # what it shows is among them now
         self.live.sampling = None
         self.live.tell()
@@ -268,7 +277,7 @@ class LiveSearch:
         self.seconds = self.pace.seconds
         self.chosen = found.chosen
         self.curve = [(nfe, outcome.id) for nfe, outcome in result.curve]
-        self.top = [outcome.id for outcome in result.ranking[:BOARD]]
+        self.top, self._best = [outcome.id for outcome in result.ranking[:BOARD]], None
         self.unfinished, self.finished = [], len(result.ranking)
         self._foreseen = self.finished, found.forecast
         self.why = why(found, self.judge, self.leading)
@@ -280,7 +289,7 @@ class LiveSearch:
                 pictures.write(name, pictures.small(image[0]))
                 self._pictures[id] = name
             elif id not in self._pictures:
-                self._seen[id] = pictures.small(image[0])
+                self._seen[id] = image[0]
 
     # -- what it says -----------------------------------------------------------------------------------------------------
 
@@ -319,13 +328,17 @@ class LiveSearch:
         """What some more candidates would bring: {"more", "gain", "low", "high", "seconds"} or {"unknown": reason}; None says nothing."""
         return self._foreseen[1]
 
-    def _foresee(self) -> None:
-        """Look ahead again, once there are enough new candidates for it to say something else."""
-        if self.foresee is None or self.finished < 1.1 * self._foreseen[0]:
+    def look_ahead(self) -> None:
+        """The forecast anew, once there are enough new candidates for it to say something else, and it is not too dear."""
+        if self.foresee is None or self.finished < 1.1 * self._foreseen[0] or not self.finished:
             return
+        if time.monotonic() < self._ahead:
+            return
+        began = time.perf_counter()
         with self.live.faults.spared("The forecast"):
             done = [outcome for outcome in self.outcomes.values() if outcome.finished]
             self._foreseen = self.finished, self.foresee(done, self.pace.left(self.whole, 1))
+        self._ahead = time.monotonic() + (time.perf_counter() - began) / AHEAD
 
     def left(self) -> float | None:
         """Seconds to go, for the pictures that are not there yet and the last rendering."""
@@ -386,24 +399,25 @@ class LiveSearch:
         held = _short(self.held_out.get(id))
         return [id, self.at[id], scores, held, round(rollout.stop, 4), rollout.parent, self.round[id]]
 
-    @property
-    def _shown(self) -> list[int]:
-        """Those whose pictures are told of: the board, and the first."""
-        return [*self.top, *self.unfinished, *([min(self.outcomes)] if self.outcomes else [])]
-
-    def draw(self) -> None:
-        """Write the pictures of those that are shown now; of others that came and went since nothing is written."""
+    def catch_up(self) -> None:
+        """Before it is told: who is shown now, and their pictures as files. Of others that came and went since nothing is written."""
+        if self._best is not None:
+            self.top, self._best = self._best(BOARD), None
         with self.live.faults.spared("The panel's pictures"):
-            for id in self._shown:
-                if id in self._pictures:
-                    continue
-                name = pictures.name_of(self.key, repr(lineage(self.outcomes, id)))
-                if id in self._seen:
-                    pictures.write(name, self._seen.pop(id))
-                elif not pictures.there(name):
-                    continue
-                self._pictures[id] = name
-                self._cards.pop(id, None)
+            self._draw([*self.top, *self.unfinished, *([min(self.outcomes)] if self.outcomes else [])])
+        self._seen.clear()
+
+    def _draw(self, ids: Sequence[int]) -> None:
+        for id in ids:
+            if id in self._pictures:
+                continue
+            name = pictures.name_of(self.key, repr(lineage(self.outcomes, id)))
+            if id in self._seen:
+                pictures.write(name, pictures.small(self._seen.pop(id)))
+            elif not pictures.there(name):
+                continue
+            self._pictures[id] = name
+            self._cards.pop(id, None)
 
 
 def why(found: FoundOne, judged_by: str, leading: int) -> str:

@@ -31,6 +31,11 @@ class Pace:
     def seconds(self) -> float:
         return time.monotonic() - self.began
 
+    @property
+    def goes(self) -> bool:
+        """Whether it knows already what an evaluation takes."""
+        return self._first is not None and self._last is not None and self._last[1] > self._first[1]
+
     def probe(self, candidates: int, decode: Callable[[], Any]) -> None:
         """Decode once, where nobody knows yet how long that takes and there are enough candidates to ask."""
         if self.key not in _looks and candidates >= FEWEST:

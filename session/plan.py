@@ -20,13 +20,14 @@ from ..sampling.slicing import Sample, draws_noise, guider_of, samples_of
 from ..sampling.solvers import Solver
 from ..sampling.toy import learn
 from ..search.algorithms.base import BudgetTooSmall, Ground, Search, fresh
+from ..search.algorithms.replay import Replay
 from ..search.driver import Limits, terms
 from ..search.journaled import Journaled
 from ..search.selection import Comparison
 from .decoding import decoder
 from .drafting import Drafts, Shorter, drafts_of, price_of
 from .evidence import Evidence
-from .journaling import journaled
+from .journaling import journaled, recovered
 from .judging import Judge
 from .live import Live, LiveSearch
 from .progress import LiveProgress
@@ -214,6 +215,8 @@ def _plan(
             finals, why_not = journaled(
                 setup, renderer, judge, ledger, task.origin, alone=wishes.exact and on_gpu
             )
+    elif task.origin and wishes.journal and isinstance(search, Replay):
+        kept = recovered(runs, evaluator, search.recipes[0].pieces, ledger, task.origin)
     shown.planned(
         announcement,
         limits,

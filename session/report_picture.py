@@ -52,7 +52,7 @@ def picture_of(
     width: int = 1024,
     theme: str = "dark",
 ) -> Image.Image:
-    """report: of a search or of Score Images. pictures: for each image of the report [(id, scores, uint8 [h, w, 3])], best first; of Score Images one list.
+    """report: of a search or of Score and Sort Images. pictures: for each image of the report [(id, scores, uint8 [h, w, 3])], best first; of Score and Sort Images one list.
     top: how many the contact sheet shows at most. width: pixels, 480 or more. ValueError for what is no report."""
     check(report)
     page = _Page(width, THEMES[theme])

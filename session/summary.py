@@ -14,7 +14,7 @@ LONGEST = 300  # characters of a prompt
 
 
 def text_of(report: Mapping[str, Any]) -> str:
-    """Plain text. report: of a search, or of Score Images. ValueError for anything else."""
+    """Plain text. report: of a search, or of Score and Sort Images. ValueError for anything else."""
     check(report)
     if "kept" in report:
         lines = _scored(report)
@@ -38,7 +38,7 @@ def check(report: Any) -> None:
         if "kept" in report or "totals" in report:
             return
     raise ValueError(
-        "This is no report of a search. Connect the report output of KSampler (Search), Search Sampler or Score and Sort Images."
+        "This is no report of a search. Connect the report output of KSampler (Best of N Search), SamplerCustomAdvanced (Best of N Search) or Score and Sort Images."
     )
 
 

@@ -66,6 +66,13 @@ def test_the_best_drafts_are_rendered_with_all_steps_and_the_best_of_those_wins(
     torch.testing.assert_close(found.images, PixelVAE().decode(found.latent["samples"]))
 
 
+class Pixels:
+    """The image itself as its features."""
+
+    def image_features(self, images):
+        return images.flatten(1) - 0.5
+
+
 class Fickle(Verifier):
     """Looks at what changes with the number of steps."""
 
@@ -176,10 +183,6 @@ def test_three_judges_and_a_witness():
 
 @torch.inference_mode()
 def test_a_judge_of_predictions_on_the_way_judges_the_finals_too():
-    class Pixels:
-        def image_features(self, images):
-            return images.flatten(1) - 0.5
-
     found, image = drafted(graph_of(), verifier=SelfSupervised(Pixels()), draft_steps=6)
     finals = image["drafts"]["finals"]
     assert max(one["scores"][0] for one in finals) == found.scores[0]
@@ -356,6 +359,7 @@ def test_the_search_auto_drafts_by_itself():
     (line,) = [note for note in found.report["notes"] if note.startswith("Search: Auto took random search.")]
     assert image["drafts"]["chosen"] in line
     assert drafted(graph, Auto(), draft_steps=5)[1]["drafts"]["draft_steps"] == 5  # the user's word stands
+    assert drafted(graph, Auto(), candidates=20, draft_steps=5)[1]["drafts"]["draft_steps"] == 5
 
 
 @pytest.mark.parametrize("case", ["ancestral", "final_sigmas", "one"])

@@ -9,6 +9,7 @@ from noisesearch.search.drafts import (
     Seen,
     choose,
     correlation_of,
+    expected_best,
     expected_maximum,
     foretold,
     lower_bound,
@@ -34,6 +35,16 @@ HARTER = {
 @pytest.mark.parametrize("n", HARTER)
 def test_the_expected_maximum_of_normal_numbers(n):
     assert expected_maximum(n) == pytest.approx(HARTER[n], abs=1e-5)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9, 1.0])
+def test_the_expected_best_of_the_drafts_that_are_rendered(rho):
+    """Against drafts and finals that are drawn one by one; and all drafts rendered are as good as no drafts."""
+    x, y = normal_pairs(rho, 20_000, 12, seed=4)
+    for top in (1, 3, 12):
+        chosen = y.gather(1, x.topk(top, dim=1).indices).amax(1)
+        assert expected_best(12, top, rho) == pytest.approx(float(chosen.mean()), abs=0.025)
+    assert expected_best(12, 12, rho) == pytest.approx(expected_maximum(12), abs=0.02)
 
 
 def test_there_is_no_maximum_of_nothing():
@@ -142,9 +153,9 @@ COSTS = {steps: steps for steps in drafts.TRIED if steps < 20}
 
 def test_the_choice_is_the_largest_gain():
     choice = choose(160, 20, COSTS, top=2)
-    assert choice.gain == pytest.approx(foretold(choice.steps) * expected_maximum(choice.count))
+    assert choice.gain == expected_best(choice.count, 2, foretold(choice.steps)) > choice.rho * expected_maximum(choice.count)  # fmt: skip
     assert choice.count == (160 - 2 * 20) // choice.steps and choice.gain > choice.without == expected_maximum(8)  # fmt: skip
-    gains = [foretold(s) * expected_maximum((160 - 40) // c) for s, c in COSTS.items() if (160 - 40) // c > 2]
+    gains = [expected_best((160 - 40) // c, 2, foretold(s)) for s, c in COSTS.items() if (160 - 40) // c > 2]
     assert choice.gain >= drafts.ALIKE * max(gains)
 
 

@@ -151,7 +151,9 @@ def test_a_row_is_measured_once_and_a_half_written_one_again(benchmarks, tmp_pat
         "p #2", 0, "random, 5 steps", (4,)
     )
     again.add([{**row, "problem": "p #2"}])
-    assert set(benchmarks["_frontier_rows"].Rows(rows.path).problems) == {("p #1", 0), ("p #2", 0)}
+    label = "random, 5 steps"
+    there = benchmarks["_frontier_rows"].Rows(rows.path).found
+    assert set(there) == {("p #1", 0, label), ("p #2", 0, label)}
 
 
 def results_of(benchmarks, tmp_path, problems=60, oracle=0.0):

@@ -19,7 +19,11 @@ from noisesearch.search.algorithms import (
     SeedPruning,
     ZeroOrder,
 )
+from noisesearch.search.algorithms.base import fresh
+from noisesearch.search.algorithms.replay import Replay
 from noisesearch.search.journaled import OTHER_MODEL
+from noisesearch.search.recovered import RECOVERED
+from noisesearch.search.rollout import Recipe
 from noisesearch.session import journaling, provenance
 from noisesearch.session.provenance import Origin
 from noisesearch.verifiers.ensemble import Ensemble
@@ -271,11 +275,9 @@ def test_the_journal_can_be_switched_off(user):
 def test_a_replay_and_a_single_candidate_are_not_journaled(user):
     graph = Graph.mixture("CONST")
     graph.search(candidates=1, verifier=None, origin=origin())
-    from noisesearch.search.algorithms import Replay
-
     found = graph.search(candidates=2)
     graph.search(Replay(tuple(found.recipes)), origin=origin())
-    assert not user.joinpath("__noise_search").exists() or True
+    assert journaling.the_journal().counts() == (0, 0)
 
 
 # -- what is another search, and what is the same -----------------------------------------------------------------------------
@@ -562,3 +564,33 @@ def test_comfyuis_setting_switches_it_off_for_all_nodes(settings, on, tmp_path, 
         (tmp_path / "default").mkdir()
         (tmp_path / "default" / "comfy.settings.json").write_text(settings, "utf-8")
     assert journal_is_on() is on
+
+
+@pytest.mark.parametrize("name", ["random", "zero order"])
+def test_a_picked_image_that_is_journaled_is_not_sampled(name):
+    graph, settings = Graph.mixture("CONST"), ALGORITHMS[name]
+    found, _ = searched(graph, settings, keep_top=3)
+    for place, recipe in enumerate(found.found[0].top_recipes):
+        picked, rows = searched(graph, Replay((recipe,)))
+        assert rows == 0 and RECOVERED in picked.report["notes"]
+        assert picked.report["totals"]["nfe"] == 0 and picked.recipes == [recipe]
+        assert torch.equal(picked.latent["samples"], found.top_latents["samples"][place : place + 1])
+    paid = searched(graph, Replay((found.recipes[0],)), journal=False)[1]
+    assert paid > 0
+
+
+def test_a_picked_image_that_is_not_journaled_is_sampled():
+    graph = Graph.mixture("CONST")
+    searched(graph)
+    picked, rows = searched(graph, Replay((Recipe((fresh(4711),)),)))
+    assert rows == 2 * graph.steps and RECOVERED not in picked.report["notes"]
+    assert torch.allclose(picked.latent["samples"], graph.stock(4711), atol=1e-5)
+
+
+def test_a_picked_image_of_another_model_is_sampled():
+    graph = Graph.mixture("CONST")
+    found, _ = searched(graph)
+    graph.model = make_model("CONST", seed=5)
+    picked, _ = searched(graph, Replay((found.recipes[0],)))
+    assert RECOVERED not in picked.report["notes"] and OTHER_MODEL in picked.report["notes"]
+    assert not torch.equal(picked.latent["samples"], found.latent["samples"])

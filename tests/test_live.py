@@ -42,7 +42,7 @@ def told(monkeypatch, tmp_path):
     told = Told()
     told.at = []
     monkeypatch.setattr(live, "server", lambda: told)
-    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=told.clock))
+    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=told.clock, perf_counter=lambda: 0.0))
     monkeypatch.setattr(folder_paths, "get_temp_directory", lambda: str(tmp_path))
     return told
 
@@ -253,3 +253,18 @@ def test_what_a_decode_takes_is_remembered(clock):
     for candidates in (2, 10, 10):
         Pace("model").probe(candidates, lambda: asked.append(1))
     assert len(asked) == 1, "a few candidates are not worth a probe, and one probe is enough"
+
+
+@torch.inference_mode()
+def test_images_do_not_pile_up_where_no_client_listens(told, monkeypatch):
+    panel, most = Live(Viewer(None, "workflow", "prompt", "5", "run")), []
+    saw = live.LiveSearch.saw
+
+    def counted(self, ids, images):
+        saw(self, ids, images)
+        most.append(len(self._seen))
+
+    monkeypatch.setattr(live.LiveSearch, "saw", counted)
+    searched(panel=panel, candidates=100)
+    assert not told and max(most) <= live.MOST_SEEN + 2
+    assert all(entry["picture"] for entry in final(panel)["searches"][0]["board"])

@@ -135,7 +135,14 @@ def test_a_friend_without_the_judge_renders_the_picked_picture(server):
 
 def test_when_i_choose_nothing_goes_on_before_a_pick(server):
     graph = searching(seed=34, choose="me")
+    graph["13"] = {
+        "class_type": "NoiseSearchReport",
+        "inputs": {"report": ["10", 8], "top": 8, "width": 640, "theme": "dark"},
+    }
+    graph["14"] = {"class_type": "PreviewAny", "inputs": {"source": ["13", 0]}}
     waiting = server.run(graph, {"nodes": []})
+    assert len(server.images(waiting)["13"]) == 1, "the report shows the shortlist meanwhile"
+    assert waiting["outputs"]["14"]["text"][0].startswith("Winner: seed ")
     assert "11" not in waiting["outputs"] and report_of(waiting)["images"][0]["ranking"]
     graph["10"]["inputs"]["pick"] = json.dumps(report_of(waiting)["images"][0]["winner"]["recipe"])
     assert "11" in server.run(graph, {"nodes": []})["outputs"]

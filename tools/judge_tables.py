@@ -92,22 +92,27 @@ def link(page: str) -> str:
     return f"[{found.group()}]({host}/{found.group()})" if host and found else ""
 
 
+def short_link(page: str) -> str:
+    """The same for a narrow pane, in which nothing breaks a long name."""
+    return re.sub(r"\[.*\]", "[its page]", link(page))
+
+
 def files_of(scorer) -> list:
     """(file, folder) that it reads when nothing else is chosen."""
     clips = [(scorer.also[0], "clip_verifiers")] if scorer.also else []
     return [(scorer.files[0], scorer.folder), *clips]
 
 
-def _file(name: str, scorer) -> str:
+def _file(name: str, scorer, mark: str = "`", say=link) -> str:
     about = ABOUT[name]
-    found = [(f"`{file.name}`, {file.size}", link(file.page)) for file, _ in files_of(scorer)]
+    found = [(f"{mark}{file.name}{mark}, {file.size}", say(file.page)) for file, _ in files_of(scorer)]
     text = about.file or " and ".join(
         f"{said}, {page}" if page else f"{said}, in the pack" for said, page in found
     )
-    folders = " and ".join(dict.fromkeys(f"`models/{folder}`" for _, folder in files_of(scorer)))
+    folders = " and ".join(dict.fromkeys(f"{mark}models/{folder}{mark}" for _, folder in files_of(scorer)))
     if "in the pack" in text or text.startswith("as "):
         return text
-    such_as = f", such as {link(scorer.files[0].page)}" if about.file else ""
+    such_as = f", such as {say(scorer.files[0].page)}".replace("its page", "this one") if about.file else ""
     return f"{text}{such_as}, into {folders}"
 
 
@@ -145,7 +150,7 @@ def help_page(scorers: dict) -> str:
         package = f" Needs the package {about.package}." if about.package else ""
         parts.append(
             f"### {name}\n\nSees: {about.sees}. Score: {about.score}. Known bias: {about.bias}. Seconds per image: {about.seconds}.\n\n"
-            f"File: {_file(name, scorer)}. Licence: {_licence(name, scorer)}.{package}\n"
+            f"File: {_file(name, scorer, '', short_link)}. Licence: {_licence(name, scorer)}.{package}\n"
         )
     return "\n".join(parts)
 

@@ -181,11 +181,13 @@ def text_to_image(recipe, load, empty="EmptyLatentImage", guidance=None):
     return build
 
 
-def shown(graph, search, column=3):
+def shown(graph, search, column=3, report=True):
     graph.node(
         "SaveImage", column, "Winner", filename_prefix="noise_search", links={"images": (search, "image")}
     )
     graph.node("PreviewImage", column, "The best few, best first", links={"images": (search, "top_images")})
+    if report:
+        graph.node("NoiseSearchReport", column, links={"report": (search, "report")})
 
 
 def first(name, object_info):
@@ -231,7 +233,7 @@ def first(name, object_info):
             "verifier": (verifier, "verifier"),
         },
     )
-    shown(graph, search)
+    shown(graph, search, report=False)  # nine nodes are enough to begin with
     return graph
 
 

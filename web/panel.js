@@ -54,17 +54,17 @@ store.onChange((key) => {
   views.get(nodeAt(id))?.show(store.entryOf(id));
 });
 
+// At once, not in `setup`: after a reload in mid-run states come before that, and the front end warns of events that nobody hears.
+style();
+api.addEventListener("noise_search.state", ({ detail }) => store.remember(detail));
+api.addEventListener("noise_search.run", () => {}); // for other clients
+api.addEventListener("executed", ({ detail }) => store.rememberOutputs({ [detail.node]: detail.output }));
+api.addEventListener("execution_interrupted", ({ detail }) => store.ended(detail.prompt_id, "cancelled"));
+api.addEventListener("execution_error", ({ detail }) => store.ended(detail.prompt_id, "failed"));
+api.addEventListener("execution_success", restore); // what was missed while the page was loading
+
 app.registerExtension({
   name: "NoiseSearch.Panel",
-  setup() {
-    style();
-    api.addEventListener("noise_search.state", ({ detail }) => store.remember(detail));
-    api.addEventListener("noise_search.run", () => {}); // for other clients; the front end warns of events that nobody hears
-    api.addEventListener("executed", ({ detail }) => store.rememberOutputs({ [detail.node]: detail.output }));
-    api.addEventListener("execution_interrupted", ({ detail }) => store.ended(detail.prompt_id, "cancelled"));
-    api.addEventListener("execution_error", ({ detail }) => store.ended(detail.prompt_id, "failed"));
-    api.addEventListener("execution_success", restore); // what was missed while the page was loading
-  },
   nodeCreated(node) {
     if (isSearching(node)) addPanel(node);
   },

@@ -1,6 +1,6 @@
 """Trains the frontier's "careless" world: a small low-rank patch that makes the scenes' generator err more, and not panel by panel.
 
-    python benchmarks/careless.py       -> benchmarks/careless.safetensors (two CPU minutes)
+    python tools/train_careless.py       -> benchmarks/careless.safetensors (one CPU minute)
 
 The generator learns a little from captions that went through two careless writers: colours and places exchanged, details misnamed,
 things left out. What is wrong in one of its pictures is bound up with the rest of the picture, so that no part can be mended alone.
@@ -23,7 +23,7 @@ from torch import nn  # noqa: E402
 from noisesearch.demo.grammar import describe  # noqa: E402
 from noisesearch.demo.text_encoder import PAD  # noqa: E402
 
-FILE = Path(__file__).with_name("careless.safetensors")
+FILE = ROOT / "benchmarks" / "careless.safetensors"
 RANK, STEPS, BATCH, RATE, SEED = 4, 300, 96, 2e-3, 71
 PATCHED = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 

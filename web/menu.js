@@ -1,0 +1,65 @@
+// In the menu of samplers: "Search with this sampler", and on search nodes "Plain sampler with the winner's seed".
+import { app } from "../../scripts/app.js";
+import { isPlain, isSearch, toPlain, toSearch, whyNoSeed, whyNot } from "./menu/swap.js";
+import { winnerOf } from "./panel/actions.js";
+import { asOneStep, searchingNodes } from "./panel/nodes.js";
+import * as store from "./panel/store.js";
+
+const THERE = "Search with this sampler";
+const BACK = "Plain sampler with the winner's seed";
+
+const make = (type) => window.LiteGraph.createNode(type);
+
+function entry(content, why, change) {
+  if (why) return { content: `${content}: no, ${why}`, disabled: true };
+  return { content, callback: change };
+}
+
+function swap(node, change) {
+  try {
+    const made = asOneStep(node, change);
+    app.canvas?.selectNode?.(made);
+    app.canvas?.setDirty?.(true, true);
+    if (isSearch(made) && made.inputs.find((input) => input.name === "vae")?.link == null) {
+      tell("warn", "No VAE was found behind the sampler: connect one to vae.");
+    }
+  } catch (error) {
+    tell("error", error.message);
+  }
+}
+
+function tell(severity, detail) {
+  app.extensionManager?.toast?.add({ severity, summary: "NoiseSearch", detail, life: 6000 });
+}
+
+// What the node made last, as its panel knows it: what was picked, or the winner.
+function winner(node) {
+  const id = searchingNodes().find(([, one]) => one === node)?.[0];
+  const entry = id === undefined ? null : store.entryOf(id);
+  const search = (entry?.picked ?? entry?.search)?.searches?.[0];
+  return search ? winnerOf(search) : undefined;
+}
+
+export function items(node) {
+  if (isPlain(node)) return [entry(THERE, whyNot(node), () => swap(node, () => toSearch(node, make)))];
+  if (!isSearch(node)) return [];
+  const won = winner(node);
+  return [entry(BACK, whyNoSeed(won), () => swap(node, () => toPlain(node, won?.seed ?? null, make)))];
+}
+
+// Front ends before 1.32 do not ask extensions for their items: there the node's own menu is extended.
+const asks = () => typeof app.collectNodeMenuItems === "function";
+
+app.registerExtension({
+  name: "NoiseSearch.Menu",
+  getNodeMenuItems: items,
+  beforeRegisterNodeDef(nodeType) {
+    if (asks()) return;
+    const own = nodeType.prototype.getExtraMenuOptions;
+    nodeType.prototype.getExtraMenuOptions = function (canvas, options) {
+      const told = own?.apply(this, arguments);
+      options?.unshift?.(...items(this));
+      return told;
+    };
+  },
+});
