@@ -104,5 +104,5 @@ class Varied(Search):
         varied = {"strength": self.strength, "share": self.share}
         return {**self.inner.describe(), "vary_conditioning": varied}
 
-    def notes(self, wished: Search) -> Sequence[str]:
+    def notes(self, wished: Search) -> list[str]:
         return self.inner.notes(wished.inner if isinstance(wished, Varied) else wished)
