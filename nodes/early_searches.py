@@ -1,11 +1,12 @@
-"""Searches that judge unfinished images, as settings that flow over a socket."""
+"""Searches that judge unfinished images, and prompts varied for any search, as settings that flow over a socket."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
 from ..compat import advanced, schema
-from ..search.algorithms import ParticleSearch, SeedPruning
+from ..search.algorithms import ParticleSearch, RandomSearch, SeedPruning, Varied
+from ..search.algorithms.base import as_search
 from ..search.algorithms.particles import POTENTIALS
 from ..search.algorithms.resampling import RESAMPLINGS
 from ..search.rollout import DECODERS, EXTRA, FREE, PREVIEWS
@@ -185,4 +186,45 @@ class NoiseSearchParticles(io.ComfyNode):
         )
 
 
-NODES = [NoiseSearchPruneSeeds, NoiseSearchParticles]
+class NoiseSearchVaryConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return schema(
+            node_id="NoiseSearchVaryConditioning",
+            display_name="Search: Vary Conditioning (Turbo Models)",
+            category=METHODS,
+            search_aliases=["turbo", "few-step", "diversity", "variation", "CADS"],
+            description="For models that make nearly the same image of every seed: each candidate also gets a little noise on its prompt. Works with every search.",
+            inputs=[
+                io.Float.Input(
+                    "strength",
+                    default=Varied.strength,
+                    min=0.01,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="How far each token of the prompt is turned in a random direction, its length kept. 0.1 = 6 degrees, 0.5 = 27, 1 = 45. Too much and images leave the prompt.",
+                ),
+                io.Float.Input(
+                    "first_part",
+                    default=Varied.share,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="For which share of the steps the prompt is varied; after that it is as you wrote it. The first step always is.",
+                ),
+                SearchType.Input(
+                    "search",
+                    optional=True,
+                    tooltip="The search that decides. Not connected: random search, the best of so many candidates.",
+                ),
+            ],
+            outputs=[SearchType.Output(display_name="search")],
+        )
+
+    @classmethod
+    def execute(cls, strength, first_part, search=None):
+        inner = RandomSearch() if search is None else as_search(search)
+        return io.NodeOutput(Varied(inner, strength, first_part))
+
+
+NODES = [NoiseSearchPruneSeeds, NoiseSearchParticles, NoiseSearchVaryConditioning]

@@ -29,7 +29,9 @@ from .seeded import quiet_noise, seeded_noise
 from .setup import Judge, Looks, Setup
 from .shelf import Kept, Shelf
 from .solvers import Trace, levels_asked
+from .spread import Spread
 from .toy import draws_on_the_way, learn
+from .varying import Varying
 from .waves import Swaps, Wave
 from .witness import GHOST, Watched, Witness
 
@@ -80,6 +82,8 @@ class Evaluator:
         self.noises = NoiseCache(
             lambda seed: quiet_noise(latent, seed, index), lambda seed: seeded_noise(latent, seed, index)
         )
+        self.varying = Varying(self.schedule.sigmas, self.model_sampling, index)
+        self.spread = Spread()
         self.swaps = Swaps(patcher)
         self.glances = Glances(patcher, looks.glance)
         self._records = False
@@ -232,7 +236,7 @@ class Evaluator:
         schedule, _ = self.schedule.around(torch.tensor(job.sigmas))
         ledger, nfe, asked = self.ledger, self.ledger.nfe, self.ledger.asked_nfe
         with ledger.clock("sampling"):
-            self._guided(self.noises.batch([job.root]), schedule, job, ask)
+            self._guided(self.noises.batch([job.root]), schedule, [job], ask)
         ledger.check_nfe += ledger.nfe - nfe
         ledger.nfe, ledger.asked_nfe = nfe, asked
         return given
@@ -329,7 +333,7 @@ class Evaluator:
             end.last = x0
             self.glances.look(x0)
 
-        out = self._guided(roots, schedule, first, piece, callback)
+        out = self._guided(roots, schedule, jobs, piece, callback)
         if end.points:
             self._recorded = first.rollout, [Point(*point) for point in end.points]
         parts = self._finished(end, out) if first.rollout.finished else self._unfinished(end)
@@ -343,12 +347,13 @@ class Evaluator:
         self,
         roots: torch.Tensor,
         schedule: torch.Tensor,
-        first: Job,
+        jobs: list[Job],
         run: Callable,
         callback: Callable | None = None,
     ) -> torch.Tensor:
-        """The user's guider over jobs like the first, with `run` as its sampler function. roots: the noise that each lineage began with."""
-        return self.coupling.guider(self.watched).sample(
+        """The user's guider over jobs of one kind, with `run` as its sampler function. roots: the noise that each lineage began with."""
+        guider = self.varying.guider(self.coupling.guider(self.watched), [job.root for job in jobs])
+        return guider.sample(
             roots,
             self.sample.latent.repeat(len(roots), *[1] * (self.sample.latent.ndim - 1)),
             KSAMPLER(run),
@@ -356,7 +361,7 @@ class Evaluator:
             denoise_mask=self.sample.mask,
             callback=callback,
             disable_pbar=True,
-            seed=first.seed,
+            seed=jobs[0].seed,
         )
 
     def _wanted(self, job: Job) -> tuple[int, ...]:
@@ -415,8 +420,10 @@ class Evaluator:
         decoded = self._pictures(kept)
         early = self._decoded([one.early for one in kept]) if self.looks.early else None
         images = [image[None].clone() for image in decoded]  # a slice would hold them all in memory
-        for one, image in zip(kept, images):
+        for job, one, image in zip(jobs, kept, images):
             if one.finished:
+                if _has_no_relatives(job):
+                    self.spread.add(image)
                 one.image, one.early = image, None
         return images, early
 
@@ -462,6 +469,11 @@ class Evaluator:
 def _together(rows: list[torch.Tensor | None]) -> torch.Tensor:
     """One tensor of rows that are all there, by the kind of their jobs."""
     return torch.cat(cast("list[torch.Tensor]", rows))
+
+
+def _has_no_relatives(job: Job) -> bool:
+    """Whether it began with a noise that no other sample is meant to be like."""
+    return not job.root.moves and (job.rollout.parent is None or job.rollout.noise is None)
 
 
 def _inpaint_noise(x: torch.Tensor, seed: int) -> torch.Tensor:

@@ -39,7 +39,8 @@ class Job:
     def kind(self) -> tuple:
         """Jobs of one kind can share a batch."""
         r = self.rollout
-        return (self.sigmas, self.below, self.refines, self.renoised, self.known, r.finished, r.score)
+        own = (self.sigmas, self.below, self.refines, self.renoised, self.known, r.finished, r.score)
+        return (*own, self.root.vary)
 
 
 class Jobs:

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -22,6 +23,8 @@ MOST_NESTED = 8  # recipes within recipes: what walks through them must come to 
 PARALLEL = "A noise cannot move towards itself: the direction of the move is parallel to the noise."
 LOOKS = '{"seed": 7, "moves": [[9, 0.95]]}'
 SEED_KEYS, MIX_KEYS = ("seed", "moves"), ("seeds", "weights", "moves")
+VARY = "vary"  # the key of both, from version 2 on
+MOST_VARIED = 10.0  # strength
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,15 @@ class NoiseRecipe:
         similarity of the noise before and after the move.
     mix: (seed, weight) pairs, the first of them with `seed`: the noise begins with the weighted sum of theirs. () = with that of
         `seed` alone. The seeds differ and the weights have norm 1, so a mix is exactly Gaussian.
+    vary: (strength, share of the steps) of the noise that this recipe also puts into the conditioning (`sampling/varying.py`); of a
+        sample's first noise only, where that is a seed's or what moves and mixes make of it. None = the conditioning stays as it is.
     draws: how many noises of seeds it is made of. nested: how deep recipes stand in recipes, 0 = none does.
     """
 
     seed: int
     moves: tuple[tuple[int | NoiseRecipe, float], ...] = ()
     mix: tuple[tuple[int, float], ...] = ()
+    vary: tuple[float, float] | None = field(default=None, repr=False)
     draws: int = field(init=False, repr=False, compare=False)
     nested: int = field(init=False, repr=False, compare=False)
 
@@ -46,6 +52,8 @@ class NoiseRecipe:
         _check_seed(self.seed)
         if self.mix:
             _check_mix(self.seed, self.mix)
+        if self.vary is not None:
+            _check_vary(*self.vary)
         draws, nested = _check_moves(self.moves)
         object.__setattr__(self, "draws", max(1, len(self.mix)) + draws)
         object.__setattr__(self, "nested", nested)
@@ -53,13 +61,13 @@ class NoiseRecipe:
     @property
     def plain(self) -> bool:
         """Whether it is the noise of `seed`, and nothing else."""
-        return not self.moves and not self.mix
+        return not self.moves and not self.mix and self.vary is None
 
     @property
     def version(self) -> int:
         """The first version of recipes that can say it."""
         inner = (direction for direction, _ in self.moves if isinstance(direction, NoiseRecipe))
-        return 2 if self.mix else max((recipe.version for recipe in inner), default=1)
+        return 2 if self.mix or self.vary else max((recipe.version for recipe in inner), default=1)
 
     def move(self, direction: int | NoiseRecipe, cosine: float) -> NoiseRecipe:
         """This noise, one step of the given cosine similarity away."""
@@ -89,7 +97,7 @@ class NoiseRecipe:
         if not norm > UNIT:
             raise ValueError("These two noises cancel each other: nothing is left to scale.")
         mix = tuple((seed, weight / norm) for seed, weight in weights.values() if abs(weight) > 1e-12 * norm)
-        return NoiseRecipe(mix[0][0], mix=() if mix == ((mix[0][0], 1.0),) else mix)
+        return NoiseRecipe(mix[0][0], mix=() if mix == ((mix[0][0], 1.0),) else mix, vary=self.vary)
 
     def noise(self, draw: Draw) -> torch.Tensor:
         """The noise itself, shaped and typed as what `draw` gives (one sample)."""
@@ -140,7 +148,8 @@ class NoiseRecipe:
         begins: dict = {"seed": self.seed}
         if self.mix:
             begins = {"seeds": [seed for seed, _ in self.mix], "weights": [weight for _, weight in self.mix]}
-        return {**begins, "moves": moves} if moves else begins
+        begins |= {"moves": moves} if moves else {}
+        return begins | ({VARY: list(self.vary)} if self.vary else {})
 
     @classmethod
     def from_dict(cls, data: dict, version: int = 2, level: int = 0) -> NoiseRecipe:
@@ -151,20 +160,22 @@ class NoiseRecipe:
             if not isinstance(data, dict):
                 raise TypeError("not a table")
             mixed = version > 1 and "seeds" in data
-            only(data, MIX_KEYS if mixed else SEED_KEYS, f"a noise of version {version}")
+            keys = (*(MIX_KEYS if mixed else SEED_KEYS), *((VARY,) if version > 1 and not level else ()))
+            only(data, keys, f"a noise of version {version}")
             moves = tuple(
                 (d if type(d) is int else cls.from_dict(d, version, level + 1), real(c))
                 for d, c in entries(data.get("moves", []), MOST_MOVES, "moves")
             )
+            vary = _vary_of(data.get(VARY))
             if not mixed:
-                return cls(whole(data["seed"]), moves)
+                return cls(whole(data["seed"]), moves, vary=vary)
             seeds = [whole(seed) for seed in entries(data["seeds"], MOST_SEEDS, "seeds")]
             weights = [real(weight) for weight in entries(data["weights"], MOST_SEEDS, "weights")]
             if len(seeds) != len(weights) or not seeds:
                 raise ValueError(
                     f"a mix has at least one seed and a weight for each, not {len(weights)} for {len(seeds)}"
                 )
-            return cls(seeds[0], moves, tuple(zip(seeds, weights)))
+            return cls(seeds[0], moves, tuple(zip(seeds, weights)), vary)
         except (AttributeError, KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"Not a noise recipe: {excerpt(data)}. It looks like {LOOKS}.") from error
 
@@ -202,6 +213,20 @@ def _check_mix(first: int, mix: tuple[tuple[int, float], ...]) -> None:
     norm = math.hypot(*(weight for _, weight in mix))
     if not abs(norm - 1.0) <= UNIT:
         raise ValueError(f"The squares of a mix's weights add up to 1, but the weights have norm {norm:.7g}.")
+
+
+def _check_vary(strength: float, share: float) -> None:
+    if not (0.0 < strength <= MOST_VARIED and 0.0 < share <= 1.0):
+        raise ValueError(
+            f"Conditioning is varied with a strength above 0, up to {MOST_VARIED:g}, over a share of the steps above 0, up to 1, not {excerpt(strength)} and {excerpt(share)}."
+        )
+
+
+def _vary_of(given: Any) -> tuple[float, float] | None:
+    if given is None:
+        return None
+    strength, share = entries(given, 2, "numbers of vary")
+    return real(strength), real(share)
 
 
 def step_on_sphere(x: torch.Tensor, direction: torch.Tensor, cosine: float) -> torch.Tensor:

@@ -23,7 +23,8 @@ class FoundOne:
     judge. chosen: the id of the winner among the candidates. top_ids, top_recipes, top_scores: of `latents`. drafts: what the report says
     of them, None where there were none. rows: samples that ran at once, at the end; batching: whether they shared batches, and why.
     answers: what scores were made of, by outcome id and verifier. foresight: how previews agreed with later looks (`foresight.py`).
-    forecast: what more candidates would bring (`prospect.py`), None where nothing was compared. notes: what the user should know.
+    spread: how different candidates look (`sampling/spread.py`), None for few of them. forecast: what more candidates would bring
+    (`prospect.py`), None where nothing was compared. notes: what the user should know.
     """
 
     wished: Search
@@ -49,6 +50,7 @@ class FoundOne:
     batching: str
     drafts: dict[str, Any] | None = None
     foresight: list[dict] = field(default_factory=list)
+    spread: float | None = None
     forecast: dict | None = None
     notes: list[str] = field(default_factory=list)
 

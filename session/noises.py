@@ -24,6 +24,10 @@ class RecipeNoise(Short):
 
     def check(self) -> None:
         """Raise ValueError unless an initial noise says it all."""
+        if any(recipe.root.vary for recipe in self.recipes):
+            raise ValueError(
+                "The conditioning of this image was varied too, so its noise alone does not give it again. Connect its recipe to Remake Winner, and that to KSampler (Best of N Search) or SamplerCustomAdvanced (Best of N Search)."
+            )
         if any(len(recipe.pieces) > 1 for recipe in self.recipes):
             raise ValueError(
                 "This image was not made in one go: noise was put back in along the sampling path, or its sample was cut and went on with a sampler that looks back. So no initial noise describes it. Connect it to Remake Winner, and that to KSampler (Best of N Search) or SamplerCustomAdvanced (Best of N Search)."

@@ -106,6 +106,7 @@ def _image(one: FoundOne, faults: Faults) -> dict:
         "stopped": result.stopped,
         "seconds": round(result.seconds, 3),
         **({"previews": one.foresight} if one.foresight else {}),
+        **({} if one.spread is None else {"spread": round(one.spread, 4)}),
         "forecast": one.forecast,
         "curve": [[nfe, outcome.id] for nfe, outcome in result.curve],
         "rounds": result.rounds,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from ..search.algorithms import RandomSearch
 from ..search.algorithms.base import as_search, prices
 from ..search.driver import Limits, Progress, Result, run, terms
 from ..search.noise import NoiseRecipe
-from ..search.rollout import Recipe, Rollout, lineage
+from ..search.rollout import Recipe, lineage
 from .drafting import Drafts, Shorter
 from .faults import Faults
 from .finals import Finals, account_of, finals_of, shown_by
@@ -34,6 +34,8 @@ from .report import report_of
 from .stop import Stopper
 from .uncut import uncut
 from .wishes import Wishes
+
+ALIKE = 0.05  # share of variance between candidates below which there is little to choose from
 
 __all__ = ["Found", "Wishes", "search_images"]
 
@@ -149,6 +151,12 @@ class _Running:
         batching = f"{coupling.rung}: {coupling.why}"
         if coupling.lowered:
             self.notes.append(f"Candidates ran {batching}.")
+        spread = evaluator.spread.share
+        if spread is not None and spread < ALIKE:
+            self.notes.append(
+                f"The candidates look alike: {spread:.1%} of all that varies in their pixels differs from seed to seed, so there is little to choose from. "
+                "Turbo and distilled models are often like that; Search: Vary Conditioning makes their images differ more."
+            )
         foreseen: list[dict] = []
         with self.faults.spared("Comparing previews with later looks"):
             foreseen = foresight(result, plan.comparison)
@@ -179,6 +187,7 @@ class _Running:
             batching=batching,
             drafts=drafts,
             foresight=foreseen,
+            spread=spread,
             forecast=self._forecast(result, journaled),
             notes=self.notes,
         )
@@ -236,12 +245,7 @@ class _Running:
             for one in finals.best
         ]
         gone = {draft.id for draft, _ in finals.rendered} if rendered else set()
-        # a recipe is for all steps, whatever the draft was cut at
-        rest = [
-            replace(one, recipe=Recipe((Rollout(one.recipe.root),), plan.sample.index))
-            for one in handed
-            if one.id not in gone
-        ]
+        rest = [one for one in handed if one.id not in gone]
         both = [*rendered, *rest][: self.wishes.keep_top]
         if rendered and len(both) > len(rendered):
             self.notes.append(

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from fake_evaluator import HalfWay, Particles, Refine, Renoise
 from noisesearch.search.algorithms import (
+    Auto,
     ParticleSearch,
     RandomSearch,
     SearchOverPaths,
     SeedPruning,
+    Varied,
     ZeroOrder,
 )
 from noisesearch.search.algorithms.zero_order import PIVOTS
@@ -23,6 +25,7 @@ from search_contract import SearchContract, digest
 
 SEARCHES = {
     "random": RandomSearch(),
+    "auto": Auto(),
     **{f"zero-order, {pivot}": ZeroOrder(pivot=pivot) for pivot in PIVOTS},
     "zero-order, one far neighbour": ZeroOrder(1, -0.5),
     "zero-order, three chains": ZeroOrder(2, chains=3),
@@ -35,6 +38,7 @@ SEARCHES = {
     "pruning": SeedPruning(),
     "particles": ParticleSearch(),
     "particles, noise put back": ParticleSearch(0, 2, 4.0, "max", "systematic", 1.0, 0.15, "free"),
+    "zero-order, conditioning varied": Varied(ZeroOrder(2)),
     "half way (the test's own)": HalfWay(),
     "renoise (the test's own)": Renoise(),
     "refine (the test's own)": Refine(),
@@ -71,6 +75,9 @@ NONSENSE = [
     (SeedPruning, dict(preview="none")),
     (SeedPruning, dict(decoder="a hammer")),
     (ParticleSearch, dict(particles=-1)),
+    (Varied, dict(inner=RandomSearch(), strength=0.0)),
+    (Varied, dict(inner=RandomSearch(), strength=math.nan)),
+    (Varied, dict(inner=RandomSearch(), share=1.1)),
     (ParticleSearch, dict(looks=0)),
     (ParticleSearch, dict(strength=-0.1)),
     (ParticleSearch, dict(strength=math.nan)),

@@ -6,6 +6,7 @@ from .paths import SearchOverPaths
 from .pruning import SeedPruning
 from .random_search import RandomSearch
 from .replay import Replay
+from .varied import Varied
 from .zero_order import ZeroOrder
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "Replay",
     "SearchOverPaths",
     "SeedPruning",
+    "Varied",
     "ZeroOrder",
 ]
