@@ -81,6 +81,7 @@ def try_on(comfyui: Path, name: str, only: str | None) -> None:
     kept = KEPT / f"{name}.json"
     found = json.loads(kept.read_text("utf-8")) if kept.is_file() else {}
     KEPT.mkdir(parents=True, exist_ok=True)
+    code = commit()
     if only != "tests":
         say(f"{name}: scenarios")
         environment = {"OMP_NUM_THREADS": "1", **os.environ, "NOISESEARCH_COMFYUI": str(comfyui)}
@@ -88,7 +89,7 @@ def try_on(comfyui: Path, name: str, only: str | None) -> None:
         run = subprocess.run(command, env=environment, stdout=subprocess.PIPE)
         if run.returncode:
             raise SetupError(f"the scenarios did not run on {comfyui}: the message is above.")
-        found["scenarios"] = {**json.loads(run.stdout), "commit": commit()}
+        found["scenarios"] = {**json.loads(run.stdout), "commit": code}
         kept.write_text(json.dumps(found, indent=1, ensure_ascii=False), "utf-8")
     if only != "scenarios":
         say(f"{name}: core tests")
@@ -99,7 +100,7 @@ def try_on(comfyui: Path, name: str, only: str | None) -> None:
         subprocess.run([*command, "--", "-q", f"--junitxml={results}", *files])
         if not results.is_file():
             raise SetupError(f"the core tests did not run on {comfyui}: the message is above.")
-        found["tests"] = {**outcomes(ElementTree.parse(results)), "commit": commit()}
+        found["tests"] = {**outcomes(ElementTree.parse(results)), "commit": code}
         results.unlink()
     kept.write_text(json.dumps(found, indent=1, ensure_ascii=False), "utf-8")
 
