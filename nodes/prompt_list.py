@@ -68,7 +68,7 @@ class NoiseSearchPromptList(io.ComfyNode):
                 io.String.Input(
                     "prompts",
                     multiline=True,
-                    default="",
+                    default="a red fox in the snow\na lighthouse in a storm",
                     tooltip="One prompt a line. Empty lines and lines that begin with # are left out.",
                 ),
                 io.Int.Input(
