@@ -101,7 +101,8 @@ def _conditioning(value):
 
 
 WIDGETS = {"COMBO": _choice, "INT": _whole, "FLOAT": _number, "STRING": _text}
-SOCKETS = {  # searches and verifiers of others' making are told elsewhere what they must be
+SOCKETS = {  # searches, verifiers and reports are told elsewhere what they must be
+    "CLIP": _has("tokenize"),
     "CLIP_VISION": _has("encode_image"),
     "CONDITIONING": _conditioning,
     "GUIDER": _has("model_patcher", "sample"),

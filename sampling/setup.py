@@ -22,7 +22,8 @@ Judge = Callable[[torch.Tensor, Sequence[int], torch.Tensor | None], Sequence[Se
 class Sketch(Protocol):
     """A cheap decoder: clean predictions in model space [B, ...] to images. told: what its images depend on."""
 
-    told: tuple
+    @property
+    def told(self) -> tuple: ...
 
     def __call__(self, x0: torch.Tensor) -> torch.Tensor: ...
 

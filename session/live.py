@@ -27,11 +27,12 @@ EVENT, UI = "noise_search.state", "noise_search_state"
 VERSION = 1
 GAP = 0.25  # seconds between two states
 RATE = 150_000  # bytes a second
-SHARE, AHEAD = 0.004, 0.002  # of the time, at most: for telling, and for looking ahead
+SHARE, AHEAD = 0.005, 0.002  # of the time, at most: for telling, and for looking ahead
 BOARD = 24  # candidates that are shown, the best of them
 ON_THE_WAY = 8  # unfinished ones beside
 MOST_SEEN = 16  # images that wait for the next state
 POINTS = 400
+SOON = 3.0  # seconds of a search before it is worth a forecast; the last state has one in any case
 LONGEST_RECIPE = 2000  # characters of one that is told while the search runs
 LONGEST_LAST = 8000  # and at its end
 
@@ -100,14 +101,13 @@ class Live:
         with self.faults.spared("The panel"):
             for one in self.searches:
                 one.look_ahead()
-            began = time.perf_counter()
+            began = _clocks()
             for one in self.searches:
                 one.catch_up()
             state = self.state("running")
             size = len(json.dumps(state))
             running.send_sync(EVENT, state, self.viewer.client)
-            took = time.perf_counter() - began
-            self._next = time.monotonic() + max(GAP, size / RATE, took / SHARE)
+            self._next = time.monotonic() + max(GAP, size / RATE, _took(began) / SHARE)
 
     def ui(self, notes: Sequence[str], awaiting: bool) -> dict[str, list]:
         """The last state, for the node's `ui`; {} where nobody can watch."""
@@ -281,13 +281,15 @@ class LiveSearch:
         self.unfinished, self.finished = [], len(result.ranking)
         self._foreseen = self.finished, found.forecast
         self.why = why(found, self.judge, self.leading)
-        self._recipes.clear()  # long ones are told now
-        self._cards.clear()
+        for id in [id for id, text in self._recipes.items() if text is None]:  # long ones are told now
+            del self._recipes[id]
+            self._cards.pop(id, None)
         for id, image in zip(found.top_ids, found.images):
             if found.drafts:  # what is there is the draft
                 name = pictures.name_of(f"{self.key} final", repr(lineage(self.outcomes, id)))
                 pictures.write(name, pictures.small(image[0]))
                 self._pictures[id] = name
+                self._cards.pop(id, None)
             elif id not in self._pictures:
                 self._seen[id] = image[0]
 
@@ -332,13 +334,13 @@ class LiveSearch:
         """The forecast anew, once there are enough new candidates for it to say something else, and it is not too dear."""
         if self.foresee is None or self.finished < 1.1 * self._foreseen[0] or not self.finished:
             return
-        if time.monotonic() < self._ahead:
+        if self.pace.seconds < SOON or time.monotonic() < self._ahead:
             return
-        began = time.perf_counter()
+        began = _clocks()
         with self.live.faults.spared("The forecast"):
             done = [outcome for outcome in self.outcomes.values() if outcome.finished]
             self._foreseen = self.finished, self.foresee(done, self.pace.left(self.whole, 1))
-        self._ahead = time.monotonic() + (time.perf_counter() - began) / AHEAD
+        self._ahead = time.monotonic() + _took(began) / AHEAD
 
     def left(self) -> float | None:
         """Seconds to go, for the pictures that are not there yet and the last rendering."""
@@ -436,6 +438,15 @@ def why(found: FoundOne, judged_by: str, leading: int) -> str:
         said += ", the first candidate itself"
     ended = "You stopped it" if result.stopped == BY_HAND else f"It ended because {result.stopped}"
     return f"{said}. {ended}." if result.stopped else f"{said}."
+
+
+def _clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.thread_time()
+
+
+def _took(began: tuple[float, float]) -> float:
+    """Seconds of our own since then. On a busy machine a thread waits, which is not its cost; some clocks of threads are coarse."""
+    return min(now - then for now, then in zip(_clocks(), began))
 
 
 def _short(score: float | None) -> float | None:

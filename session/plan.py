@@ -275,10 +275,19 @@ def _chosen(
         evidence.seen if evidence else lambda: [],
     )
     drafts = found if isinstance(found, Drafts) else None
-    ground = Ground(budget, whole, drafts.steps if drafts else 0, found.why if found else "")
-    search, said = settings.settled(ground)
-    said = said or ground.why
-    return search, drafts, evidence, ((said,) if said else ())
+    here = None
+    if settings.drafts and not task.wishes.draft_steps and _may_be_cut(task, early):
+        here = terms(Evaluator(setup, Ledger(), Looks()), Limits(budget))
+        here = here if here.stochastic is False and here.levels else None
+    steps, why = len(task.schedule.sigmas) - 1, found.why if found else ""
+    search, said = settings.settled(Ground(budget, whole, steps, drafts.steps if drafts else 0, why, here))
+    said = said or why
+    return search, None if search.reinjects else drafts, evidence, ((said,) if said else ())
+
+
+def _may_be_cut(task: Task, early: bool) -> bool:
+    """Whether a search may stop samples on the way and put noise back in. early: a judge follows each to its end."""
+    return not (early or task.final or task.wishes.plain or float(task.schedule.sigmas[-1]) > 0)
 
 
 def _check(judge: Judge, settings: Search, wishes: Wishes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from ..search.algorithms import RandomSearch
 from ..search.algorithms.base import as_search, prices
 from ..search.driver import Limits, Progress, Result, run, terms
 from ..search.noise import NoiseRecipe
-from ..search.rollout import Recipe, Rollout, lineage
+from ..search.rollout import Recipe, lineage
 from .drafting import Drafts, Shorter
 from .faults import Faults
 from .finals import Finals, account_of, finals_of, shown_by
@@ -245,12 +245,7 @@ class _Running:
             for one in finals.best
         ]
         gone = {draft.id for draft, _ in finals.rendered} if rendered else set()
-        # a recipe is for all steps, whatever the draft was cut at
-        rest = [
-            replace(one, recipe=Recipe((Rollout(one.recipe.root),), plan.sample.index))
-            for one in handed
-            if one.id not in gone
-        ]
+        rest = [one for one in handed if one.id not in gone]
         both = [*rendered, *rest][: self.wishes.keep_top]
         if rendered and len(both) > len(rendered):
             self.notes.append(

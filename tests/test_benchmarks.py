@@ -1,7 +1,9 @@
 """The benchmarks of our own cost: that they compare what they say, and run."""
 
+import dataclasses
 import math
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import torch
 from closed_form import PixelVAE, TargetVerifier
 from graphs import Graph, some_latent
+from noisesearch.demo.worlds import random_scene
 from noisesearch.search.algorithms import RandomSearch, ZeroOrder
 from noisesearch.verifiers.base import Batch
 
@@ -112,3 +115,26 @@ def test_they_run(command, comfyui):
             assert all(math.isfinite(float(cell)) for cell in row[1:]) and float(row[9]) <= float(row[8])
     else:
         assert [row[0] for row in rows] == ["world", "digits", "world", "digits", "digits", "digits"]
+
+
+def test_the_stand_in_for_a_vision_model_is_taught_the_truth(benchmark):
+    reader, rng = benchmark("_reader"), random.Random(3)
+    scenes = [random_scene(rng) for _ in range(200)]
+    for scene in scenes:
+        asked = [one for some in reader.checks(scene).values() for one in some]
+        assert all(reader._true(one, scene) for one in asked)
+        if scene.second is not None and scene.first != scene.second:
+            turned = dataclasses.replace(scene, first=scene.second, second=scene.first)
+            assert not reader._true(reader.checks(scene)["position"][0], turned)
+            assert not reader._true("Is there only one thing?", scene)
+    answers = [reader.question(scene, rng)[1] for scene in scenes * 5]
+    assert 0.35 < sum(answers) / len(answers) < 0.75
+    assert reader.words_of(["Is there a red circle?", "Is it?"]).shape == (2, 5)
+
+
+def test_a_caption_covers_the_lower_left_corner_only(benchmark):
+    reader, pictures = benchmark("_reader"), torch.rand(2, 64, 64, 3)
+    changed = reader.captioned(pictures, "YES") != pictures
+    rows, columns = changed.any(3).any(0).any(1).nonzero(), changed.any(3).any(0).any(0).nonzero()
+    assert rows.min() >= 64 - reader.STRIP and columns.max() < 32 and changed.any()
+    assert not torch.equal(reader.captioned(pictures, "YES"), reader.captioned(pictures, "NO"))

@@ -7,7 +7,14 @@ import pytest
 import torch
 from closed_form import PixelVAE, ScaledLatents, TargetVerifier, uncond
 from graphs import Graph, half_mask, some_latent
-from noisesearch.search.algorithms import Auto, RandomSearch, Replay, SearchOverPaths, ZeroOrder
+from noisesearch.search.algorithms import (
+    Auto,
+    RandomSearch,
+    Replay,
+    SearchOverPaths,
+    SeedPruning,
+    ZeroOrder,
+)
 from noisesearch.search.algorithms.base import BudgetTooSmall
 from noisesearch.session.carry import record_of
 from noisesearch.session.pick import read_pick
@@ -159,6 +166,18 @@ def test_every_kind_of_run(case, settings):
         for i, recipe in enumerate(found.recipes):
             stock = graph.stock(recipe.root.seed)[i]
             torch.testing.assert_close(found.latent["samples"][i], stock, atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_pruned_drafts():
+    """Cut on the way of their few steps; what is handed on says nothing of that."""
+    graph = graph_of(steps=20)
+    found, image = drafted(graph, SeedPruning(), draft_steps=8, candidates=8, keep_top=4)
+    assert len(image["candidates"]) > 15 and image["settings"]["name"] == "seed pruning"
+    for i, recipe in enumerate(found.found[0].top_recipes):
+        assert len(recipe.pieces) == 1 and recipe.pieces[0].finished
+        stock = with_steps(graph, 20 if i < 2 else 8).stock(recipe.root.seed)
+        torch.testing.assert_close(found.top_latents["samples"][i : i + 1], stock, atol=1e-4, rtol=0)
 
 
 @torch.inference_mode()
@@ -358,8 +377,41 @@ def test_the_search_auto_drafts_by_itself():
     assert found.report["search"] == {"name": "auto"} and image["settings"]["name"] == "random search"
     (line,) = [note for note in found.report["notes"] if note.startswith("Search: Auto took random search.")]
     assert image["drafts"]["chosen"] in line
-    assert drafted(graph, Auto(), draft_steps=5)[1]["drafts"]["draft_steps"] == 5  # the user's word stands
-    assert drafted(graph, Auto(), candidates=20, draft_steps=5)[1]["drafts"]["draft_steps"] == 5
+    for candidates in (4, 20):  # the user's word stands
+        _, image = drafted(graph, Auto(), draft_steps=5, candidates=candidates)
+        assert image["drafts"]["draft_steps"] == 5
+
+
+@torch.inference_mode()
+def test_the_search_auto_takes_paths_where_they_have_been_shown_to_win():
+    graph = graph_of()
+    found, image = drafted(graph, Auto(), draft_steps=0, candidates=8)
+    by_hand, _ = drafted(graph, SearchOverPaths(2), draft_steps=0, candidates=8)
+    assert found.recipes == by_hand.recipes and "drafts" not in image
+    said = "Search: Auto took search over paths with 2 paths: the budget pays for 8 whole images"
+    assert any(note.startswith(said) for note in found.report["notes"])
+    again = graph.search(Replay(tuple(found.recipes)))
+    torch.testing.assert_close(again.latent["samples"], found.latent["samples"], atol=1e-4, rtol=0)
+    for one, candidates in ((graph, 7), (graph, 33), (graph_of(steps=9), 8)):
+        _, image = drafted(one, Auto(), draft_steps=0, candidates=candidates)
+        assert image["settings"]["name"] == "random search"
+
+
+@pytest.mark.parametrize("case", ["ancestral", "final_sigmas", "follows", "ends in noise", "cannot be cut"])
+@torch.inference_mode()
+def test_the_search_auto_takes_no_paths_where_noise_cannot_be_put_back(case):
+    settings, _, wishes, _ = REFUSED.get(case, ({}, None, {}, ""))
+    graph = graph_of(**({"sampler_name": "dpm_fast"} if case == "cannot be cut" else settings))
+    if case == "follows":
+        wishes = {"verifier": SelfSupervised(Pixels())}
+    if case == "ends in noise":
+        wishes = {"sigmas": graph.sigmas[:11]}
+    found = graph.search(Auto(), **{"candidates": 8, **wishes})
+    assert found.report["images"][0]["settings"]["name"] == "random search"
+    (line,) = [note for note in found.report["notes"] if note.startswith("Search: Auto took random search.")]
+    assert ("Search over paths is not possible here: The sampler dpm_fast" in line) == (
+        case == "cannot be cut"
+    )
 
 
 @pytest.mark.parametrize("case", ["ancestral", "final_sigmas", "one"])

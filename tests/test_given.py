@@ -44,6 +44,7 @@ NO_SOCKET = {
     "a tensor of no axes": torch.tensor(1.0),
 }
 FITS = {
+    "CLIP": SimpleNamespace(tokenize=None),
     "CLIP_VISION": SimpleNamespace(encode_image=None),
     "CONDITIONING": [[torch.zeros(1, 2, 3), {}]],
     "GUIDER": SimpleNamespace(model_patcher=None, sample=None),
@@ -57,7 +58,17 @@ FITS = {
     "NOISE_SEARCH_FEATURES": SimpleNamespace(image_features=None),
     "NOISE_SEARCH_STATISTICS": SimpleNamespace(mean=None, covariance=None),
 }
-TYPES = {"COMBO", "INT", "FLOAT", "STRING", "BOOLEAN", "NOISE_SEARCH", "NOISE_SEARCH_VERIFIER", *SOCKETS}
+TYPES = {
+    "COMBO",
+    "INT",
+    "FLOAT",
+    "STRING",
+    "BOOLEAN",
+    "NOISE_SEARCH",
+    "NOISE_SEARCH_VERIFIER",
+    "NOISE_SEARCH_REPORT",
+    *SOCKETS,
+}
 
 
 def inputs_of(*types):

@@ -16,10 +16,6 @@ PAGES = sorted(
 )
 LINK = re.compile(r"!?\[(?:[^\[\]]|\[[^\]]*\]\([^)]*\))*\]\(([^()\s]+(?:\([^()]*\))?[^()\s]*)\)")
 DRAWN = {  # by suites of their own, which may not have run yet
-    "docs/images/panel.gif",
-    "docs/images/panel_choose.png",
-    "docs/images/panel_large.png",
-    "docs/images/panel_running.png",
     "docs/lab/discrete_against_continuous.jpg",
     "docs/lab/fid_against_sampling_cost.jpg",
     "docs/lab/model_steps_candidates.jpg",

@@ -42,7 +42,9 @@ def told(monkeypatch, tmp_path):
     told = Told()
     told.at = []
     monkeypatch.setattr(live, "server", lambda: told)
-    monkeypatch.setattr(live, "time", SimpleNamespace(monotonic=told.clock, perf_counter=lambda: 0.0))
+    monkeypatch.setattr(
+        live, "time", SimpleNamespace(monotonic=told.clock, perf_counter=lambda: 0.0, thread_time=lambda: 0.0)
+    )
     monkeypatch.setattr(folder_paths, "get_temp_directory", lambda: str(tmp_path))
     return told
 

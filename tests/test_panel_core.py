@@ -36,7 +36,7 @@ def history(page):
 
 
 def test_run_and_see_it_grow(page, request):
-    page.load(graph(candidates=12))
+    page.load(graph(candidates=20, steps=12))
     assert page.title().startswith("Queue the graph")
     before = page.page.evaluate(
         "JSON.stringify(app.graph.serialize().nodes.find(n => n.id === 10).widgets_values)"
@@ -52,12 +52,12 @@ def test_run_and_see_it_grow(page, request):
         page.page.wait_for_timeout(60)
     assert seen == sorted(seen) and len(set(seen)) >= 4, "it did not grow"
     assert any(text.startswith("about ") and text.endswith(" left") for text in left)
-    assert page.title() == "Found the best of 12" and page.cards.count() == 12
-    loaded = "[...panel.querySelectorAll('.nsp-card img')].filter(i => i.complete && i.naturalWidth === 64).length === 12"
+    assert page.title() == "Found the best of 20" and page.cards.count() == 20
+    loaded = "[...panel.querySelectorAll('.nsp-card img')].filter(i => i.complete && i.naturalWidth === 64).length === 20"
     page.wait(loaded)
     state = page.last_entry()["outputs"]["10"]["noise_search_state"][0]
     assert page.seeds() == [f"seed {one['seed']}" for one in state["searches"][0]["board"]]
-    assert page.panel.locator(".nsp-curve circle").count() == 12
+    assert page.panel.locator(".nsp-curve circle").count() == 20
     assert page.panel.locator(".nsp-why").inner_text() == state["searches"][0]["why"]
     after = page.page.evaluate(
         "JSON.stringify(app.graph.serialize().nodes.find(n => n.id === 10).widgets_values)"

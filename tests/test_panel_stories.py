@@ -269,6 +269,45 @@ def test_the_seed_is_copied(pages):
     assert f"seed {page.page.evaluate('navigator.clipboard.readText()')}" == page.seeds()[1]
 
 
+def choose_from_menu(page, words):
+    """Press an entry of the menu of the search node or of the sampler in its place."""
+    page.page.evaluate(
+        """words => {
+            const node = app.canvas.graph.nodes.find(n => ["NoiseSearchKSampler", "KSampler"].includes(n.type));
+            app.collectNodeMenuItems(node).find(item => item?.content?.startsWith(words)).callback();
+        }""",
+        words,
+    )
+
+
+def types(page):
+    return page.page.evaluate("app.canvas.graph.nodes.map(n => n.type).sort()")
+
+
+def test_the_menu_swaps_the_sampler_and_back_inside_a_subgraph(page):
+    page.load(graph())
+    page.page.evaluate(
+        """() => {
+            const made = app.graph.convertToSubgraph(new Set([app.graph.getNodeById(10)]));
+            app.canvas.setGraph(made.subgraph);
+        }"""
+    )
+    page.queue()
+    page.wait_for_title("Found the best of 8")
+    best = page.seeds()[0].removeprefix("seed ")
+    choose_from_menu(page, "Plain sampler with the winner's seed")
+    assert "KSampler" in types(page) and "NoiseSearchKSampler" not in types(page)
+    seed = (
+        "app.canvas.graph.nodes.find(n => n.type === 'KSampler').widgets.find(w => w.name === 'seed').value"
+    )
+    assert str(page.page.evaluate(seed)) == best
+    choose_from_menu(page, "Search with this sampler")
+    assert "NoiseSearchKSampler" in types(page) and "NoiseSearchLoadVerifier" in types(page)
+    judged = "app.canvas.graph.nodes.find(n => n.type === 'NoiseSearchKSampler').inputs.find(i => i.name === 'verifier').link"
+    assert page.page.evaluate(judged) is not None
+    assert page.panel.is_visible()
+
+
 # -- keys, sizes, colours -------------------------------------------------------------------------------------------------------
 
 

@@ -45,7 +45,17 @@ FOLDERS = {
     "verifiers",
     "web",
 }
-FILES = {"CHANGELOG.md", "LICENSE", "README.md", "README.zh-CN.md", "SECURITY.md", "__init__.py", "compat.py", "untrusted.py", "pyproject.toml"}
+FILES = {
+    "CHANGELOG.md",
+    "LICENSE",
+    "README.md",
+    "README.zh-CN.md",
+    "SECURITY.md",
+    "__init__.py",
+    "compat.py",
+    "untrusted.py",
+    "pyproject.toml",
+}
 
 
 def zipped(folder, monkeypatch, target):

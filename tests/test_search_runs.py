@@ -299,14 +299,17 @@ def test_score_images_sorts_filters_and_keeps_mixed_sizes_apart():
         def score(self, batch):
             return batch.images.flatten(1).mean(1)
 
-    images = [torch.full((2, 8, 8, 3), 0.2), torch.full((1, 4, 6, 3), 0.9), torch.full((1, 8, 8, 3), 0.5)]
+    images = [torch.full((2, 8, 8, 3), 0.2), torch.full((1, 8, 12, 3), 0.9), torch.full((1, 8, 8, 3), 0.5)]
     images[0][1] = 0.7
+    for batch in images:  # a picture, not one flat colour, which the sanity gate would reject
+        batch[:, :4] += 0.05
+        batch[:, 4:] -= 0.05
     latents = [{"samples": torch.arange(4.0).view(4, 1, 1, 1)}]
     kept, kept_latents, rejected, scores, indices, report = NoiseSearchScoreImages.execute(
         images, [Brightness()], [""], [2], [0.4], latents
     ).result
     assert indices == [2, 1] and scores == pytest.approx([0.9, 0.7])
-    assert [tuple(image.shape) for image in kept] == [(1, 4, 6, 3), (1, 8, 8, 3)]
+    assert [tuple(image.shape) for image in kept] == [(1, 8, 12, 3), (1, 8, 8, 3)]
     assert [float(latent["samples"]) for latent in kept_latents] == [2.0, 1.0]
     assert [float(image.mean()) for image in rejected] == pytest.approx([0.5, 0.2])
     assert report["order"] == [2, 1, 3, 0] and len(report["images"]) == 4

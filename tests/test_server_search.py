@@ -318,3 +318,23 @@ def test_a_strangers_recipe_is_an_error_and_the_server_goes_on(server, text, inp
         server.run(graph)
     assert "did not finish" not in str(caught.value)
     server.run(searching(candidates=1))
+
+
+def test_a_draft_that_wins_is_the_stock_image_of_its_seed_with_all_steps(server):
+    report, drawn = run_search(server, draft_steps=4, verify_top=2, candidates=6)
+    image = report["images"][0]
+    drafts = image["drafts"]
+    assert (drafts["draft_steps"], drafts["steps"], len(drafts["finals"])) == (4, SAMPLING["steps"], 2)
+    assert len(image["candidates"]) == (6 - 2) * SAMPLING["steps"] // 4
+    entry = server.run(stock(image["winner"]["seed"]))
+    assert (picture(server, entry, "12") == drawn).all()
+    report, _ = run_search(
+        server, {"class_type": "NoiseSearchAuto", "inputs": {}}, "digit four", candidates=5
+    )
+    assert any(note.startswith("Search: Auto took random search.") for note in report["notes"])
+
+
+@pytest.mark.parametrize("steps, said", [(2, "at least 3"), (12, "fewer steps than the final image")])
+def test_drafts_that_cannot_be_are_refused_when_they_are_queued(server, steps, said):
+    with pytest.raises(ServerError, match=said):
+        server.run(searching(draft_steps=steps))

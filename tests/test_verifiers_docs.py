@@ -15,6 +15,7 @@ from noisesearch.session.judging import Judge
 from noisesearch.nodes.searching import prompt_for
 from noisesearch.verifiers.base import Batch
 from noisesearch.verifiers.catalogue import SCORERS, load_verifier
+from noisesearch.verifiers.judges.vlm_presets import PRESETS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -24,7 +25,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "own_verifier.md"
 
 def from_docs(names):
     """What the examples define, one after the other in one file."""
-    found = {}
+    found = {"__file__": str(ROOT / "docs" / "own_verifier.md"), "__name__": "own_verifier"}
     for number, code in enumerate(EXAMPLES):
         exec(compile(code, f"own_verifier.md, example {number}", "exec"), found)  # noqa: S102  (our own text)
     return [found[name] for name in names.split()]
@@ -125,6 +126,13 @@ def test_readme_templates_and_errors_tell_one_story_of_the_first_judge():
     assert all(
         word in str(error.value) for word in (file.name, file.size, "zai-org/ImageReward", "models/verifiers")
     )
+
+
+def test_what_vlm_judge_can_be_asked_is_in_the_documentation_as_it_is_in_the_list():
+    text = (ROOT / "docs" / "verifiers.md").read_text("utf-8")
+    page = (ROOT / "web" / "docs" / "NoiseSearchVLMJudge.md").read_text("utf-8")
+    for name, preset in PRESETS.items():
+        assert f"| {name} | {preset.way} | {preset.says} |" in text and f"*{name}*" in page, name
 
 
 def test_what_an_extra_installs_is_said_where_its_scorer_is():

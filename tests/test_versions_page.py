@@ -57,7 +57,7 @@ def test_a_table_of_versions_that_agree(two):
     assert first == "| 0.3.75 | 5 passed | 2 |  |  | 1 ran, 1 opened |"
     assert second == "| 0.10.0 | 5 passed | 2 | 2 of 2 | 2 of 2 | 1 ran, 1 opened |"
     assert page.splitlines()[5:] == [
-        "- All: the example `large`: opens; to run, it needs a.safetensors.",
+        "- All: opened but not run, for want of their models: `large`.",
         "- All: torch 2 on a CPU, NoiseSearch at commit abc1234.",
     ]
 

@@ -3,7 +3,7 @@
 import comfy.model_management as mm
 import pytest
 import torch
-from closed_form import cond, one_hot, uncond
+from closed_form import PixelVAE, cond, one_hot, uncond
 from graphs import Graph, evaluated
 from noisesearch.sampling import waves as waves_module
 from noisesearch.sampling.waves import FIRST, TIMES
@@ -117,3 +117,27 @@ def test_on_the_cpu_nothing_is_swapped():
     evaluator = Graph.mixture("CONST").evaluator(rows=3)
     assert len(evaluated(evaluator, [fresh(i) for i in range(4)])) == 4
     assert evaluator.swaps.seconds == 0.0
+
+
+@torch.inference_mode()
+def test_a_wave_is_decoded_before_any_of_it_is_judged():
+    """So that a judge which does not fit beside the VAE comes and goes once, however large the wave is."""
+    events = []
+
+    class Decodes(PixelVAE):
+        def decode(self, latent):
+            events.append("decode")
+            return super().decode(latent)
+
+    class Judges:
+        name = "judges"
+
+        def score(self, batch):
+            events.append("judge")
+            return batch.images.mean((1, 2, 3)).cpu()
+
+    found = Graph.mixture("CONST").search(
+        RandomSearch(), candidates=40, batch_size=40, vae=Decodes(), verifier=Judges()
+    )
+    assert len(found.report["images"][0]["candidates"]) == 40
+    assert events == ["decode"] * 3 + ["judge"] * 3

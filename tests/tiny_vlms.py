@@ -9,7 +9,7 @@ import dataclasses
 import importlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,29 @@ def write(layout: Layout, folder: Path, seed: int = 0, without: tuple[str, ...] 
     return path.name
 
 
-def load(layout: Layout, folder: Path, name: str, kind: str = "stable_diffusion") -> Any:
-    """The CLIP that ComfyUI's Load CLIP gives for a file of a folder."""
+def true_size_file(folder: Path) -> tuple[str, int]:
+    """(name, number of weights) of a file of Qwen3-VL 4B in bf16, all of them 0: a hole on the disk that takes no room."""
+    module = importlib.import_module("comfy.text_encoders.qwen3vl")
+    network = module._make_qwen3vl_model("qwen3vl_4b")({}, torch.bfloat16, "meta", _ops())
+    header, end, count = {}, 0, 0
+    for name, value in network.state_dict().items():
+        for ours, theirs in QWEN_NAMES:
+            if name.startswith(ours):
+                name = theirs + name.removeprefix(ours)
+                break
+        size = 2 * value.numel()
+        header[name] = {"dtype": "BF16", "shape": list(value.shape), "data_offsets": [end, end + size]}
+        end, count = end + size, count + value.numel()
+    text = json.dumps(header).encode()
+    path = folder / "qwen3vl_4b_empty.safetensors"
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + end)
+    return path.name, count
+
+
+def load(layout: Layout | None, folder: Path, name: str, kind: str = "stable_diffusion") -> Any:
+    """The CLIP that ComfyUI's Load CLIP gives for a file of a folder. layout: None for one of true size."""
     import nodes
 
     paths, endings = folder_paths.folder_names_and_paths["text_encoders"]
@@ -94,7 +115,7 @@ def load(layout: Layout, folder: Path, name: str, kind: str = "stable_diffusion"
     with (
         mock.patch.dict(folder_paths.folder_names_and_paths, lists),
         mock.patch.object(folder_paths, "filename_list_cache", {}),
-        tiny(layout),
+        tiny(layout) if layout else nullcontext(),
     ):
         return nodes.CLIPLoader().load_clip(name, kind)[0]
 

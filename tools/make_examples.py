@@ -414,6 +414,56 @@ def two_judges(name, object_info):
     return graph
 
 
+QWEN3_VL = (
+    "qwen3vl_4b_fp8_scaled.safetensors",
+    f"{HF}/Comfy-Org/Qwen3-VL/resolve/main/text_encoders/qwen3vl_4b_fp8_scaled.safetensors",
+    "text_encoders",
+)
+QUESTIONS = """Is there a red cube?
+Is the red cube on top of a blue sphere?
+Is there a yellow cone?
+Is the yellow cone to the right of the blue sphere?
+Is there exactly one cube?"""
+
+
+def vision_model(name, object_info):
+    """SDXL judged by a vision-language model that answers questions; ImageReward only watches."""
+    graph = text_to_image(SDXL, checkpoint(*SDXL_FILE))(name, object_info)
+    graph.info = {
+        "name": "SDXL with a judge that reads the picture",
+        "description": "Qwen3-VL answers your questions about each image, and ImageReward only watches. Needs ComfyUI 0.26 or later.",
+    }
+    watcher = next(node["id"] for node in graph.nodes if node["type"] == "NoiseSearchLoadVerifier")
+    search = next(node for node in graph.nodes if node["type"] == "NoiseSearchKSampler")
+    prompt = next(node for node in graph.nodes if node["type"] == "CLIPTextEncode")
+    prompt["widgets_values"] = [
+        "a red cube on top of a blue sphere, a yellow cone to the right of them, studio photograph"
+    ]
+    graph.unlink(search["id"], "verifier")
+    model = graph.node("CLIPLoader", 1, "The judge's model", clip_name=QWEN3_VL[0], models=[QWEN3_VL])
+    asked = graph.node(
+        "NoiseSearchVLMJudge",
+        1,
+        "The judge that chooses",
+        ask="checks of the prompt",
+        text=QUESTIONS,
+        links={"clip": (model, "CLIP")},
+    )
+    both = graph.node(
+        "NoiseSearchVerifierEnsemble",
+        2,
+        links={"verifier_1": (asked, "verifier"), "held_out": (watcher, "verifier")},
+    )
+    graph.link(both, "verifier", search["id"], "verifier")
+    graph.note(
+        3,
+        "The judge reads the picture",
+        f"**Qwen3-VL 4B**: `{QWEN3_VL[0]}`, Apache-2.0, from [Comfy-Org/Qwen3-VL]({HF}/Comfy-Org/Qwen3-VL) into `ComfyUI/models/text_encoders`. It is the encoder of Krea 2 and others too. ComfyUI 0.26 or later reads it.\n\nWrite what must be right as questions, one a line. With no text there it makes them of the prompt by itself. The winner's answers stand below the search, all others in the report.\n\nWriting in a picture can talk to such a judge, so **ImageReward** watches: if its score falls while the winner's rises, the search is fooling the judge.",
+        330,
+    )
+    return graph
+
+
 def small_then_large(name, object_info):
     recipe = SDXL
     graph = Graph(
@@ -568,6 +618,7 @@ EXAMPLES = {
     "sdxl_text_to_image": text_to_image(SDXL, checkpoint(*SDXL_FILE)),
     "sdxl_turbo": turbo,
     "sdxl_second_judge": two_judges,
+    "vlm_judge": vision_model,
     "search_small_upscale_winner": small_then_large,
     "prompts_overnight": overnight,
     "flux_text_to_image": text_to_image(

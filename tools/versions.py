@@ -208,7 +208,10 @@ def remarks(one: dict, said: dict[str, str] | None) -> list[str]:
     }
     found = [f"{words[what]}: {_listed(names)}." for what, names in by_kind.items() if what]
     found += [f"`{name}` was not tried: {why}." for name, why in one["scenarios"]["left_out"].items()]
-    found += [f"the example `{name}`: {why}." for name, why in one["scenarios"]["examples"].items() if why]
+    examples = one["scenarios"]["examples"]
+    if opened := [name for name, why in examples.items() if why.startswith("opens;")]:
+        found.append(f"opened but not run, for want of their models: {_listed(opened)}.")
+    found += [f"the example `{name}`: {why}." for name, why in examples.items() if why and name not in opened]
     found += [f"{count} skipped: {why}." for why, count in one["tests"]["skipped"].items()]
     found += [f"**failed**: `{name}`: {why}." for name, why in one["tests"]["failed"].items()]
     return found

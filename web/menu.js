@@ -18,6 +18,7 @@ function entry(content, why, change) {
 function swap(node, change) {
   try {
     const made = asOneStep(node, change);
+    remember();
     app.canvas?.selectNode?.(made);
     app.canvas?.setDirty?.(true, true);
     if (isSearch(made) && made.inputs.find((input) => input.name === "vae")?.link == null) {
@@ -26,6 +27,12 @@ function swap(node, change) {
   } catch (error) {
     tell("error", error.message);
   }
+}
+
+// Undo knows a change once the page takes note of it, which it does after the next click or key: too late for that of Ctrl+Z.
+function remember() {
+  const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
+  (tracker?.captureCanvasState ?? tracker?.checkState)?.call(tracker);
 }
 
 function tell(severity, detail) {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from collections.abc import Sequence
 from contextlib import closing, suppress
+=======
+>>>>>>> main
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,5 +102,5 @@ class Varied(Search):
         varied = {"strength": self.strength, "share": self.share}
         return {**self.inner.describe(), "vary_conditioning": varied}
 
-    def notes(self, wished: Search) -> Sequence[str]:
+    def notes(self, wished: Search) -> list[str]:
         return self.inner.notes(wished.inner if isinstance(wished, Varied) else wished)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections import Counter
 
@@ -9,7 +10,7 @@ import torch
 
 from ...untrusted import choice, excerpt, legible
 from ..base import Batch, ImageVerifier, check_prompt, finite, per_video
-from ..networks.vlm import VisionLanguageModel
+from ..networks.vlm import Look, VisionLanguageModel
 from .vlm_questions import TEMPLATE, asked, filled, has_place, labels, made_by, questions_of
 from .vlm_rubric import Rubric
 
@@ -72,7 +73,7 @@ class VlmJudge(ImageVerifier):
             f"{count} of {self._asked} answers {what}{self._example}" for what, count in self._odd.items()
         )
 
-    def _p_yes(self, look: object, question: str) -> float:
+    def _p_yes(self, look: Look, question: str) -> float:
         """P("Yes") of the answer's first token, at temperature 1."""
         words = look.first_word(question).exp()
         self._asked += 1
@@ -140,8 +141,10 @@ class Questions(VlmJudge):
         return dict(zip(labels(questions), found))
 
     def total(self, answers: dict[str, float]) -> float:
-        numbers = torch.tensor(list(answers.values()), dtype=torch.float64)
-        return float({"product": torch.prod, "mean": torch.mean, "min": torch.min}[self.combine](numbers))
+        numbers = list(answers.values())
+        if self.combine == "mean":
+            return math.fsum(numbers) / len(numbers)
+        return math.prod(numbers) if self.combine == "product" else min(numbers)
 
 
 class Marks(VlmJudge):

@@ -17,6 +17,7 @@ from ...compat import COMFYUI, takes
 from ...untrusted import Short, excerpt
 from ..fingerprint import marked, network_mark
 from .vlm_kinds import (
+    BLIND_TYPES,
     GEMMA3,
     GEMMA4,
     SIZES,
@@ -156,9 +157,8 @@ class VisionLanguageModel(Short):
         network = next(_parts(self.clip, "logits", "preprocess_embed"), None)
         towers = ("visual", "vision_model")
         if network is None or not any(getattr(network, name, None) is not None for name in towers):
-            flux = " With the type flux or flux2 Load CLIP leaves it out: choose another type, such as stable_diffusion or krea2."
             raise ValueError(
-                f"{WHO} was given a {self.kind.name} without the part that sees ({encoder_name(self.clip.tokenizer)}).{flux} {WHAT_TO_LOAD}."
+                f"{WHO} was given a {self.kind.name} without the part that sees ({encoder_name(self.clip.tokenizer)}). {BLIND_TYPES}{WHAT_TO_LOAD}."
             )
         if hasattr(network, "build_image_inputs") and self._answers_without_looking_twice(network):
             raise ValueError(

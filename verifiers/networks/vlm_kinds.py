@@ -21,6 +21,7 @@ WHAT_TO_LOAD = (
     "Krea 2, Mage-Flow and FLUX.3 klein), qwen3vl_8b_fp8_scaled.safetensors (of Qwen-Image 2.1), qwen3.5_4b_bf16.safetensors, or a Gemma 3 or Gemma 4 that sees. "
     f"Qwen3-VL needs ComfyUI {BEST} or later"
 )
+BLIND_TYPES = "With the types flux and flux2 Load CLIP leaves out the part that sees: choose another type for the same file, such as stable_diffusion or krea2. "
 FIT_QWEN, FIT_SQUARE, FIT_OWN = "a multiple of 32 pixels", "896 x 896 pixels", "as it is"
 _MARK = re.compile(r"<(?=[|/a-zA-Z])")  # begins what a tokenizer takes for a mark of its own
 _EMBEDDING = re.compile(r"embedding:", re.IGNORECASE)  # begins what ComfyUI takes for a file
@@ -99,8 +100,9 @@ def kind_of(tokenizer: Any, who: str) -> Kind:
     for kind in KINDS:
         if name in kind.encoders:
             return kind
+    hint = BLIND_TYPES if name in ("qwen3_4b", "qwen3_8b") else ""
     raise ValueError(
-        f"{who} cannot ask this text encoder ({excerpt(name, 60)}): it is none of {', '.join(kind.name for kind in KINDS)}. {WHAT_TO_LOAD}."
+        f"{who} cannot ask this text encoder ({excerpt(name, 60)}): it is none of {', '.join(kind.name for kind in KINDS)}. {hint}{WHAT_TO_LOAD}."
     )
 
 
@@ -124,10 +126,13 @@ def _by_32(height: int, width: int, size: int) -> tuple[int, int]:
     return 32 * rows, 32 * columns
 
 
+def _within(height: int, width: int, size: int) -> tuple[int, int]:
+    scale = min(1.0, size / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
 FITS: dict[str, Callable[[int, int, int], tuple[int, int]]] = {
     FIT_QWEN: _by_32,
     FIT_SQUARE: lambda height, width, size: (896, 896),
-    FIT_OWN: lambda height, width, size: tuple(
-        max(1, round(side * min(1.0, size / max(height, width)))) for side in (height, width)
-    ),
+    FIT_OWN: _within,
 }
