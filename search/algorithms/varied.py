@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from collections.abc import Sequence
 from contextlib import closing, suppress
-=======
->>>>>>> main
 from dataclasses import dataclass, replace
 from typing import Any
 
