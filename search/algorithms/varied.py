@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,16 +34,10 @@ class Varied(Search):
             raise ValueError("This search varies its conditioning already. Take one Vary Conditioning only.")
 
     def begin(self, seed: int, best: Best) -> Asking:
-        search = self.inner.begin(seed, best)
-        try:
-            asked = next(search)
+        with closing(self.inner.begin(seed, best)) as search, suppress(StopIteration):
+            tell, asked = search.send, next(search)
             while True:
-                told = yield [self._varied(rollout) for rollout in asked]
-                asked = search.send(told)
-        except StopIteration:
-            return
-        finally:
-            search.close()
+                asked = tell((yield [self._varied(rollout) for rollout in asked]))
 
     def _varied(self, rollout: Rollout) -> Rollout:
         if rollout.parent is not None or rollout.noise is None:
