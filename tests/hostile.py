@@ -43,6 +43,14 @@ WORLD = {
     "22": node("NoiseSearchLoadFeatures", network="digit classifier (demo)", file="auto", device="auto"),
     "23": node("NoiseSearchFeatureStatistics", features=["22", 0], images=["24", 0]),
     "24": node("EmptyImage", width=64, height=64, batch_size=3, color=0x808080),
+    "25": node(
+        "NoiseSearchScoreImages",
+        images=["24", 0],
+        verifier=["20", 0],
+        prompt="digit three",
+        keep_top=0,
+        min_score=0.0,
+    ),
 }
 SOURCES = {
     "MODEL": ["1", 0],
@@ -59,6 +67,7 @@ SOURCES = {
     "NOISE_SEARCH": ["21", 0],
     "NOISE_SEARCH_FEATURES": ["22", 0],
     "NOISE_SEARCH_STATISTICS": ["23", 0],
+    "NOISE_SEARCH_REPORT": ["25", 5],
 }
 WORLD["31"] = node("HostileValue", value="an object that is anything")
 WORLD["32"] = node("HostileValue", value="a model that sees")
