@@ -7,7 +7,7 @@ import uuid
 from workflow import _default, _has_control, _inputs, _is_widget, _positions
 
 SLOT, WIDGET, TITLE, GAP = 20, 26, 30, 40
-TALL = {"multiline": 90, "SaveImage": 420, "PreviewImage": 300}
+TALL = {"multiline": 90, "SaveImage": 420, "PreviewImage": 300, "NoiseSearchReport": 260, "PreviewAny": 120}
 PACK = "noise-search"
 
 

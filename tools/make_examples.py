@@ -187,7 +187,8 @@ def shown(graph, search, column=3, report=True):
     )
     graph.node("PreviewImage", column, "The best few, best first", links={"images": (search, "top_images")})
     if report:
-        graph.node("NoiseSearchReport", column, links={"report": (search, "report")})
+        told = graph.node("NoiseSearchReport", column, links={"report": (search, "report")})
+        graph.node("PreviewAny", column, links={"source": (told, "text")})
 
 
 def first(name, object_info):
