@@ -26,6 +26,8 @@ if os.environ.get("CI"):
     hypothesis.settings.load_profile("reproducible")
 
 use_comfyui(COMFYUI)
+import utils.extra_config  # noqa: E402, F401  (before comfy/utils.py gets in its way, as ComfyUI's main.py does)
+
 pytest.register_assert_rewrite("search_contract", "verifier_contract")
 
 try:
