@@ -193,7 +193,7 @@ class NoiseSearchVaryConditioning(io.ComfyNode):
             node_id="NoiseSearchVaryConditioning",
             display_name="Search: Vary Conditioning (Turbo Models)",
             category=METHODS,
-            search_aliases=["turbo", "few-step", "diversity", "variation", "CADS"],
+            search_aliases=["turbo", "few-step", "diversity", "CADS"],
             description="For models that make nearly the same image of every seed: each candidate also gets a little noise on its prompt. Works with every search.",
             inputs=[
                 io.Float.Input(

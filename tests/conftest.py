@@ -29,6 +29,8 @@ use_comfyui(COMFYUI)
 pytest.register_assert_rewrite("search_contract", "verifier_contract")
 
 try:
+    import utils.extra_config  # noqa: E402, F401  (before comfy/utils.py gets in its way, as ComfyUI's main.py does)
+
     import comfy.sd  # noqa: E402, F401  (what all else of ComfyUI hangs on)
 except ModuleNotFoundError as error:
     pytest.exit(needed(error.name, sys.executable), 3)
