@@ -433,7 +433,7 @@ def why(found: FoundOne, judged_by: str, leading: int) -> str:
     first = result.outcomes[min(result.outcomes)]
     said = f"The best of {count} by {judged_by}: {score:.3g}" if count > 1 else f"{judged_by}: {score:.3g}"
     if first.finished and first.id != found.chosen:
-        said += f", where the first candidate has {first.scores[leading]:.3g}" if first.scores else ""
+        said += f" (the first candidate has {first.scores[leading]:.3g})" if first.scores else ""
     elif count > 1 and first.id == found.chosen:
         said += ", the first candidate itself"
     ended = "You stopped it" if result.stopped == BY_HAND else f"It ended because {result.stopped}"

@@ -1,5 +1,5 @@
 // What the menu does to graphs, on a small stand-in for LiteGraph. Prints what each story came to as JSON; tests/test_menu.py reads it.
-import { isPlain, isSearch, toPlain, toSearch, vaeFor, whyNoSeed, whyNot } from "./swap.mjs";
+import { isPlain, isSearch, standIn, toPlain, toSearch, vaeFor, whyNoSeed, whyNot } from "./swap.mjs";
 
 const WIDGETS = {
   KSampler: { seed: 0, control_after_generate: "randomize", steps: 20, cfg: 8, sampler_name: "euler", scheduler: "simple", denoise: 1 },
@@ -71,7 +71,8 @@ class Node {
     const [inputs, outputs] = SOCKETS[type];
     this.type = this.comfyClass = type;
     this.title = "plain title";
-    this.widgets = Object.entries(WIDGETS[type] ?? {}).map(([name, value]) => ({ name, value }));
+    this.widgets = Object.entries(WIDGETS[type] ?? {}).map(([name, value]) => ({ name, value,
+      options: name === "scorer" ? { values: ["ImageReward", "Other"] } : {} }));
     this.inputs = [...inputs.map((name) => ({ name, link: null })), ...this.widgets.map(({ name }) => ({ name, widget: { name }, link: null }))];
     this.outputs = outputs.map((kind) => ({ name: kind, type: kind, links: [] }));
     this.pos = [0, 0];
@@ -186,6 +187,16 @@ function roundTrip() {
   return [before, [types(graph), values(plain), wiring(plain)]];
 }
 
+// The judge of a search where the usual one, or both, lack their files; and what is told of it.
+function judges(missing, there = false) {
+  const { graph, node, put } = build("KSampler");
+  const judged = there ? put("NoiseSearchLoadVerifier") : null;
+  const before = [...graph.nodes];
+  const made = toSearch(node, make, missing);
+  const judge = judged ?? graph.nodes.find((one) => one.type === "NoiseSearchLoadVerifier");
+  return [values(judge).scorer, standIn(made, before, missing)];
+}
+
 function linkedSeed() {
   const { node, put } = build("KSamplerAdvanced");
   put("Int").connect(0, node, node.inputs.findIndex((one) => one.name === "noise_seed"));
@@ -193,6 +204,7 @@ function linkedSeed() {
 }
 
 console.log(JSON.stringify({
+  judges: [judges({}), judges({ ImageReward: "a file" }), judges({ ImageReward: "a file" }, true), judges({ ImageReward: "a file", Other: "one" })],
   ksampler: story("KSampler", { seed: 42, steps: 7, cfg: 3, sampler_name: "heun", scheduler: "karras", denoise: 0.6 }),
   advanced: story("KSamplerAdvanced", { noise_seed: 43, steps: 7, end_at_step: 7 }),
   custom: story("SamplerCustom", { noise_seed: 44, cfg: 2.5 }),

@@ -77,6 +77,14 @@ def test_the_vae_is_that_of_the_decode_or_of_the_loader(told):
     assert "vae" not in told["noVae"]["wiring"]
 
 
+def test_the_judge_that_is_added_has_its_file(told):
+    ready, instead, there, neither = told["judges"]
+    assert ready == ["ImageReward", None]
+    assert instead == ["Other", ["Other", "ImageReward"]]
+    assert there == ["ImageReward", None], "a judge that was in the graph was changed"
+    assert neither == ["ImageReward", ["ImageReward", "ImageReward"]]
+
+
 def test_inside_a_subgraph_the_wires_to_its_edge_stay(told):
     made = told["subgraph"]
     assert made["wiring"]["model"] == "-10" and sorted(map(str, made["behind"])) == ["-20", "VAEDecode"]

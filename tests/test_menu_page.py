@@ -1,7 +1,12 @@
-"""The sampler's menu in the real page: there, back, undone in one step, and inside a subgraph."""
+"""The sampler's menu in the real page: there, back, undone in one step, inside a subgraph, and from the default graph to a chosen image."""
+
+import contextlib
+import functools
+import time
 
 import panel_page
 import pytest
+import tiny_checkpoint
 from panel_page import Page, graph
 
 pytestmark = pytest.mark.browser
@@ -20,14 +25,46 @@ CHOOSE = """words => {
 }"""
 
 
+CHECKPOINT = "tiny.ckpt"
+
+
+def on(*pages):
+    """On front ends ("carried" by ComfyUI 0.3.75, or "newest") with "classic" nodes or with Nodes 2.0, "nodes2"."""
+    return pytest.mark.parametrize("page", pages, ids=["-".join(page) for page in pages], indirect=True)
+
+
+ONE = on(("carried", "classic"))
+EACH = on(("carried", "classic"), ("carried", "nodes2"), ("newest", "classic"), ("newest", "nodes2"))
+
+
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    with panel_page.chromium() as chrome, panel_page.comfyui(tmp_path_factory.mktemp("menu")) as server:
-        page = Page(chrome, server)
-        yield page
-        said = page.said
-        page.close()
-        assert said == []
+def chrome():
+    with panel_page.chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """front end -> its server, which the next test with it finds running."""
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def running(front_end):
+            folder = tmp_path_factory.mktemp(front_end)
+            tiny_checkpoint.write(folder / "base" / "models" / "checkpoints" / CHECKPOINT)
+            return stack.enter_context(panel_page.comfyui(folder, front_end))
+
+        yield running
+
+
+@pytest.fixture
+def page(request, chrome, server):
+    front_end, nodes = request.param
+    page = Page(chrome, server(front_end), vue=nodes == "nodes2")
+    yield page
+    said = page.said
+    page.close()
+    assert said == []
 
 
 def choose(page, words):
@@ -61,8 +98,9 @@ KEPT = {
 SEARCHES = {**KEPT, "vae": "NoiseSearchLoadDemoModel", "verifier": "NoiseSearchLoadVerifier"}
 
 
+@EACH
 def test_a_winners_seed_goes_back_into_a_plain_sampler_and_from_there_into_a_search(page):
-    page.load(graph(seed=77_000, candidates=6))
+    page.load(graph(candidates=6))
     page.queue()
     page.wait_for_title("Found")
     seed = int(page.seeds()[0].removeprefix("seed "))
@@ -76,8 +114,9 @@ def test_a_winners_seed_goes_back_into_a_plain_sampler_and_from_there_into_a_sea
     assert sorted([*before, "VAEDecode"]) == types(page)
 
 
+@ONE
 def test_one_step_takes_a_swap_back(page):
-    page.load(graph(seed=78_000))
+    page.load(graph())
     page.page.wait_for_timeout(400)
     before = types(page)
     choose(page, "Plain sampler")
@@ -89,8 +128,10 @@ def test_one_step_takes_a_swap_back(page):
     )
 
 
+@ONE
 def test_inside_a_subgraph_too(page):
-    page.load(graph(seed=79_000))
+    seed = next(panel_page.SEEDS)
+    page.load(graph(seed=seed))
     choose(page, "Plain sampler")
     page.page.evaluate(
         "app.graph.convertToSubgraph(new Set(app.graph.nodes.filter(n => n.type === 'KSampler')))"
@@ -98,5 +139,93 @@ def test_inside_a_subgraph_too(page):
     edges = dict.fromkeys(KEPT, "edge")
     assert sampler(page, "KSampler")[0] == edges
     choose(page, "Search with this sampler")
-    wires, seed, _ = sampler(page, "NoiseSearchKSampler")
-    assert wires == {**edges, "verifier": "NoiseSearchLoadVerifier"} and seed == 79_000
+    wires, kept, _ = sampler(page, "NoiseSearchKSampler")
+    assert wires == {**edges, "verifier": "NoiseSearchLoadVerifier"} and kept == seed
+
+
+def press_in_menu(page, kind, words):
+    """Right-click the title of the node of a type and press an entry of the menu that opens."""
+    at = page.page.evaluate(
+        """kind => {
+            const node = app.graph.nodes.find(n => n.type === kind);
+            app.canvas.ds.scale = 0.8;
+            app.canvas.ds.offset[0] = 500 - node.pos[0];
+            app.canvas.ds.offset[1] = 500 - node.pos[1];
+            app.canvas.draw(true, true);
+            const [x, y] = app.canvas.ds.convertOffsetToCanvas([node.pos[0] + 60, node.pos[1] - 12]);
+            const box = app.canvas.canvas.getBoundingClientRect();
+            return [box.left + x, box.top + y];
+        }""",
+        kind,
+    )
+    page.page.wait_for_timeout(300)
+    page.page.mouse.click(*at, button="right")
+    page.page.get_by_text(words, exact=True).click()
+
+
+# ComfyUI's default graph, as it has been since its beginning; the newest front end begins with one for a model of 4 GB.
+DEFAULT = """checkpoint => {
+    app.graph.clear();
+    const add = (kind, pos, values = {}) => {
+        const node = LiteGraph.createNode(kind);
+        app.graph.add(node);
+        node.pos = pos;
+        for (const [name, value] of Object.entries(values)) node.widgets.find(w => w.name === name).value = value;
+        return node;
+    };
+    const loader = add("CheckpointLoaderSimple", [0, 300], { ckpt_name: checkpoint });
+    const wanted = add("CLIPTextEncode", [400, 100], { text: "scenery nature glass bottle landscape, purple galaxy bottle" });
+    const unwanted = add("CLIPTextEncode", [400, 400], { text: "text, watermark" });
+    const size = add("EmptyLatentImage", [400, 700], { width: 64, height: 64 });
+    const sampler = add("KSampler", [900, 100]);
+    const decode = add("VAEDecode", [1300, 100]);
+    const save = add("SaveImage", [1600, 100]);
+    loader.connect(0, sampler, 0);
+    loader.connect(1, wanted, 0);
+    loader.connect(1, unwanted, 0);
+    wanted.connect(0, sampler, 1);
+    unwanted.connect(0, sampler, 2);
+    size.connect(0, sampler, 3);
+    sampler.connect(0, decode, 0);
+    loader.connect(2, decode, 1);
+    decode.connect(0, save, 0);
+}"""
+
+
+# With Nodes 2.0 the carried front end shows a menu of its own, which asks no extension: there only the classic nodes' menu is pressed.
+@on(("carried", "classic"), ("newest", "nodes2"))
+def test_from_the_default_graph_to_a_chosen_image_in_three_actions(page, request):
+    """With a checkpoint of random weights and an image small enough for a CPU, and without a file for the usual judge."""
+    page.page.evaluate(DEFAULT, CHECKPOINT)
+    page.page.wait_for_timeout(400)
+    runs, began = len(page.server.get("/history")), time.monotonic()
+
+    press_in_menu(page, "KSampler", "Search with this sampler")  # the first action
+    said = page.page.get_by_text("The judge is image quality (BRISQUE).").first
+    said.wait_for()
+    assert "ImageReward needs ImageReward.pt, 1.8 GB" in said.inner_text()
+
+    page.page.get_by_role("button", name="Run", exact=True).first.click()  # the second
+    page.wait_for_title("Found the best of")
+    entry = page.wait_for_entries(runs + 1)[-1]
+    assert entry["status"]["status_str"] == "success"
+    found = page.seeds()
+    assert len(found) == 8 and len(set(found)) == 8
+
+    search = page.page.evaluate("app.graph.nodes.find(n => n.type === 'NoiseSearchKSampler').id")
+    page.look_at(search)
+    page.act(1, "nsp-use")  # the third
+    page.wait_for_title("Your pick goes on")
+    entry = page.wait_for_entries(runs + 2)[-1]
+    took = time.monotonic() - began
+    chosen = entry["outputs"][str(search)]["noise_search"][0]["images"][0]["winner"]
+    assert f"seed {chosen['seed']}" == found[1]
+    saved = [
+        one
+        for output in entry["outputs"].values()
+        for one in output.get("images", [])
+        if one["type"] == "output"
+    ]
+    assert len(saved) == 1, "no one image was saved"
+    page.photograph(f"three-actions-{request.node.callspec.id}", whole=True)
+    assert took <= 60, f"{took:.0f} s"

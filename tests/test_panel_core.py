@@ -37,7 +37,7 @@ def history(page):
 
 def test_run_and_see_it_grow(page, request):
     page.load(graph(candidates=20, steps=12))
-    assert page.title().startswith("Queue the graph")
+    assert page.title().startswith("Press Run")
     before = page.page.evaluate(
         "JSON.stringify(app.graph.serialize().nodes.find(n => n.id === 10).widgets_values)"
     )

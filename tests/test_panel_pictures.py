@@ -65,7 +65,7 @@ def page(tmp_path_factory):
 
 def place(page, scale=0.8):
     """The panel and the node that saves the pick, side by side; the part of the page that shows them."""
-    left, top = 690, 900
+    left, top = 690, 700
     page.page.evaluate(
         """([left, top, scale]) => {
             Object.assign(app.canvas.ds, { scale });

@@ -71,7 +71,7 @@ def test_two_browsers_each_see_their_own(pages):
         one.load(workflow)
     mine.queue()
     mine.wait_for_title("Found the best of")
-    assert yours.title().startswith("Queue the graph") and not yours.frames
+    assert yours.title().startswith("Press Run") and not yours.frames
     assert mine.frames and {state["workflow"] for _, _, state in mine.frames} == {workflow["id"]}
 
 
@@ -87,7 +87,7 @@ def test_another_workflow_in_the_same_tab_is_left_alone(page):
     while len(page.frames) < shown + 3:
         assert time.monotonic() < until
         page.page.wait_for_timeout(50)
-    assert page.title().startswith("Queue the graph")
+    assert page.title().startswith("Press Run")
     page.load(first)
     page.wait_for_cards(3)
     page.panel.locator(".nsp-stop").click()

@@ -135,7 +135,7 @@ def _serve(place, options, extra):
     ).start(timeout=900)  # other packs of the user may be slow
     try:
         say(
-            f"ComfyUI is at {server.url} - the demo is in its menu under Templates, noise-search. Ctrl-C ends it."
+            f"ComfyUI is at {server.url} - the demo is a_first_search in its Templates, under Extensions, noise-search. Ctrl-C ends it."
         )
         return server.process.wait()
     finally:

@@ -204,7 +204,7 @@ def first(name, object_info):
     graph.note(
         0,
         "Press Run",
-        "The model often gets a colour, a shape or a place wrong. The search makes 16 images, the judge compares each with the prompt, and the best one is saved.\n\nTry `candidates` = 1: that is the image you get without a search. Then write another scene.",
+        "The model often gets a colour, a shape or a place wrong. The search makes 16 images, the judge compares each with the prompt, and the best one is saved in the output folder.\n\nThe candidates appear at the bottom of **KSampler (Best of N Search)**. Press the full stop key (.) to see the whole graph.\n\nTry `candidates` = 1: that is the image you get without a search. Then write another scene.",
         260,
     )
     positive = graph.node(

@@ -3,7 +3,8 @@ import { app } from "../../scripts/app.js";
 
 const LOAD = "NoiseSearchLoadVerifier";
 const COMBINE = "NoiseSearchVerifierEnsemble";
-let missing = {};
+// {judge: the file it lacks}, as ComfyUI last told.
+export let missing = {};
 
 function read(definition) {
   missing = definition?.input?.required?.scorer?.[1]?.noise_search_missing ?? {};

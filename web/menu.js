@@ -1,12 +1,15 @@
 // In the menu of samplers: "Search with this sampler", and on search nodes "Plain sampler with the winner's seed".
 import { app } from "../../scripts/app.js";
-import { isPlain, isSearch, toPlain, toSearch, whyNoSeed, whyNot } from "./menu/swap.js";
+import { missing } from "./judges.js";
+import { isPlain, isSearch, nodesOf, standIn, toPlain, toSearch, whyNoSeed, whyNot } from "./menu/swap.js";
 import { winnerOf } from "./panel/actions.js";
 import { asOneStep, searchingNodes } from "./panel/nodes.js";
 import * as store from "./panel/store.js";
 
 const THERE = "Search with this sampler";
 const BACK = "Plain sampler with the winner's seed";
+
+const BLIND = ["aesthetic (LAION v2)", "image quality (BRISQUE)"]; // judges that see no prompt
 
 const make = (type) => window.LiteGraph.createNode(type);
 
@@ -17,6 +20,7 @@ function entry(content, why, change) {
 
 function swap(node, change) {
   try {
+    const before = [...nodesOf(node.graph)];
     const made = asOneStep(node, change);
     remember();
     app.canvas?.selectNode?.(made);
@@ -24,6 +28,8 @@ function swap(node, change) {
     if (isSearch(made) && made.inputs.find((input) => input.name === "vae")?.link == null) {
       tell("warn", "No VAE was found behind the sampler: connect one to vae.");
     }
+    const judges = isSearch(made) && standIn(made, before, missing);
+    if (judges) tell("info", aboutJudges(...judges), 15000);
   } catch (error) {
     tell("error", error.message);
   }
@@ -35,8 +41,14 @@ function remember() {
   (tracker?.captureCanvasState ?? tracker?.checkState)?.call(tracker);
 }
 
-function tell(severity, detail) {
-  app.extensionManager?.toast?.add({ severity, summary: "NoiseSearch", detail, life: 6000 });
+function aboutJudges(ready, usual) {
+  if (ready === usual) return `${usual} needs ${missing[usual]}: the help of Load Judge says where to get it.`;
+  const blind = BLIND.includes(ready) ? " It looks at the picture only, not at the prompt." : "";
+  return `The judge is ${ready}.${blind} ${usual} needs ${missing[usual]}: the help of Load Judge says where to get it.`;
+}
+
+function tell(severity, detail, life = 6000) {
+  app.extensionManager?.toast?.add({ severity, summary: "NoiseSearch", detail, life });
 }
 
 // What the node made last, as its panel knows it: what was picked, or the winner.
@@ -48,7 +60,7 @@ function winner(node) {
 }
 
 export function items(node) {
-  if (isPlain(node)) return [entry(THERE, whyNot(node), () => swap(node, () => toSearch(node, make)))];
+  if (isPlain(node)) return [entry(THERE, whyNot(node), () => swap(node, () => toSearch(node, make, missing)))];
   if (!isSearch(node)) return [];
   const won = winner(node);
   return [entry(BACK, whyNoSeed(won), () => swap(node, () => toPlain(node, won?.seed ?? null, make)))];

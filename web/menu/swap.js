@@ -51,7 +51,8 @@ export function whyNot(node) {
 
 // -- there -------------------------------------------------------------------------------------------------------------------
 
-export function toSearch(node, make) {
+// missing: {judge: the file it lacks}. A loader that is added begins with the first judge that lacks none.
+export function toSearch(node, make, missing = {}) {
   const why = whyNot(node);
   if (why) throw new Error(why);
   const [type, names] = SEARCHING[typeOf(node)];
@@ -78,21 +79,32 @@ export function toSearch(node, make) {
     connect({ node: guider, slot: 0 }, search, "guider");
   }
   if (vae) connect(vae, search, "vae");
-  connect({ node: judgeIn(graph, search, make), slot: 0 }, search, "verifier");
+  connect({ node: judgeIn(graph, search, make, missing), slot: 0 }, search, "verifier");
   for (const wire of wires.out) lead(search, wire.slot, wire.to);
   graph.remove(node);
   return search;
 }
 
-// The judge that is in the graph, where there is one; else a new loader with the judge that it begins with.
-function judgeIn(graph, search, make) {
+// The judge that is in the graph, where there is one; else a new loader.
+function judgeIn(graph, search, make, missing) {
   const there = nodesOf(graph).filter((node) => typeOf(node) === JUDGE);
   if (there.length === 1) return there[0];
   const judge = create(JUDGE, make);
   graph.add(judge);
+  const scorer = widgetOf(judge, "scorer");
+  const ready = scorer?.options?.values?.find((name) => !missing[name]);
+  if (ready) scorer.value = ready;
   const width = judge.size?.[0] ?? 270;
   judge.pos = [search.pos[0] - width - LINK, search.pos[1] + 320];
   return judge;
+}
+
+// The judge of a search that its menu has just added, where it is not the usual one because that lacks its file: [it, the usual one].
+export function standIn(search, before, missing) {
+  const judge = sourceOf(search, "verifier")?.node;
+  const scorer = typeOf(judge) === JUDGE && !before.includes(judge) && widgetOf(judge, "scorer");
+  const usual = scorer && scorer.options?.values?.[0];
+  return missing[usual] ? [scorer.value, usual] : null;
 }
 
 // The VAE of the decode behind a sampler; else one of the loader that its model comes from. null where there is neither.
@@ -172,7 +184,7 @@ function create(type, make) {
   return node;
 }
 
-function nodesOf(graph) {
+export function nodesOf(graph) {
   return graph.nodes ?? graph._nodes ?? [];
 }
 

@@ -175,7 +175,7 @@ export class View {
 
   heading() {
     const { state, search, entry } = this;
-    if (!search) return "Queue the graph, and the candidates appear here";
+    if (!search) return "Press Run, and the candidates appear here";
     if (entry.ended) return entry.ended === "cancelled" ? "Cancelled. Queue again: what is paid stays paid" : "Failed. ComfyUI says why";
     if (entry.picked) return entry.picked.phase === "done" ? "Your pick goes on" : "Rendering your pick";
     if (state.awaiting) return "Your turn: pick one";
