@@ -147,12 +147,19 @@ def _wrong(scene: Scene, rng: random.Random) -> Scene:
 
 
 def question(scene: Scene, rng: random.Random) -> tuple[str, bool]:
-    """What VLM Judge would say to a picture of the scene, word for word, and the true answer; half of it about the whole."""
+    """What VLM Judge would say to a picture of the scene, word for word, and the true answer; half of it about the whole.
+
+    About half of the answers are yes, of single questions too: a scene that differs is asked about where it differs. Else saying yes is nearly always right.
+    """
     other = scene if rng.random() < 0.5 else _wrong(scene, rng)
     if rng.random() < 0.5:
         return filled(TEMPLATE, describe(other, from_second=rng.random() < 0.5)), other == scene
-    check = rng.choice([one for some in checks(other).values() for one in some])
-    return asked(check, ""), _true(check, scene)
+    if other != scene and rng.random() < 0.5:
+        other = random_scene(rng)  # near ones differ in their position most of all
+    told = [[(check, _true(check, scene)) for check in some] for some in checks(other).values()]
+    fit = [[one for one in some if one[1] == (other == scene)] for some in told]
+    check, truth = rng.choice(rng.choice([some for some in fit if some] or told))
+    return asked(check, ""), truth
 
 
 def _true(check: str, scene: Scene) -> bool:
