@@ -177,7 +177,7 @@ DEFAULT = """checkpoint => {
     const wanted = add("CLIPTextEncode", [400, 100], { text: "scenery nature glass bottle landscape, purple galaxy bottle" });
     const unwanted = add("CLIPTextEncode", [400, 400], { text: "text, watermark" });
     const size = add("EmptyLatentImage", [400, 700], { width: 64, height: 64 });
-    const sampler = add("KSampler", [900, 100]);
+    const sampler = add("KSampler", [900, 100], { steps: 8 });
     const decode = add("VAEDecode", [1300, 100]);
     const save = add("SaveImage", [1600, 100]);
     loader.connect(0, sampler, 0);
@@ -195,7 +195,7 @@ DEFAULT = """checkpoint => {
 # With Nodes 2.0 the carried front end shows a menu of its own, which asks no extension: there only the classic nodes' menu is pressed.
 @on(("carried", "classic"), ("newest", "nodes2"))
 def test_from_the_default_graph_to_a_chosen_image_in_three_actions(page, request):
-    """With a checkpoint of random weights and an image small enough for a CPU, and without a file for the usual judge."""
+    """The checkpoint has random weights, image and steps are small enough for a CPU, and the usual judge has no file."""
     page.page.evaluate(DEFAULT, CHECKPOINT)
     page.page.wait_for_timeout(400)
     runs, began = len(page.server.get("/history")), time.monotonic()
@@ -211,8 +211,12 @@ def test_from_the_default_graph_to_a_chosen_image_in_three_actions(page, request
     assert entry["status"]["status_str"] == "success"
     found = page.seeds()
     assert len(found) == 8 and len(set(found)) == 8
-
     search = page.page.evaluate("app.graph.nodes.find(n => n.type === 'NoiseSearchKSampler').id")
+    candidates = entry["outputs"][str(search)]["noise_search"][0]["images"][0]["candidates"]
+    assert len({one["score"] for one in candidates if isinstance(one["score"], float)}) == 8, (
+        "not all are judged"
+    )
+
     page.look_at(search)
     page.act(1, "nsp-use")  # the third
     page.wait_for_title("Your pick goes on")
