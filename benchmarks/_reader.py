@@ -1,30 +1,35 @@
 """The smallest honest stand-in for a vision-language model: it reads a question about a scene, looks, and says how sure it is of yes.
 
 Its eyes are the demo's attribute network (what it takes each attribute for) and the lowest rows of the picture, where a caption may stand.
-What it reads goes word by word through a GRU. It is trained here, in about a minute, on rendered scenes that no benchmark uses, and answers
-through the same interface as a real one (testing/stand_in_vlm.py), so that VLM Judge asks it as it asks the others.
+What it reads goes word by word through a GRU. It is trained here, in some minutes, on rendered scenes that no benchmark uses and on the very words
+that VLM Judge says, and answers through the same interface as a real one (testing/stand_in_vlm.py), so that VLM Judge asks it as it asks the others.
 """
 
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from _trials import ROOT
 from PIL import Image, ImageDraw
+from safetensors.torch import load_file, save_file
 
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "testing")]
 from demo_training.scenes import make, scene_of  # noqa: E402
 from stand_in_vlm import StandIn  # noqa: E402
 
 from noisesearch.demo.grammar import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, Scene, Thing, describe  # noqa: E402
-from noisesearch.verifiers.judges.vlm_questions import TEMPLATE, filled  # noqa: E402
+from noisesearch.demo.worlds import random_scene  # noqa: E402
+from noisesearch.verifiers.judges.vlm_questions import TEMPLATE, asked, filled  # noqa: E402
 
 STRIP = 12  # rows of a caption
+CACHE = ROOT / ".cache" / "vlm"
 WORDS = re.compile(r"[a-z]+")
 SAID = re.compile(r"<\|vision_end\|>(.*)<\|im_end\|>", re.DOTALL)
 VOCABULARY = {
@@ -142,17 +147,24 @@ def _wrong(scene: Scene, rng: random.Random) -> Scene:
 
 
 def question(scene: Scene, rng: random.Random) -> tuple[str, bool]:
-    """A question to a picture of the scene, and its true answer; half of them about the whole."""
+    """What VLM Judge would say to a picture of the scene, word for word, and the true answer; half of it about the whole.
+
+    About half of the answers are yes, of single questions too: a scene that differs is asked about where it differs. Else saying yes is nearly always right.
+    """
     other = scene if rng.random() < 0.5 else _wrong(scene, rng)
     if rng.random() < 0.5:
         return filled(TEMPLATE, describe(other, from_second=rng.random() < 0.5)), other == scene
-    asked = rng.choice([one for some in checks(other).values() for one in some])
-    return asked, _true(asked, scene)
+    if other != scene and rng.random() < 0.5:
+        other = random_scene(rng)  # near ones differ in their position most of all
+    told = [[(check, _true(check, scene)) for check in some] for some in checks(other).values()]
+    fit = [[one for one in some if one[1] == (other == scene)] for some in told]
+    check, truth = rng.choice(rng.choice([some for some in fit if some] or told))
+    return asked(check, ""), truth
 
 
-def _true(asked: str, scene: Scene) -> bool:
+def _true(check: str, scene: Scene) -> bool:
     things = [thing for thing in (scene.first, scene.second) if thing]
-    words = WORDS.findall(asked.lower())
+    words = WORDS.findall(check.lower())
     colours, shapes = ([w for w in words if w in some] for some in (COLOURS, SHAPES))
     if "background" in words:
         return scene.background in words
@@ -175,29 +187,52 @@ def trained(
     images = torch.from_numpy(pixels).float() / 255
     facts = [scene_of(row) for row in labels.tolist()]
     with torch.no_grad():
-        views = [
-            torch.cat([eyes_of(classify, version(part)) for part in images.split(500)])
-            for version in (lambda x: x, lambda x: captioned(x, "YES"), lambda x: captioned(x, "NO"))
-        ]
+        views = torch.stack(
+            [
+                torch.cat([eyes_of(classify, version(part)) for part in images.split(500)])
+                for version in (lambda x: x, lambda x: captioned(x, "YES"), lambda x: captioned(x, "NO"))
+            ]
+        )
     torch.manual_seed(seed)
-    rng, reader = random.Random(seed), Reader(views[0].shape[1])
+    rng, reader = random.Random(seed), Reader(views.shape[2])
     optimiser = torch.optim.AdamW(reader.parameters(), 2e-3, weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 2e-3, steps)
     for _ in range(steps):
         places = [rng.randrange(scenes) for _ in range(256)]
-        asked = [question(facts[place], rng) for place in places]
-        eyes = torch.stack(
-            [views[_view(truth, captions, rng)][place] for place, (_, truth) in zip(places, asked)]
-        )
-        truth = torch.tensor([float(answer) for _, answer in asked])
+        texts, truths = zip(*(question(facts[place], rng) for place in places))
+        eyes = views[[_view(truth, captions, rng) for truth in truths], places]
         loss = torch.nn.functional.binary_cross_entropy_with_logits(
-            reader(eyes, words_of([text for text, _ in asked])), truth
+            reader(eyes, words_of(list(texts))), torch.tensor(truths).float()
         )
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
     return reader.eval()
+
+
+def kept(classify: Callable, captions: float, steps: int, folder: Path = CACHE) -> Reader:
+    """As `trained`; learnt once, and again when lessons or eyes are others."""
+    mark = hashlib.sha256(_lessons(classify)).hexdigest()[:12]
+    path = folder / f"reader-{captions}-{steps}-{mark}.safetensors"
+    if path.is_file():
+        weights = load_file(path)
+        reader = Reader(weights["see.weight"].shape[1])
+        reader.load_state_dict(weights)
+        return reader.eval()
+    reader = trained(classify, captions, steps=steps)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(reader.state_dict(), path)
+    return reader
+
+
+@torch.no_grad()
+def _lessons(classify: Callable) -> bytes:
+    """Some of what it is taught, and of what it sees."""
+    rng = random.Random(0)
+    said = [question(random_scene(rng), rng) for _ in range(1000)]
+    picture = torch.linspace(0, 1, 64 * 64 * 3).view(1, 64, 64, 3)
+    return repr(said).encode() + eyes_of(classify, picture).numpy().tobytes()
 
 
 def _view(truth: bool, captions: float, rng: random.Random) -> int:
@@ -223,11 +258,17 @@ def accuracy(reader: Reader, classify: Callable, count: int = 1000, seed: int = 
 
 def stand_in(reader: Reader, classify: Callable) -> StandIn:
     """The reader as ComfyUI would have loaded it."""
+    known: dict[
+        tuple[bytes, str], float
+    ] = {}  # questions come again where their answers are combined otherwise
 
     @torch.no_grad()
     def mind(picture: torch.Tensor, turn: str) -> float:
         text = SAID.search(turn)
         assert text is not None  # VLM Judge shows a picture each time
-        return float(reader(eyes_of(classify, picture), words_of([text[1]])).sigmoid())
+        key = hashlib.sha256(picture.numpy().tobytes()).digest(), text[1]
+        if key not in known:
+            known[key] = float(reader(eyes_of(classify, picture), words_of([text[1]])).sigmoid())
+        return known[key]
 
     return StandIn(mind)
