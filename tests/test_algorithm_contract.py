@@ -100,6 +100,7 @@ for _name, _settings in SEARCHES.items():
 every = pytest.mark.parametrize("settings", SEARCHES.values(), ids=SEARCHES)
 
 
+@pytest.mark.slow
 def test_a_new_process_gives_the_same_requests():
     root = Path(__file__).resolve().parent.parent
     code = (

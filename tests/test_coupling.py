@@ -501,6 +501,7 @@ def test_what_is_wanted_is_enough_to_find_out():
 SEARCHES = {"random": RandomSearch(), "zero-order": ZeroOrder(3, 0.9), "paths": SearchOverPaths(2, 2)}
 
 
+@pytest.mark.slow
 @given(
     name=st.sampled_from(["harmless", "mean", "late"]),
     search=st.sampled_from(sorted(SEARCHES)),

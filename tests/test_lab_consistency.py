@@ -186,6 +186,7 @@ def test_angles_are_log_normal():
     assert abs(float(tau.mean()) + 0.8) < 0.01 and abs(float(tau.std()) - 1.6) < 0.01
 
 
+@pytest.mark.slow
 def test_a_little_training_brings_one_step_nearer():
     model = toy.diffusion(toy.CLEAN, 150, seed=1)
     before = toy.worth(model, 4000)["one step"]
@@ -279,6 +280,7 @@ def small_run(digits, team):
     )
 
 
+@pytest.mark.slow
 def test_a_team_gives_what_one_process_gives(tmp_path, monkeypatch):
     from noisesearch.lab import digits
     from noisesearch.lab.team import ALONE

@@ -38,6 +38,7 @@ def test_counted_cost_is_predicted_cost(sampler, cfg, preview, steps):
     assert all(not c["scores"] for c in image["candidates"][:2])  # starting points are not scored
 
 
+@pytest.mark.slow
 @given(
     paths=st.integers(1, 3),
     width=st.integers(0, 3),

@@ -4,7 +4,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from fake_evaluator import FakeEvaluator
 from noisesearch.search.algorithms.base import Terms, prices
@@ -112,6 +112,7 @@ def test_a_recipe_replays_its_lineage_with_parents_renumbered_and_without_verifi
     assert list(recipe.pieces) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(recipes | newer, min_size=1, max_size=3))
 def test_json_round_trip(many):
     again = recipes_from_json(recipes_to_json(many))

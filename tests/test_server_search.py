@@ -241,6 +241,7 @@ def test_the_same_winner_in_other_batches_and_after_other_prompts(server, search
         assert abs(other - winner).max() <= 1
 
 
+@pytest.mark.slow
 def test_the_same_winner_in_a_new_process(server, comfyui, tmp_path):
     first, winner = run_search(server, ZERO_ORDER)
     with ComfyServer(comfyui, base_directory(tmp_path / "base"), log=tmp_path / "server.log") as other:

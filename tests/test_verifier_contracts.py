@@ -312,6 +312,7 @@ def suites(*arguments):
     return run.returncode, run.stdout
 
 
+@pytest.mark.slow
 def test_a_new_scorer_without_a_file_is_found_by_the_suites():
     """In one file, tests/colourfulness.py, with one line of registration; in a process of its own."""
     lines = (Path(__file__).parent / "colourfulness.py").read_text("utf-8").splitlines()

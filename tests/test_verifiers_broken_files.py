@@ -407,6 +407,7 @@ for name in ("BRISQUE", "DINO head", "feature statistics", "aesthetic head", "CL
 """
 
 
+@pytest.mark.slow
 def test_a_file_written_over_while_it_is_loaded_takes_nothing_down(tmp_path, comfyui):
     """In a process of its own: to read a mapped file that has become shorter kills the process."""
     tests = Path(__file__).resolve().parent
