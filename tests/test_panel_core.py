@@ -36,7 +36,7 @@ def history(page):
 
 
 def test_run_and_see_it_grow(page, request):
-    page.load(graph(candidates=20, steps=12))
+    page.load(graph(candidates=20, steps=60, batch_size=2))  # ten waves, so that there is something to see
     assert page.title().startswith("Press Run")
     before = page.page.evaluate(
         "JSON.stringify(app.graph.serialize().nodes.find(n => n.id === 10).widgets_values)"
