@@ -477,7 +477,8 @@ def _make(*goal):
 
 @pytest.mark.skipif(os.name == "nt", reason="make is an alias for those who have it")
 def test_the_aliases_call_these_commands(monkeypatch):
-    monkeypatch.setenv("MAKEFLAGS", " -- ARGS=--other")  # as when make runs the tests
+    monkeypatch.setenv("MAKEFLAGS", " -- ARGS=--other")  # both, as when make runs the tests
+    monkeypatch.setenv("ARGS", "--other")
     for name in dev.COMMANDS:
         assert _make(name) == f"python tools/dev.py {name}"
     assert _make("test", "ARGS=--comfyui there -- -x") == "python tools/dev.py test --comfyui there -- -x"

@@ -55,10 +55,12 @@ def main(targets=TARGETS) -> int:
 
 
 def environment() -> dict:
-    """The environment without what a make that runs us tells the makes below it: they would take its ARGS."""
-    return {
-        name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
-    }
+    """The environment without what a make that runs us tells the makes below it: they would take its ARGS.
+
+    A variable of its command line comes down twice, inside MAKEFLAGS and as a variable of the environment.
+    """
+    handed_down = ("ARGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS")
+    return {name: value for name, value in os.environ.items() if name not in handed_down}
 
 
 def run(command, seconds: float) -> tuple[int, str]:
