@@ -8,6 +8,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import browser
 import ci
 import dev
 import pytest
@@ -586,3 +587,20 @@ def test_a_taken_port_is_not_handed_out():
         port = taken.getsockname()[1]
         assert free_port(port) not in (port, 0)
     assert free_port(port) == port
+
+
+# -- front ends for the suite `browser`
+
+
+def test_of_two_that_bring_the_same_front_end_the_first_wins(tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "index.html").write_text(name)
+    for name in ("first", "second"):
+        browser._take_place(tmp_path / name, tmp_path / "1.2.3")
+    assert (tmp_path / "1.2.3" / "index.html").read_text() == "first"
+
+
+def test_a_front_end_that_cannot_be_put_in_its_place_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        browser._take_place(tmp_path / "missing", tmp_path / "1.2.3")

@@ -56,17 +56,25 @@ def front_end(version: str) -> Path:
     """
     if version != "newest" and (CACHE / version / "index.html").is_file():
         return CACHE / version
-    with tempfile.TemporaryDirectory() as folder:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         wanted = PACKAGE if version == "newest" else f"{PACKAGE}=={version}"
         wheel = _download(wanted, Path(folder))
         target = CACHE / wheel.name.split("-")[1]
         if not (target / "index.html").is_file():
             with zipfile.ZipFile(wheel) as archive:
                 archive.extractall(folder)
-            CACHE.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(target, ignore_errors=True)
-            shutil.move(str(Path(folder) / "comfyui_frontend_package" / "static"), target)
+            _take_place(Path(folder) / "comfyui_frontend_package" / "static", target)
     return target
+
+
+def _take_place(made: Path, target: Path) -> None:
+    """In one step, and the first of several processes that make the same one wins."""
+    try:
+        made.rename(target)
+    except OSError:
+        if not (target / "index.html").is_file():
+            raise
 
 
 def _download(wanted: str, folder: Path) -> Path:
