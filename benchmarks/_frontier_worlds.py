@@ -15,7 +15,6 @@ from pathlib import Path
 from _trials import JUDGES, ROOT
 
 sys.path.insert(0, str(ROOT / "testing"))
-import comfy.samplers  # noqa: E402
 import comfy.sd  # noqa: E402
 import comfy.utils  # noqa: E402
 import torch  # noqa: E402
@@ -25,6 +24,7 @@ from closed_form import PixelVAE, make_model, uncond  # noqa: E402
 from noisesearch.demo.grammar import parse_scene  # noqa: E402
 from noisesearch.demo.load import FOLDER, load_world  # noqa: E402
 from noisesearch.demo.worlds import WORLDS, held_out_prompts  # noqa: E402
+from noisesearch.sampling.stock import cfg_guider, ksampler_sigmas  # noqa: E402
 from noisesearch.verifiers.base import Batch, Verifier  # noqa: E402
 
 CARELESS = Path(__file__).with_name("careless.safetensors")
@@ -66,10 +66,7 @@ class World:
         return found[:count]
 
     def sigmas(self, steps: int) -> torch.Tensor:
-        model = self.model
-        return comfy.samplers.KSampler(
-            model, steps, model.load_device, "euler", "simple", 1.0, model.model_options
-        ).sigmas
+        return ksampler_sigmas(self.model, steps, "euler", "simple", 1.0)
 
 
 class Drawn(World):
@@ -101,10 +98,7 @@ class Drawn(World):
         return self.encoded(prompt), self.encoded("")
 
     def guider(self, problem):
-        guider = comfy.samplers.CFGGuider(self.model)
-        guider.set_conds(*self.conds(problem.prompt))
-        guider.set_cfg(self.cfg)
-        return guider
+        return cfg_guider(self.model, *self.conds(problem.prompt), self.cfg)
 
     def verifier(self, problem):
         return self.seen
@@ -202,9 +196,7 @@ class Mixture(World):
         return [f"problem {i}" for i in range(count)]
 
     def guider(self, problem):
-        guider = comfy.samplers.CFGGuider(self.model)
-        guider.set_conds(uncond(), uncond())
-        return guider
+        return cfg_guider(self.model, uncond(), uncond(), 1.0)
 
     def verifier(self, problem):
         return Wish(problem.place)

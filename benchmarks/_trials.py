@@ -19,6 +19,7 @@ import torch  # noqa: E402
 
 from noisesearch.demo.load import FOLDER, load_world  # noqa: E402
 from noisesearch.demo.worlds import WORLDS  # noqa: E402
+from noisesearch.sampling.stock import cfg_guider, ksampler_sigmas  # noqa: E402
 from noisesearch.session.run import Wishes, search_images  # noqa: E402
 from noisesearch.demo.attributes import SceneAttributes  # noqa: E402
 from noisesearch.verifiers.base import Verifier  # noqa: E402
@@ -89,34 +90,30 @@ class World:
             kind(FOLDER / "verifiers" / f"{file}.safetensors") for file in (verifier, judge)
         )
 
+    def guider(self, prompt: str):
+        conds = (self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (prompt, ""))
+        return cfg_guider(self.model, *conds, self.settings.cfg)
+
+    def sigmas(self, steps: int | None = None):
+        world = self.settings
+        return ksampler_sigmas(self.model, steps or world.steps, world.sampler, world.scheduler, 1.0)
+
+    @property
+    def latent(self):
+        return {"samples": torch.zeros(1, 16, self.settings.size // 8, self.settings.size // 8)}
+
     @torch.inference_mode()
     def search(
         self, settings, prompt: str, seed: int, verifier=None, steps: int | None = None, **wishes
     ) -> Trial:
         """One search with the world's own verifier (or another, or an ensemble), the judge held out. Unscored starting points are added to the cost of what follows."""
-        world, model = self.settings, self.model
-        guider = comfy.samplers.CFGGuider(model)
-        guider.set_conds(
-            *(self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (prompt, ""))
-        )
-        guider.set_cfg(world.cfg)
-        sampler = comfy.samplers.KSampler(
-            model,
-            steps or world.steps,
-            model.load_device,
-            world.sampler,
-            world.scheduler,
-            1.0,
-            model.model_options,
-        )
         verdict = Verdict(self.judge)
         judged = replace(as_ensemble(verifier or self.verifier), held_out=verdict)
-        latent = {"samples": torch.zeros(1, 16, world.size // 8, world.size // 8)}
         found = search_images(
-            guider,
-            comfy.samplers.sampler_object(world.sampler),
-            sampler.sigmas,
-            latent,
+            self.guider(prompt),
+            comfy.samplers.sampler_object(self.settings.sampler),
+            self.sigmas(steps),
+            self.latent,
             seed,
             settings,
             judged,

@@ -68,22 +68,7 @@ class Server:
 def measure(rows: int, seed: int) -> dict:
     """One search, `rows` candidates at a time; 0 = as many as fit, which is what a node does."""
     world, server, clock = World("scenes"), Server(), Clock()
-    settings, clip = world.settings, world.clip
-    prompt = settings.examples[0]
-    guider = comfy.samplers.CFGGuider(world.model)
-    guider.set_conds(*(clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (prompt, "")))
-    guider.set_cfg(settings.cfg)
-    sampler, model = comfy.samplers.sampler_object(settings.sampler), world.model
-    sigmas = comfy.samplers.KSampler(
-        model,
-        settings.steps,
-        model.load_device,
-        settings.sampler,
-        settings.scheduler,
-        1.0,
-        model.model_options,
-    ).sigmas
-    latent = {"samples": torch.zeros(1, 16, settings.size // 8, settings.size // 8)}
+    prompt = world.settings.examples[0]
     wishes = Wishes(candidates=CANDIDATES, batch_size=rows, journal=False)
     kept = {kind: dict(vars(kind)) for kind in TOLD}
     with tempfile.TemporaryDirectory() as folder:
@@ -95,10 +80,10 @@ def measure(rows: int, seed: int) -> dict:
         panel = Live(Viewer("client", "workflow", "prompt", "10", "run"))
         began = time.thread_time()
         search_images(
-            guider,
-            sampler,
-            sigmas,
-            latent,
+            world.guider(prompt),
+            comfy.samplers.sampler_object(world.settings.sampler),
+            world.sigmas(),
+            world.latent,
             seed,
             RandomSearch(),
             world.verifier,

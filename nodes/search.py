@@ -7,10 +7,8 @@ from comfy_api.latest import io
 
 from ..compat import schema
 from ..sampling.stock import cfg_guider, ksampler_sigmas
-from ..session.journaling import journal_is_on
 from ..session.noises import seed_of
-from ..session.wishes import Wishes
-from .searching import EVERYWHERE, UNCONNECTED, Searching, drafts_fit, has_judge, needed, stops_of
+from .searching import EVERYWHERE, UNCONNECTED, Searching, drafts_fit, has_judge, needed, stops_of, wishes_of
 from .names import SAMPLERS
 from .sockets import (
     JUDGE,
@@ -99,38 +97,15 @@ class NoiseSearchKSampler(io.ComfyNode):
         latent_image,
         denoise,
         vae,
-        candidates,
-        keep_top,
         verifier=None,
         prompt="",
         search=None,
-        budget_nfe=0,
-        stop_at_score=0.0,
-        time_limit=0.0,
-        batch_size=0,
-        exactly_reproducible=True,
         choose=JUDGE,
         pick="",
-        journal=True,
-        draft_steps=0,
-        draft_cfg=0.0,
-        verify_top=Wishes.verify_top,
+        **wished,
     ):
         guider = cfg_guider(model, positive, negative, cfg)
         sigmas = ksampler_sigmas(model, steps, sampler_name, scheduler, denoise)
-        wishes = Wishes(
-            candidates,
-            keep_top,
-            budget_nfe,
-            stop_at_score,
-            time_limit,
-            batch_size,
-            exactly_reproducible,
-            journal and journal_is_on(),
-            draft_steps,
-            draft_cfg,
-            verify_top,
-        )
         return Searching(cls, "positive", choose, pick).node_output(
             guider,
             comfy.samplers.sampler_object(sampler_name),
@@ -141,7 +116,7 @@ class NoiseSearchKSampler(io.ComfyNode):
             verifier,
             vae,
             prompt,
-            wishes,
+            wishes_of(**wished),
             shorter=lambda few: ksampler_sigmas(model, few, sampler_name, scheduler, denoise),
         )
 
@@ -227,37 +202,14 @@ class NoiseSearchSampler(io.ComfyNode):
         sigmas,
         latent_image,
         vae,
-        candidates,
-        keep_top,
         verifier=None,
         prompt="",
         search=None,
-        budget_nfe=0,
-        stop_at_score=0.0,
-        time_limit=0.0,
-        batch_size=0,
-        exactly_reproducible=True,
         final_sigmas=None,
         choose=JUDGE,
         pick="",
-        journal=True,
-        draft_steps=0,
-        draft_cfg=0.0,
-        verify_top=Wishes.verify_top,
+        **wished,
     ):
-        wishes = Wishes(
-            candidates,
-            keep_top,
-            budget_nfe,
-            stop_at_score,
-            time_limit,
-            batch_size,
-            exactly_reproducible,
-            journal and journal_is_on(),
-            draft_steps,
-            draft_cfg,
-            verify_top,
-        )
         return Searching(cls, "guider", choose, pick).node_output(
             guider,
             sampler,
@@ -268,7 +220,7 @@ class NoiseSearchSampler(io.ComfyNode):
             verifier,
             vae,
             prompt,
-            wishes,
+            wishes_of(**wished),
             final_sigmas,
             denoised=True,
         )

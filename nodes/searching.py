@@ -14,6 +14,7 @@ from ..search.drafts import LEAST
 from ..search.rollout import Recipe, recipes_to_json
 from ..session.carry import KEY, attach, differences, facts_of, files_behind, record_of
 from ..session.found import FoundOne
+from ..session.journaling import journal_is_on
 from ..session.live import Live, viewer_of
 from ..session.pick import Pick, read_pick
 from ..session.pictures import small
@@ -33,6 +34,11 @@ UNCONNECTED = object()  # a socket that nothing is connected to; None: what is c
 
 # {the widgets of a node: how often it was stopped}: a stopped result must not answer "queue again" from ComfyUI's cache
 _stops: dict[str, int] = {}
+
+
+def wishes_of(exactly_reproducible=True, journal=True, **widgets) -> Wishes:
+    """What is asked of a search by the widgets of its node, given by their names."""
+    return Wishes(exact=exactly_reproducible, journal=journal and journal_is_on(), **widgets)
 
 
 @dataclass(frozen=True)
