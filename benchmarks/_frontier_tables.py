@@ -180,6 +180,7 @@ def summary(worlds: list[Results]) -> str:
     }
     rows |= {
         "the same, the best 2 rendered": "random, 3 steps, best 2 rendered",
+        "random search, 4 steps": "random, 4 steps",
         "seed pruning, 7 steps": "seed pruning, 7 steps",
     }
     rows |= {

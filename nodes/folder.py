@@ -42,7 +42,7 @@ def load(file: Path) -> torch.Tensor:
                 pixels = np.asarray(image.convert("RGB"), dtype=np.float32) / 255.0
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(
-            f"{excerpt(file.name)} in the input folder is no image that can be read ({excerpt(str(error))}). Take it away or replace it."
+            f"{excerpt(file.name)} in the input folder is not an image that can be read ({excerpt(str(error))}). Take it away or replace it."
         ) from error
     return torch.from_numpy(pixels)[None]
 

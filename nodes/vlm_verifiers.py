@@ -96,7 +96,7 @@ class NoiseSearchVLMQuestions(io.ComfyNode):
             outputs=[
                 io.String.Output(
                     display_name="questions",
-                    tooltip="One a line. Connect them to the text of VLM Judge, or read them in Preview Any and write your own.",
+                    tooltip="One a line. Connect them to the text of VLM Judge, or read them in Preview as Text and write your own.",
                 )
             ],
         )
@@ -104,9 +104,7 @@ class NoiseSearchVLMQuestions(io.ComfyNode):
     @classmethod
     def execute(cls, clip, prompt):
         if not prompt.strip():
-            raise ValueError(
-                "Questions for VLM Judge makes questions of a prompt, which is empty. Write one."
-            )
+            raise ValueError("Make Questions of a Prompt has no prompt to make them of. Write one.")
         return io.NodeOutput("\n".join(made_by(VisionLanguageModel(clip), prompt.strip())))
 
 

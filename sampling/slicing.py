@@ -49,7 +49,7 @@ def samples_of(latent: dict, model: Any) -> list[Sample]:
         raise ValueError(f"There is nothing to sample in this latent: its shape is {list(images.shape)}.")
     if not bool(images.isfinite().all()):
         raise ValueError(
-            "The latent holds values that are no numbers (NaN or infinite), and so would every image. Where it comes from a VAE in half precision, start ComfyUI with --fp32-vae or --bf16-vae."
+            "The latent holds values that are not numbers (NaN or infinite), and so would every image. Where it comes from a VAE in half precision, start ComfyUI with --fp32-vae or --bf16-vae."
         )
     places = latent.get("batch_index") or list(range(images.shape[0]))
     if len(places) != images.shape[0]:

@@ -269,7 +269,7 @@ class _Run:
 
     def cost(self, rollout: Rollout) -> int:
         if rollout.parent is not None and rollout.parent not in self.result.outcomes:
-            raise ValueError(f"it asked for a rollout from outcome {rollout.parent}, which there is not")
+            raise ValueError(f"it asked for a rollout from outcome {rollout.parent}, which does not exist")
         return self.evaluator.cost(
             rollout, None if rollout.parent is None else self.result.outcomes[rollout.parent].rollout
         )
@@ -335,8 +335,8 @@ class _Run:
         ids, held = self.top(len(self.view.finished)), set(self.held)
         if not held.issuperset(ids[: self.limits.keep]):
             self.result.faults.append(
-                "So many candidates might still have come to be the best that the latents of some who did were no longer in memory. "
-                "The best of those that were is handed on."
+                "More candidates could still become the best than memory has room for, and the latents of some that did are no longer in memory. "
+                "The best of those that are is handed on."
             )
             ids.sort(key=lambda id: id not in held)
         return [self.result.outcomes[id] for id in ids]

@@ -24,7 +24,7 @@ MOST_DIGITS = 20  # of a whole number: 2^64 has as many
 def read_json(text: str) -> Any:
     """The data of a JSON text. Stricter than `json.loads`: ValueError for NaN, infinities, keys that stand twice and numbers of many digits too."""
     if not isinstance(text, str):
-        raise ValueError(f"it is no text but a {type(text).__name__}")
+        raise ValueError(f"it is not text but a value of type {type(text).__name__}")
     size = len(text) * (1 if text.isascii() else 4)
     if size > MOST_TEXT:
         raise ValueError(f"it takes {size} bytes, and {MOST_TEXT} is the most")

@@ -70,7 +70,7 @@ def finals_of(plan: Plan, result: Result, hurried: Callable[[], bool]) -> Finals
         assert kept.latent is not None and kept.denoised is not None  # it is finished
         if not bool(kept.latent.isfinite().all()):
             notes.append(
-                "A final render came out with numbers that are none (NaN or infinite), and was left aside."
+                "A final render came out with values that are not numbers (NaN or infinite), and was left aside."
             )
             continue
         recipe = Recipe((outcome.rollout,), plan.sample.index)

@@ -428,7 +428,7 @@ def why(found: FoundOne, judged_by: str, leading: int) -> str:
     if not result.settings.needs_verifier:
         return "Rendered once, from its recipe."
     if not judged_by or not found.scores:
-        return "The one candidate there is."
+        return "The only candidate."
     score, count = found.scores[leading], len(result.ranking)
     first = result.outcomes[min(result.outcomes)]
     said = f"The best of {count} by {judged_by}: {score:.3g}" if count > 1 else f"{judged_by}: {score:.3g}"

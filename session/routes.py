@@ -34,7 +34,7 @@ def register() -> None:
             data = None
         stopped = stop(data.get("run")) if isinstance(data, dict) else 0
         if not stopped:
-            return web.json_response({"error": "no search of this id is running"}, status=404)
+            return web.json_response({"error": "no search with this id is running"}, status=404)
         return web.json_response({"stopped": stopped})
 
     @instance.routes.post(CLEAR)

@@ -264,7 +264,7 @@ class _Running:
         if search_nfe + self.plan.evaluator.coupling.spent + price > self.plan.limits.nfe:
             self.notes.append(
                 "A winner was not rendered once more alone: what was left of the budget does not pay for it. "
-                "A stock sampler gives it but for the last digits."
+                "A stock sampler gives the same image except for the last digits."
             )
             return None
         self.plan.live.finishing()
@@ -285,7 +285,7 @@ class _Running:
                 self._compare(searched, latent)
                 return latent, denoised, renderer.image(last)
             self.notes.append(
-                "The last rendering of the winner came out with numbers that are none (NaN or infinite), so the image is "
+                "The last rendering of the winner came out with values that are not numbers (NaN or infinite), so the image is "
                 "the one that the search saw."
             )
         return None
@@ -337,7 +337,7 @@ def _refuse_nan(latent: torch.Tensor) -> None:
     """A winner that holds NaN is no image: every candidate came out so, or the verifiers could not tell."""
     if bool(latent.isnan().any()):
         raise RuntimeError(
-            "The best candidate came out as NaN (numbers that are none), so there is no image to hand on. The model overflows: "
+            "The best candidate came out as NaN (not numbers), so there is no image to hand on. The model overflows: "
             "try another precision (--force-fp32, or a model file in bf16), another sampler, or a lower cfg."
         )
 

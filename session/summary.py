@@ -38,7 +38,7 @@ def check(report: Any) -> None:
         if "kept" in report or "totals" in report:
             return
     raise ValueError(
-        "This is no report of a search. Connect the report output of KSampler (Best of N Search), SamplerCustomAdvanced (Best of N Search) or Score and Sort Images."
+        "This is not the report of a search. Connect the report output of KSampler (Best of N Search), SamplerCustomAdvanced (Best of N Search) or Score and Sort Images."
     )
 
 

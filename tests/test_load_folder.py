@@ -84,7 +84,7 @@ def test_an_animation_gives_its_first_picture(inputs):
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(40)])
 def test_a_file_that_is_no_image_is_named(content, inputs):
     (inputs / "more" / "zebra.png").write_bytes(content)
-    with pytest.raises(ValueError, match="'zebra.png' in the input folder is no image that can be read"):
+    with pytest.raises(ValueError, match="'zebra.png' in the input folder is not an image that can be read"):
         loaded("more")
 
 

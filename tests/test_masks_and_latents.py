@@ -68,8 +68,8 @@ def test_what_is_no_mask(shape, mask):
     [
         (torch.zeros(0, 4, 8, 8), "nothing to sample in this latent: its shape is .0, 4, 8, 8"),
         (torch.zeros(1, 4, 0, 8), "nothing to sample"),
-        (torch.full((1, 4, 8, 8), torch.nan, dtype=torch.float16), "no numbers .NaN or infinite."),
-        (torch.full((1, 4, 8, 8), torch.inf), "no numbers .NaN or infinite."),
+        (torch.full((1, 4, 8, 8), torch.nan, dtype=torch.float16), "not numbers .NaN or infinite."),
+        (torch.full((1, 4, 8, 8), torch.inf), "not numbers .NaN or infinite."),
     ],
 )
 @torch.inference_mode()

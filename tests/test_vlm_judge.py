@@ -365,7 +365,7 @@ def test_the_node_shows_the_questions_for_others_to_change():
     assert text == "Is there a red circle?\nIs it left of the star?"
     (judge,) = NoiseSearchVLMJudge.execute(clip, "checks of the prompt", text).result
     assert isinstance(judge, Questions) and judge.questions == tuple(text.splitlines())
-    with pytest.raises(ValueError, match="which is empty"):
+    with pytest.raises(ValueError, match="has no prompt"):
         NoiseSearchVLMQuestions.execute(clip, " \n")
 
 

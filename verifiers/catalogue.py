@@ -244,7 +244,7 @@ INCEPTION_CLASSIFIER = "Inception v3"
 
 
 def imagenet_networks() -> list[str]:
-    """What the Shows This Class (ImageNet Judge) can run."""
+    """What Shows This Class (ImageNet, Image Judge) can run."""
     return ["EfficientNet-Lite0", *DINO_HEADS, INCEPTION_CLASSIFIER]
 
 
