@@ -252,7 +252,7 @@ class Page:
         if whole:
             self.page.screenshot(path=path)
         else:
-            self.panel.screenshot(path=path)
+            self.panel.screenshot(path=path, animations="disabled")
         return path
 
     # -- what the server has

@@ -163,6 +163,38 @@ def press_in_menu(page, kind, words):
     page.page.get_by_text(words, exact=True).click()
 
 
+# With Nodes 2.0 the carried front end shows a menu of its own, which asks no extension.
+@on(("carried", "nodes2"))
+def test_a_button_above_the_selected_node_where_the_menu_asks_no_extension(page):
+    page.load(graph())
+    before = types(page)
+
+    def press(kind, label, icon):
+        page.page.evaluate(
+            "kind => app.canvas.selectItems([app.graph.nodes.find(n => n.type === kind)])", kind
+        )
+        button = page.page.locator(".selection-toolbox button").filter(has=page.page.locator(icon))
+        button.hover()
+        page.page.get_by_text(label, exact=True).wait_for()
+        button.click()
+
+    press("NoiseSearchKSampler", "Plain sampler with the winner's seed", ".pi-image")
+    assert sampler(page, "KSampler")[0] == KEPT
+    press("KSampler", "Search with this sampler", ".pi-th-large")
+    assert sampler(page, "NoiseSearchKSampler")[0] == SEARCHES
+    assert sorted([*before, "VAEDecode"]) == types(page)
+
+
+@on(("carried", "nodes2"))
+def test_a_command_without_a_node_says_what_to_select(page):
+    page.load(graph())
+    before = types(page)
+    page.page.evaluate("app.canvas.deselectAll()")
+    page.page.evaluate("app.extensionManager.command.execute('NoiseSearch.SearchWithThisSampler')")
+    page.page.get_by_text("Search with this sampler: select one sampler first.").wait_for()
+    assert types(page) == before
+
+
 # ComfyUI's default graph, as it has been since its beginning; the newest front end begins with one for a model of 4 GB.
 DEFAULT = """checkpoint => {
     app.graph.clear();

@@ -1,4 +1,5 @@
-// In the menu of samplers: "Search with this sampler", and on search nodes "Plain sampler with the winner's seed".
+// In the menu of samplers: "Search with this sampler", and on search nodes "Plain sampler with the winner's seed". The same as commands,
+// with a button above the selected node: with Nodes 2.0, front ends before 1.33 show a menu that asks no extension.
 import { app } from "../../scripts/app.js";
 import { missing } from "./judges.js";
 import { isPlain, isSearch, nodesOf, standIn, toPlain, toSearch, whyNoSeed, whyNot } from "./menu/swap.js";
@@ -6,8 +7,21 @@ import { winnerOf } from "./panel/actions.js";
 import { asOneStep, searchingNodes } from "./panel/nodes.js";
 import * as store from "./panel/store.js";
 
-const THERE = "Search with this sampler";
-const BACK = "Plain sampler with the winner's seed";
+const commands = [
+  {
+    id: "NoiseSearch.SearchWithThisSampler",
+    label: "Search with this sampler",
+    icon: "pi pi-th-large",
+    function: () => press(THERE),
+  },
+  {
+    id: "NoiseSearch.PlainSampler",
+    label: "Plain sampler with the winner's seed",
+    icon: "pi pi-image",
+    function: () => press(BACK),
+  },
+];
+const [THERE, BACK] = commands.map((command) => command.label);
 
 const BLIND = ["aesthetic (LAION v2)", "image quality (BRISQUE)"]; // judges that see no prompt
 
@@ -66,12 +80,25 @@ export function items(node) {
   return [entry(BACK, whyNoSeed(won), () => swap(node, () => toPlain(node, won?.seed ?? null, make)))];
 }
 
+// What the menu's entry does, for the one node that is selected.
+function press(label) {
+  const nodes = Object.values(app.canvas?.selected_nodes ?? {});
+  const item = nodes.length === 1 && items(nodes[0]).find((one) => one.content.startsWith(label));
+  if (!item) tell("warn", `${label}: select one ${label === THERE ? "sampler" : "search node"} first.`);
+  else if (item.disabled) tell("warn", item.content);
+  else item.callback();
+}
+
+const commandsOf = (node) => commands.filter((_, back) => (back ? isSearch(node) : isPlain(node))).map((one) => one.id);
+
 // Front ends before 1.32 do not ask extensions for their items: there the node's own menu is extended.
 const asks = () => typeof app.collectNodeMenuItems === "function";
 
 app.registerExtension({
   name: "NoiseSearch.Menu",
+  commands,
   getNodeMenuItems: items,
+  getSelectionToolboxCommands: commandsOf,
   beforeRegisterNodeDef(nodeType) {
     if (asks()) return;
     const own = nodeType.prototype.getExtraMenuOptions;
