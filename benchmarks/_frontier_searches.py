@@ -19,8 +19,12 @@ CHEAP = ("digits", "mixture")
 
 def contestants(name: str, world) -> list[Contestant]:
     steps = [few for few in STEPS if few < world.steps and (few != 10 or name in (*CHEAP, "scenes"))]
+    if world.steps < min(STEPS):
+        steps = [1]
     found = [Contestant(f"random, {world.steps} steps", random_search(), control=True)]
     found += [Contestant(f"random, {few} steps", random_search(few), control=True) for few in steps]
+    if world.steps < min(STEPS):  # a few-step model: what may win there is a search of many evaluations
+        return [*found, Contestant("zero-order N=4", by_the_pack(ZeroOrder(4), anytime=True))]
     found += [
         Contestant(f"random, {few} steps, best 2 rendered", random_search(few, finalists=2)) for few in (3, 5)
     ]
@@ -28,6 +32,7 @@ def contestants(name: str, world) -> list[Contestant]:
         Contestant("zero-order N=4, 5 steps", by_the_pack(ZeroOrder(4), 5, anytime=True)),
         Contestant("Search: Auto", by_the_pack(Auto())),
         Contestant("paths N=2", by_the_pack(SearchOverPaths(2))),
+        Contestant("seeds, then paths N=1", by_the_pack(SearchOverPaths(1, seeds=-1))),
         Contestant("seed pruning", by_the_pack(SeedPruning())),
         Contestant("seed pruning, 7 steps", by_the_pack(SeedPruning(), 7)),
         Contestant("particles, euler_ancestral", by_the_pack(ParticleSearch(), sampler="euler_ancestral")),

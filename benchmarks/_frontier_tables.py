@@ -6,6 +6,7 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -13,12 +14,26 @@ from _frontier_race import REFERENCE, best_of, from_thumb
 from _paired import Paired, holm, paired
 
 POOLS, RANDOM, LONGER = "pools", "random, ", "one sample, more steps"
+AUTO = "Search: Auto"
+CHOSE = 41  # of each world, the first problems: what the rule of Search: Auto was written from
 SHUFFLES = 256  # of the placebos, for each problem
 PAPER_1 = (
     "CLIPScore 0.709 -> .739 -> .757 -> .777 -> .790 with 1, 2, 4, 8, 16 candidates; flat with more steps"
 )
 PAPER_10 = "IS 382, 420, 446, 457, 470 with 10, 25, 50, 100, 250 NFE a candidate at n = 256; at 1000 NFE in all, 50 is best (411), then 100 (404), 250 (383)"
 PAPER_6 = "IS at about 13 000 NFE 284 with zero-order N=2 and 296 with N=8, at about 600 NFE the smaller N leads (FID 5.4 with N=2, 6.2 with N=4); paths: small N early, large N late"
+
+
+@dataclass(frozen=True)
+class Some:
+    """Rows that are no file."""
+
+    found: dict
+
+
+def place(problem: str) -> int:
+    """Of a problem in its world."""
+    return int(problem.rpartition("#")[2])
 
 
 class Results:
@@ -84,6 +99,14 @@ class Results:
 
     def _mean(self, label: str) -> float:
         return math.fsum(self.share(label, budget) or 0.0 for budget in self.budgets)
+
+    def later(self) -> Results:
+        """Of the problems that the rule of Search: Auto was not written from."""
+        order = sorted({problem for problem, *_ in self.rows.found}, key=place)
+        first = set(order[:CHOSE])
+        return Results(
+            self.name, Some({k: row for k, row in self.rows.found.items() if k[0] not in first}), self.budgets
+        )
 
     def difference(self, label: str, control: str | None = None) -> Paired | None:
         """To a control at the same cost, averaged over the budgets that it can be run at."""
@@ -153,7 +176,14 @@ def tables(kept: dict, budgets: dict[str, tuple[int, ...]]) -> str:
     if not worlds:
         return "Nothing has been measured yet."
     parts = [summary(worlds), *(race_table(world) for world in worlds)]
-    parts += [overall(worlds), goal(worlds), placebos(worlds), particles(worlds), correlations(worlds)]
+    parts += [
+        overall(worlds),
+        of_auto(worlds),
+        goal(worlds),
+        placebos(worlds),
+        particles(worlds),
+        correlations(worlds),
+    ]
     parts += [figure_1(worlds), figure_6(worlds), figure_10(worlds)]
     return "\n\n".join(part for part in parts if part)
 
@@ -249,14 +279,36 @@ def overall(worlds: list[Results]) -> str:
             one = there.get(world.name)
             mark = "*" if one and adjusted[world.name] < 0.05 else ""
             cells.append(points(one) + mark)
-        mean = math.fsum(one.mean for one in there.values()) / len(there)
-        error = math.sqrt(math.fsum((one.high - one.low) ** 2 for one in there.values())) / 2 / len(there)
-        cells.append(f"{100 * mean:+.1f} [{100 * (mean - error):+.1f}, {100 * (mean + error):+.1f}]")
-        lines.append([label, *cells])
+        lines.append([label, *cells, over_all(list(there.values()))])
     title = "### To the best control, all budgets, in points\n\nThe best controls: "
     title += "; ".join(f"{world.name} {world.best_control.removeprefix(RANDOM)}" for world in worlds)
     title += ". `*`: not 0 at 5 % after Holm's correction over the worlds."
     return f"{title}\n\n{table(['search', *(w.name for w in worlds), 'all'], lines)}"
+
+
+def over_all(found: list[Paired]) -> str:
+    """Of several worlds, each worth the same."""
+    mean = math.fsum(one.mean for one in found) / len(found)
+    error = math.sqrt(math.fsum((one.high - one.low) ** 2 for one in found)) / 2 / len(found)
+    return f"{100 * mean:+.1f} [{100 * (mean - error):+.1f}, {100 * (mean + error):+.1f}]"
+
+
+def of_auto(worlds: list[Results]) -> str:
+    """Its rule was written from the first problems, so it is judged by the later ones."""
+    lines = []
+    for said, some in (("all problems", worlds), ("the later ones", [world.later() for world in worlds])):
+        some = [world for world in some if AUTO in world.labels and len(world.at[AUTO]) > 1]
+        cells = {
+            world.name: f"{points(world.difference(AUTO))}, {len(world.at[AUTO])} problems" for world in some
+        }
+        if some:
+            pooled = over_all([found for world in some if (found := world.difference(AUTO))])
+            lines.append([said, *(cells.get(world.name, "") for world in worlds), pooled])
+    title = f"### {AUTO} to the best control of the same problems, in points\n\n"
+    title += f"Its rule was written from the first {CHOSE} problems of a world at most: only the later ones are a test of it."
+    return (
+        f"{title}\n\n{table(['problems', *(world.name for world in worlds), 'all'], lines)}" if lines else ""
+    )
 
 
 def goal(worlds: list[Results]) -> str:
