@@ -16,6 +16,7 @@ from _paired import Paired, holm, paired
 POOLS, RANDOM, LONGER = "pools", "random, ", "one sample, more steps"
 AUTO = "Search: Auto"
 CHOSE = 41  # of each world, the first problems: what the rule of Search: Auto was written from
+MANY = 100  # evaluations
 SHUFFLES = 256  # of the placebos, for each problem
 PAPER_1 = (
     "CLIPScore 0.709 -> .739 -> .757 -> .777 -> .790 with 1, 2, 4, 8, 16 candidates; flat with more steps"
@@ -94,11 +95,23 @@ class Results:
 
     @cached_property
     def best_control(self) -> str:
-        """By its mean over all budgets, on these very problems: that favours it."""
+        """By its mean over all budgets and problems."""
         return max(self.controls, key=lambda label: self._mean(label))
 
     def _mean(self, label: str) -> float:
         return math.fsum(self.share(label, budget) or 0.0 for budget in self.budgets)
+
+    def best_control_of(self, label: str) -> str:
+        """The best one on the very problems and budgets that a search was run at: that favours the control."""
+        if label in self.controls:
+            return self.best_control
+        budgets = self.fits(label)
+
+        def mean(control: str) -> float:
+            there = [problem for problem in self.at[label] if problem in self.at[control]]
+            return math.fsum(self.pooled(control, problem, budgets) for problem in there) / max(len(there), 1)
+
+        return max((one for one in self.controls if set(budgets) <= set(self.fits(one))), key=mean)
 
     def later(self) -> Results:
         """Of the problems that the rule of Search: Auto was not written from."""
@@ -110,7 +123,7 @@ class Results:
 
     def difference(self, label: str, control: str | None = None) -> Paired | None:
         """To a control at the same cost, averaged over the budgets that it can be run at."""
-        control = control or self.best_control
+        control = control or self.best_control_of(label)
         budgets = self.fits(label)
         both = [problem for problem in self.at[label] if problem in self.at[control]]
         if len(both) < 2 or not budgets:
@@ -177,7 +190,8 @@ def tables(kept: dict, budgets: dict[str, tuple[int, ...]]) -> str:
         return "Nothing has been measured yet."
     parts = [summary(worlds), *(race_table(world) for world in worlds)]
     parts += [
-        overall(worlds),
+        overall(worlds, "all budgets"),
+        many(worlds),
         of_auto(worlds),
         goal(worlds),
         placebos(worlds),
@@ -264,7 +278,14 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def overall(worlds: list[Results]) -> str:
+def many(worlds: list[Results]) -> str:
+    """The same where there is much to spend: what climbs needs time."""
+    costs = {world.name: tuple(b for b in world.budgets if b * world.one >= MANY) for world in worlds}
+    some = [Results(world.name, world.rows, costs[world.name]) for world in worlds if costs[world.name]]
+    return overall(some, f"budgets of {MANY} evaluations or more") if some else ""
+
+
+def overall(worlds: list[Results], which: str) -> str:
     """Difference to each world's best control, with p values adjusted over the worlds; and over all worlds, each worth the same."""
     labels = dict.fromkeys(label for world in worlds for label in world.labels if label not in world.controls)
     lines = []
@@ -280,9 +301,10 @@ def overall(worlds: list[Results]) -> str:
             mark = "*" if one and adjusted[world.name] < 0.05 else ""
             cells.append(points(one) + mark)
         lines.append([label, *cells, over_all(list(there.values()))])
-    title = "### To the best control, all budgets, in points\n\nThe best controls: "
+    title = f"### To the best control, {which}, in points\n\nThe best controls over all problems: "
     title += "; ".join(f"{world.name} {world.best_control.removeprefix(RANDOM)}" for world in worlds)
-    title += ". `*`: not 0 at 5 % after Holm's correction over the worlds."
+    title += ". Each search is held against the best one on the problems and costs that it was run at. "
+    title += "`*`: not 0 at 5 % after Holm's correction over the worlds."
     return f"{title}\n\n{table(['search', *(w.name for w in worlds), 'all'], lines)}"
 
 

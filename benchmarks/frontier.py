@@ -34,11 +34,12 @@ CACHE = ROOT / ".cache" / "frontier"
 BUDGETS = {"mixture": (4, 8, 16, 32), "scenes": (4, 8), "digits": (4, 8)}
 FEWER = (4, 8, 16)  # where a sample is dear; with 16 scenes and digits leave nothing to win
 RACED = ("storyboards", "careless", "scenes", "digits", "mixture")
-MORE = (
+MORE = (  # beside the race: worlds, and costs where they are not the world's own
     ("storyboards of 3", ()),
     ("storyboards", (32,)),
     ("careless", (32,)),
-)  # beside the race: worlds and costs
+    ("two-step digits", (8, 64)),
+)
 POOLS = "pools"
 CHUNK = 8
 

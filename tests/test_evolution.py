@@ -1,20 +1,17 @@
-"""Evolution on the sphere (benchmarks/_evolution.py), which is measured and no node: against the contract, and its regions by hand."""
+"""Evolution on the sphere, by hand: its regions narrow, move and are given up; its noises stay flat."""
 
 import math
-import sys
 from itertools import count
-from pathlib import Path
 
 import pytest
+import torch
+from graphs import Graph
+from noisesearch.nodes.evolution_search import NoiseSearchEvolution
+from noisesearch.search.algorithms import Evolution
+from noisesearch.search.algorithms.evolution import NARROWER, NARROWEST, WIDER, WIDEST
+from noisesearch.search.rollout import Outcome, recipes_from_json, recipes_to_json
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
-from _evolution import NARROWER, NARROWEST, Evolution
-from noisesearch.search.rollout import Outcome
-from search_contract import SearchContract
-
-
-class TestEvolution(SearchContract):
-    search = Evolution(first=6, regions=2, children=3, crossing=1, refined=1)
+HALF = math.cos(0.5)
 
 
 class Highest:
@@ -24,15 +21,15 @@ class Highest:
         return sorted(outcomes, key=lambda outcome: (-outcome.scores[0], outcome.id))[:k]
 
 
-def told(search, scores, generations):
-    """The requests of each generation; scores: of a request's number, from 0."""
+def generations(search, scores, rounds):
+    """The requests of the beginning and of each generation; scores: of a request's number, from 0."""
     numbers, asking = count(), search.begin(7, Highest())
-    asked, rounds = next(asking), []
-    for _ in range(generations):
-        rounds.append(asked)
+    asked, found = next(asking), []
+    for _ in range(rounds):
+        found.append(asked)
         ids = [next(numbers) for _ in asked]
         asked = asking.send([Outcome(i, one, (scores(i),), 1) for i, one in zip(ids, asked)])
-    return [*rounds, asked]
+    return [*found, asked]
 
 
 def nearness(one, other):
@@ -42,37 +39,57 @@ def nearness(one, other):
 
 
 def test_regions_narrow_around_the_best_while_nothing_is_better_and_then_begin_elsewhere():
-    search = Evolution(first=6, regions=2, children=2, angle=0.5)
-    first, *rounds = told(search, lambda i: -float(i), 4)  # the earlier the better: no child ever is
+    search = Evolution(6, 2, 2, HALF)
+    first, *rounds = generations(search, lambda i: -float(i), 4)  # the earlier the better: no child ever is
+    assert [rollout.noise.seed for rollout in first] == [7, 8, 9, 10, 11, 12]
+    assert 0.5 * NARROWER**2 > NARROWEST > 0.5 * NARROWER**3
     for generation, asked in enumerate(rounds):
         angle = 0.5 * NARROWER**generation
         gone = angle < NARROWEST  # then the third and fourth best of the beginning, as wide as at first
         for i, rollout in enumerate(asked):
             centre = first[i // 2 + (2 if gone else 0)].noise
-            expected = math.cos(0.5 if gone else angle)
-            assert nearness(rollout.noise, centre) == pytest.approx(expected)
-    assert 0.5 * NARROWER**2 > NARROWEST > 0.5 * NARROWER**3
+            assert nearness(rollout.noise, centre) == pytest.approx(math.cos(0.5 if gone else angle))
+
+
+def test_a_region_without_beginnings_left_begins_again_where_it_was():
+    (only,), *rounds = generations(Evolution(1, 3, 1, HALF), lambda i: -float(i), 4)
+    angles = [math.acos(nearness(asked[0].noise, only.noise)) for asked in rounds]
+    assert angles == pytest.approx([0.5, 0.5 * NARROWER, 0.5 * NARROWER**2, 0.5])
+    assert all(len(asked) == 1 for asked in rounds)
 
 
 def test_a_better_child_becomes_the_centre_and_noises_stay_flat():
-    first, second, third = told(Evolution(first=2, regions=1, children=1, angle=0.5), float, 2)
-    (child,), (grandchild,) = second, third
-    assert nearness(child.noise, first[1].noise) == pytest.approx(math.cos(0.5))
-    assert nearness(grandchild.noise, child.noise) == pytest.approx(math.cos(0.65))
-    assert not grandchild.noise.moves and len(grandchild.noise.mix) == 3
+    first, *rounds = generations(Evolution(2, 1, 1, HALF), float, 6)
+    centres = [first[1].noise, *(child.noise for (child,) in rounds)]
+    angles = [math.acos(nearness(one, next)) for one, next in zip(centres, centres[1:])]
+    assert angles == pytest.approx([min(0.5 * WIDER**i, WIDEST) for i in range(6)])
+    assert [len(noise.mix) for noise in centres[1:]] == [2, 3, 4, 5, 6, 7]
+    assert not any(noise.moves for noise in centres)
 
 
-def test_children_of_two_centres_lie_half_way():
-    search = Evolution(first=2, regions=2, children=1, crossing=1)
-    first, crossed = told(search, lambda i: -float(i), 1)
-    for rollout in crossed:
-        assert [nearness(rollout.noise, one.noise) for one in first] == pytest.approx([0.5**0.5] * 2)
-
-
-def test_refined_ones_go_on_from_the_best_finished_sample():
-    search = Evolution(first=2, regions=1, children=1, refined=2, middle=0.4)
-    _, (moved, *refined), (_, *again) = told(search, float, 2)  # the last one is always the best so far
+def test_the_best_finished_sample_is_refined_from_the_middle():
+    search = Evolution(2, 1, 1, refined=2, middle=0.4)
+    _, (moved, *refined), (_, *again) = generations(
+        search, float, 2
+    )  # the last one is always the best so far
     assert moved.parent is None and moved.noise.mix
     assert [(one.parent, one.start, one.stop) for one in refined] == [(1, 0.4, 0.0)] * 2
     assert [one.parent for one in again] == [4, 4]
     assert len({one.noise.seed for one in [*refined, *again]}) == 4
+    assert search.reinjects and search.cuts and search.keeps == 1
+    assert not (Evolution().reinjects or Evolution().cuts or Evolution().keeps)
+
+
+@torch.inference_mode()
+def test_with_drafts_a_winner_comes_back_from_its_noise():
+    graph = Graph.mixture("CONST", steps=12)
+    found = graph.search(
+        NoiseSearchEvolution.execute(4, 2, 2, 0.8, 0, 0.5).result[0], candidates=9, draft_steps=4
+    )
+    (recipe,) = recipes_from_json(recipes_to_json(found.recipes))
+    assert recipe.root.mix and found.report["images"][0]["drafts"]["draft_steps"] == 4
+    noise, latent = found.noise().generate_noise(graph.latent), graph.latent["samples"]
+    again = graph.guider.sample(noise, latent, graph.sampler, graph.sigmas, disable_pbar=True)
+    torch.testing.assert_close(again, found.latent["samples"], atol=1e-4, rtol=0)
+    with pytest.raises(ValueError, match="does not go with evolution"):
+        graph.search(Evolution(refined=1), candidates=9, draft_steps=4)

@@ -569,6 +569,27 @@ def automatic(name, object_info):
     return graph
 
 
+def evolved(name, object_info):
+    graph = Graph(
+        name,
+        "Search: Evolve Noises, on drafts (no download)",
+        "Many drafts of few steps: random ones first, then more around the best. The best two are rendered with all steps.",
+        object_info,
+        (330, 330, 340, 440, 400),
+    )
+    text = "a yellow heart above a purple ring on a navy background"
+    search = ("NoiseSearchEvolution", {})
+    settings = {"seed": 7, "steps": 15, "cfg": 1.5, "sampler_name": "euler", "draft_steps": 4}
+    embedded(graph, "scenes", "scene attributes (demo)", text, search, **settings)
+    graph.note(
+        4,
+        "When does it pay?",
+        "With many candidates: 16 images of 15 steps pay for about 50 drafts of 4. The first 16 drafts are random seeds; then noises near the best four are tried, further away after a success and nearer after a failure.\n\n- With `candidates` = 4 it is a plain random search.\n- A seed does not bring the winner back. Keep the `recipe`, and use **Remake Winner**.",
+        240,
+    )
+    return graph
+
+
 def varied(name, object_info):
     graph = Graph(
         name,
@@ -689,6 +710,7 @@ EXAMPLES = {
     "sdxl_text_to_image": text_to_image(SDXL, checkpoint(*SDXL_FILE)),
     "sdxl_turbo": turbo,
     "search_auto": automatic,
+    "evolve_drafts": evolved,
     "vary_conditioning": varied,
     "sdxl_second_judge": two_judges,
     "vlm_judge": vision_model,
