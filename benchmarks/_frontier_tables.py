@@ -215,33 +215,35 @@ def points(found: Paired | None) -> str:
     return "" if found is None else found.points()
 
 
+SHOWN = {  # by README: what it says, and the row
+    "random seeds, all steps": "random, {} steps",
+    "random seeds, drafts of 3 steps": "random, 3 steps",
+    "the same, the best 2 rendered": "random, 3 steps, best 2 rendered",
+    "random seeds, drafts of 4 steps": "random, 4 steps",
+    "seed pruning, 7 steps": "seed pruning, 7 steps",
+    "zero-order search, drafts of 5 steps": "zero-order N=4, 5 steps",
+    "evolution, drafts of 4 steps": "evolution, 4 steps",
+    "search over paths, 2 paths": "paths N=2",
+    "Search: Auto": AUTO,
+}
+
+
 def summary(worlds: list[Results]) -> str:
     """The few rows that README shows, of the worlds that leave something to win."""
     shown = [world for world in worlds if REFERENCE in world.budgets and world.name != "mixture"]
-    rows = {
-        "random search, the user's steps": "random, {} steps",
-        "random search, 3 steps": "random, 3 steps",
-    }
-    rows |= {
-        "the same, the best 2 rendered": "random, 3 steps, best 2 rendered",
-        "random search, 4 steps": "random, 4 steps",
-        "seed pruning, 7 steps": "seed pruning, 7 steps",
-    }
-    rows |= {
-        "zero-order search, 5 steps": "zero-order N=4, 5 steps",
-        "search over paths, 2 paths": "paths N=2",
-    }
     lines = []
-    for said, label in rows.items():
-        cells = []
+    for said, label in SHOWN.items():
+        cells, counts = [], []
         for world in shown:
             own = label.format(world.one)
             there = own in world.labels
             cells += [percent(world.share(own, budget)) if there else "" for budget in world.budgets]
             cells.append(points(world.difference(own)) if there and own != world.best_control else "")
-        lines.append([said, *cells])
-    columns = [f"{w.name}: {c}" for w in shown for c in (*map(str, w.budgets), "to the best control")]
-    return f"### In short: all right, in %, at the cost of so many samples\n\n{table(['search', *columns], lines)}"
+            counts.append(str(len(world.at[own])) if there else "")
+        lines.append([said, *cells, " / ".join(counts)])
+    costs = [f"{w.name}: {c}" for w in shown for c in (*map(str, w.budgets), "to the best control")]
+    title = "### In short: all right, in %, at the cost of so many samples"
+    return f"{title}\n\n{table(['search', *costs, 'problems'], lines)}"
 
 
 def race_table(world: Results) -> str:

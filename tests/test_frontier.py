@@ -199,6 +199,21 @@ def test_a_search_that_is_better_is_seen_to_be(benchmarks, tmp_path):
     assert "**random, 10 steps**" in text and f"{won.points()}*" in text
 
 
+def test_a_search_is_held_against_the_best_control_of_the_problems_that_it_was_run_on(benchmarks, tmp_path):
+    rows = benchmarks["_frontier_rows"].Rows(tmp_path / "rows.jsonl")
+    row = {"score": 0.0, "nfe": 4, "thumb": ""}
+    for i in range(6):
+        right = {"random, 3 steps": i < 2, "random, 10 steps": i >= 2, "mine": i < 2}
+        for label, good in right.items():
+            if label != "mine" or i < 3:
+                name = {"problem": f"p #{i}", "repeat": 0, "label": label, "budgets": ["4"], "seconds": 1.0}
+                rows.add([{**name, "at": {"4": {**row, "quality": float(good)}}}])
+    results = benchmarks["_frontier_tables"].Results("made up", rows, (4,))
+    assert results.best_control == "random, 10 steps"  # of all six
+    assert results.best_control_of("mine") == "random, 3 steps"  # of the first three
+    assert results.difference("mine").mean == 0.0
+
+
 def test_no_problem_is_both_raced_on_and_tuned_on(benchmarks):
     world = benchmarks["_frontier_worlds"].Mixture()
     raced, tuned = (world.problems(64, tuning) for tuning in (False, True))
