@@ -220,8 +220,6 @@ SHOWN = {  # by README: what it says, and the row
     "random seeds, drafts of 3 steps": "random, 3 steps",
     "the same, the best 2 rendered": "random, 3 steps, best 2 rendered",
     "random seeds, drafts of 4 steps": "random, 4 steps",
-    "seed pruning, 7 steps": "seed pruning, 7 steps",
-    "zero-order search, drafts of 5 steps": "zero-order N=4, 5 steps",
     "evolution, drafts of 4 steps": "evolution, 4 steps",
     "search over paths, 2 paths": "paths N=2",
     "Search: Auto": AUTO,
