@@ -61,8 +61,8 @@ def expected_best(n: int, top: int, rho: float) -> float:
 def ranks(values: Sequence[float]) -> torch.Tensor:
     """float64 [n], 1 = the lowest; equal values share their mean rank."""
     x = torch.as_tensor(values, dtype=torch.float64)
-    below, level = (x[:, None] > x).double().sum(1), (x[:, None] == x).double().sum(1)
-    return below + (level + 1) / 2
+    _, place, level = torch.unique(x, return_inverse=True, return_counts=True)
+    return (level.cumsum(0) - (level - 1) / 2.0).to(torch.float64)[place]
 
 
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
