@@ -16,6 +16,7 @@ from PIL import Image
 from ..compat import COMFYUI
 from ..sampling.ledger import Ledger
 from ..search.driver import BY_HAND, Limits, Progress
+from ..search.journaled import lineage_key
 from ..search.rollout import Outcome, Recipe, Rollout, lineage, recipes_to_json
 from . import pictures
 from .faults import Faults
@@ -166,6 +167,7 @@ class LiveSearch:
     judge: str = ""  # the name of the leading one
     whole: int = 0  # NFE of one candidate
     key: str = ""  # what tells its pictures from others'
+    final_key: str = ""  # and those of drafts that were rendered with all steps
     index: int = 0  # of the sample in its latent batch
     candidates: int = 0  # asked for; 0 where only NFE are
     held_out: dict[int, float] = field(default_factory=dict)
@@ -209,12 +211,22 @@ class LiveSearch:
     # -- what it is told ------------------------------------------------------------------------------------------------
 
     def planned(
-        self, plan: str, limits: Limits, whole: int, candidates: int, index: int, key: str, judge: Any
+        self,
+        plan: str,
+        limits: Limits,
+        whole: int,
+        candidates: int,
+        index: int,
+        key: str,
+        final_key: str,
+        judge: Any,
     ) -> None:
-        """key: of the journal, which tells its pictures from others'; "" without one. judge: None for a replay."""
+        """key, final_key: of the journal, of candidates and of drafts rendered with all steps, which tell their pictures from others';
+        "" without one. judge: None for a replay."""
         self.plan, self.limits, self.whole = plan, limits, whole
         self.candidates, self.index = candidates, index
         self.key = key or (self.live.viewer.run if self.live.viewer else "") + f" {len(self.live.searches)}"
+        self.final_key = final_key or f"{self.key} final"
         if judge:
             self.held_out, self.leading, self.judge = judge.witness, judge.leading, judge.names[judge.leading]
 
@@ -284,9 +296,9 @@ class LiveSearch:
         for id in [id for id, text in self._recipes.items() if text is None]:  # long ones are told now
             del self._recipes[id]
             self._cards.pop(id, None)
-        for id, image in zip(found.top_ids, found.images):
-            if found.drafts:  # what is there is the draft
-                name = pictures.name_of(f"{self.key} final", repr(lineage(self.outcomes, id)))
+        for id, image, recipe in zip(found.top_ids, found.images, found.top_recipes):
+            if id in found.rendered:  # what is there is the draft
+                name = named(self.final_key, recipe.pieces)
                 pictures.write(name, pictures.small(image[0]))
                 self._pictures[id] = name
                 self._cards.pop(id, None)
@@ -413,13 +425,18 @@ class LiveSearch:
         for id in ids:
             if id in self._pictures:
                 continue
-            name = pictures.name_of(self.key, repr(lineage(self.outcomes, id)))
+            name = named(self.key, lineage(self.outcomes, id))
             if id in self._seen:
                 pictures.write(name, pictures.small(self._seen.pop(id)))
             elif not pictures.there(name):
                 continue
             self._pictures[id] = name
             self._cards.pop(id, None)
+
+
+def named(key: str, pieces: Sequence[Rollout]) -> str:
+    """The file of an image's picture. key: of its search. pieces: all that made it."""
+    return pictures.name_of(key, functools.reduce(lineage_key, pieces, b"").hex())
 
 
 def why(found: FoundOne, judged_by: str, leading: int) -> str:

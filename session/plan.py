@@ -224,6 +224,7 @@ def _plan(
         0 if wishes.budget_nfe else wishes.candidates,
         sample.index,
         kept.key if kept else "",
+        finals.key if finals else "",
         judge,
     )
     if judge and settings.needs_verifier and not drafts:

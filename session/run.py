@@ -185,6 +185,7 @@ class _Running:
             final_nfe=self.ledger.nfe - self.before - search_nfe,
             rows=evaluator.batch.rows,
             batching=batching,
+            rendered=frozenset(one.id for one in handed if one.final is not None),
             drafts=drafts,
             foresight=foreseen,
             spread=spread,

@@ -2,14 +2,17 @@
 
 import json
 
+import folder_paths
 import pytest
 import torch
 from closed_form import PixelVAE, ScaledLatents, TargetVerifier
 from graphs import some_latent
+from noisesearch.session import pictures
 from noisesearch.session import journaling
 from noisesearch.session.evidence import Evidence
 from noisesearch.session.journaling import clear_journal, the_journal
-from test_drafts import STEPS, VIDEO, StopsAfter, graph_of
+from noisesearch.session.live import Live, Viewer
+from test_drafts import STEPS, VIDEO, StopsAfter, graph_of, with_steps
 from test_journaling import origin, restarted, same, searched, user  # noqa: F401
 from test_winner_again import pretend_gpu  # noqa: F401
 
@@ -52,6 +55,28 @@ def test_a_final_render_is_a_sample_of_the_plain_search():
     seeds = {one.root.seed for one in drafted.found[0].top_recipes}
     _, rows = searched(graph, candidates=24)
     assert seeds <= set(range(11, 35)) and rows == 2 * STEPS * (24 - len(seeds))
+
+
+@torch.inference_mode()
+def test_the_panel_shows_finals_of_other_steps_in_pictures_of_their_own(tmp_path, monkeypatch):
+    """The drafts of both searches are the same ones."""
+    monkeypatch.setattr(folder_paths, "get_temp_directory", lambda: str(tmp_path))
+    boards = []
+    for steps in (STEPS, STEPS + 6):
+        graph, panel = graph_of(steps=steps), Live(Viewer(None, "workflow", "prompt", "3", str(steps)))
+        drafts = with_steps(graph, 4).sigmas
+        wishes = {**WISHES, "budget_nfe": 2 * steps + 32, "keep_top": 8}
+        found, _ = searched(graph, shorter=lambda _: drafts, panel=panel, **wishes)
+        finals = {one["draft"] for one in found.report["images"][0]["drafts"]["finals"]}
+        board = panel.ui([], False)["noise_search_state"][0]["searches"][0]["board"]
+        boards.append({one["id"]: one["picture"] for one in board})
+        for id, image in zip(found.found[0].top_ids, found.found[0].images):
+            pictures.write("expected.jpg", pictures.small(image[0]))
+            shown, expected = (pictures.folder() / name for name in (boards[-1][id], "expected.jpg"))
+            assert shown.read_bytes() == expected.read_bytes()
+    same_pictures = {id for id in boards[0] if boards[0][id] == boards[1].get(id)}
+    assert len(boards[0]) == 8 and len(finals) == 2 and len(same_pictures) >= 4
+    assert not same_pictures & finals
 
 
 @torch.inference_mode()

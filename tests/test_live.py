@@ -13,7 +13,8 @@ from graphs import Graph, some_latent
 from PIL import Image
 
 from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
-from noisesearch.search.rollout import recipes_from_json
+from noisesearch.search.noise import NoiseRecipe
+from noisesearch.search.rollout import Rollout, recipes_from_json
 from noisesearch.session import live, pace, pictures
 from noisesearch.session.live import BOARD, POINTS, Live, Viewer
 from noisesearch.session.pace import Pace
@@ -173,6 +174,19 @@ def test_a_batch_has_a_search_for_each_sample(told):
     assert [state["searches"][1]["phase"] for state in told][0] == "waiting"
     names = [{entry["picture"] for entry in one["board"]} for one in searches]
     assert not names[0] & names[1]
+
+
+def test_pictures_are_told_apart_by_all_that_makes_an_image():
+    """And by nothing else: another run of the same search, where it has other ids, finds its picture again."""
+    noises = [NoiseRecipe(3), NoiseRecipe(3, vary=(0.3, 0.5)), NoiseRecipe(3, vary=(0.4, 0.5))]
+    noises += [NoiseRecipe(3).move(4, 0.5), NoiseRecipe(3, mix=((3, 0.6), (4, 0.8)))]
+    made = [[Rollout(noise)] for noise in noises] + [[Rollout(NoiseRecipe(3), stop=0.5)]]
+    made += [[Rollout(NoiseRecipe(3), stop=0.5), Rollout(parent=7)]]
+    names = [live.named("key", pieces) for pieces in made]
+    assert len(set(names)) == len(made) and not {live.named("another", pieces) for pieces in made} & set(
+        names
+    )
+    assert live.named("key", [Rollout(NoiseRecipe(3), stop=0.5), Rollout(parent=40)]) == names[-1]
 
 
 def test_a_video_shows_its_middle_frame():
