@@ -20,7 +20,7 @@ from ..search.noise import NoiseRecipe
 from ..search.rollout import Recipe, lineage
 from .drafting import Drafts, Shorter
 from .faults import Faults
-from .finals import Finals, account_of, finals_of, shown_by
+from .finals import account_of, finals_of, shown_by
 from .foresight import foresight, in_words
 from .found import Found, FoundOne, assembled
 from .judging import FINAL, Judge
@@ -223,10 +223,9 @@ class _Running:
         self, drafts: Drafts, result: Result, handed: list[Handed]
     ) -> tuple[list[Handed], dict[str, Any]]:
         """(the best drafts as they come out with all steps, then the other drafts; what the report says of them)."""
-        plan, finals = self.plan, Finals([], [], [])
+        plan = self.plan
         plan.live.finishing()
-        with self.faults.spared("Rendering the best drafts"):
-            finals = finals_of(plan, result, lambda: self.stopper.hurried)
+        finals = finals_of(plan, result, lambda: self.stopper.hurried, self.faults)
         self.notes += finals.notes
         if plan.finals:
             self.notes += plan.finals.notes
