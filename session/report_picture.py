@@ -93,7 +93,7 @@ def _searched(page: _Page, report: Mapping, image: Mapping, few: Sequence, befor
         _curve(page, report, image, points, leading)
     known = {one["id"]: one for one in image["candidates"]}
     labels = [
-        (_rank(rank, scores, leading), name_of(known[id], known) if id in known else "")
+        (_rank(rank, scores, leading), name_of(known[id]) if id in known else "")
         for rank, (id, scores, _) in enumerate(few)
     ]
     page.sheet([picture for *_, picture in few], labels)
