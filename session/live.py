@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from ..compat import COMFYUI
 from ..sampling.ledger import Ledger
 from ..search.driver import BY_HAND, Limits, Progress
 from ..search.journaled import lineage_key
-from ..search.rollout import Outcome, Recipe, Rollout, lineage, recipes_to_json
+from ..search.rollout import Outcome, Recipe, Rollout, is_a_seed, lineage, recipes_to_json
 from . import pictures
 from .faults import Faults
 from .found import FoundOne
@@ -168,7 +168,6 @@ class LiveSearch:
     whole: int = 0  # NFE of one candidate
     key: str = ""  # what tells its pictures from others'
     final_key: str = ""  # and those of drafts that were rendered with all steps
-    index: int = 0  # of the sample in its latent batch
     candidates: int = 0  # asked for; 0 where only NFE are
     held_out: dict[int, float] = field(default_factory=dict)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
@@ -194,7 +193,8 @@ class LiveSearch:
     _pictures: dict[int, str] = field(default_factory=dict)
     _seen: dict[int, torch.Tensor] = field(default_factory=dict)  # images [(T,) H, W, C] since it was told
     _best: Callable[[int], list[int]] | None = None  # gives the best so many, when they have changed since
-    _recipes: dict[int, str | None] = field(default_factory=dict)
+    _recipe: Callable[[Mapping[int, Outcome], int], Recipe] | None = None  # None: all are in _recipes
+    _recipes: dict[int, Recipe] = field(default_factory=dict)  # of what is shown at the end
     _cards: dict[int, dict[str, Any]] = field(default_factory=dict)  # what is told of those on the board
     _dots: dict[int, list[Any]] = field(default_factory=dict)  # and of all
 
@@ -216,7 +216,6 @@ class LiveSearch:
         limits: Limits,
         whole: int,
         candidates: int,
-        index: int,
         key: str,
         final_key: str,
         judge: Any,
@@ -224,11 +223,16 @@ class LiveSearch:
         """key, final_key: of the journal, of candidates and of drafts rendered with all steps, which tell their pictures from others';
         "" without one. judge: None for a replay."""
         self.plan, self.limits, self.whole = plan, limits, whole
-        self.candidates, self.index = candidates, index
+        self.candidates = candidates
         self.key = key or (self.live.viewer.run if self.live.viewer else "") + f" {len(self.live.searches)}"
         self.final_key = final_key or f"{self.key} final"
         if judge:
             self.held_out, self.leading, self.judge = judge.witness, judge.leading, judge.names[judge.leading]
+
+    @_beside
+    def recipes_by(self, recipe: Callable[[Mapping[int, Outcome], int], Recipe]) -> None:
+        """recipe: gives that of a finished outcome, as the outputs have it."""
+        self._recipe = recipe
 
     @_beside
     def begin(self, ledger: Ledger, looks: Any, decode: Callable[[], Any]) -> None:
@@ -293,9 +297,11 @@ class LiveSearch:
         self.unfinished, self.finished = [], len(result.ranking)
         self._foreseen = self.finished, found.forecast
         self.why = why(found, self.judge, self.leading)
-        for id in [id for id, text in self._recipes.items() if text is None]:  # long ones are told now
-            del self._recipes[id]
-            self._cards.pop(id, None)
+        shown = {id for id in (*self.top, min(self.outcomes)) if self.outcomes[id].finished}
+        recipes = {id: self._recipe_of(id) for id in shown.difference(found.top_ids)}
+        self._recipes = recipes | dict(zip(found.top_ids, found.top_recipes))
+        self._recipe = None  # it holds on to all latents of the search
+        self._cards.clear()
         for id, image, recipe in zip(found.top_ids, found.images, found.top_recipes):
             if id in found.rendered:  # what is there is the draft
                 name = named(self.final_key, recipe.pieces)
@@ -308,6 +314,8 @@ class LiveSearch:
     # -- what it says -----------------------------------------------------------------------------------------------------
 
     def state(self, last: bool) -> dict[str, Any]:
+        if last:  # which has room for long recipes
+            self._cards.clear()
         board = [*self.top, *self.unfinished]
         first = min(self.outcomes, default=None)
         return {
@@ -371,13 +379,14 @@ class LiveSearch:
 
     def _card(self, id: int, last: bool) -> dict[str, Any]:
         outcome = self.outcomes[id]
-        pieces = lineage(self.outcomes, id)
+        recipe = self._recipe_of(id) if outcome.finished else None
+        pieces = recipe.pieces if recipe else lineage(self.outcomes, id)
         noise = pieces[0].noise
         return {
             "id": id,
             "seed": None if noise is None else str(noise.seed),
-            "plain": len(pieces) == 1 and noise is not None and noise.plain,
-            "recipe": self._recipe(id, pieces, last),
+            "plain": is_a_seed(pieces),
+            "recipe": self._told(id, recipe, last) if recipe else None,
             "scores": [_short(score) for score in outcome.scores],
             "held_out": _short(self.held_out.get(id)),
             "nfe": outcome.nfe,
@@ -385,14 +394,14 @@ class LiveSearch:
             "picture": self._pictures.get(id),
         }
 
-    def _recipe(self, id: int, pieces: Sequence[Rollout], last: bool) -> str | None:
-        if not pieces[-1].finished:
-            return None
-        if id not in self._recipes:
-            text = recipes_to_json([Recipe(tuple(pieces), self.index)], COMFYUI)
-            most = LONGEST_LAST if last else LONGEST_RECIPE
-            self._recipes[id] = text if len(text) <= most or id == self.chosen else None
-        return self._recipes[id]
+    def _recipe_of(self, id: int) -> Recipe:
+        """As the outputs have it."""
+        return self._recipe(self.outcomes, id) if self._recipe else self._recipes[id]
+
+    def _told(self, id: int, recipe: Recipe, last: bool) -> str | None:
+        text = recipes_to_json([recipe], COMFYUI)
+        most = LONGEST_LAST if last else LONGEST_RECIPE
+        return text if len(text) <= most or id == self.chosen else None
 
     def _points(self) -> list[list[Any]]:
         """All that was tried, thinned out evenly where it is much, but for the best and what they come from."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from ..search.algorithms.base import BudgetTooSmall, Ground, Search, fresh
 from ..search.algorithms.replay import Replay
 from ..search.driver import Limits, terms
 from ..search.journaled import Journaled
+from ..search.rollout import Outcome, Recipe, lineage
 from ..search.selection import Comparison
 from .decoding import decoder
 from .drafting import Drafts, Shorter, drafts_of, price_of
@@ -34,6 +36,7 @@ from .progress import LiveProgress
 from .prospect import prospect
 from .sketching import sketch_of
 from .provenance import Origin
+from .uncut import uncut
 from .wishes import AUTO, Wishes
 
 
@@ -88,6 +91,11 @@ class Plan:
     def renders_the_same(self) -> bool:
         """Whether the last rendering samples what the search sampled, alone; other sigmas give another image."""
         return self.renderer is not None and self.renderer.schedule is self.evaluator.schedule
+
+    def recipe(self, outcomes: Mapping[int, Outcome], id: int) -> Recipe:
+        """What gives a finished outcome's image again, as it is handed on and shown."""
+        anew = self.renderer is not None and not self.renders_the_same
+        return uncut(Recipe(lineage(outcomes, id), self.sample.index), self.evaluator, anew)
 
     @property
     def comparison(self) -> Comparison:
@@ -222,14 +230,13 @@ def _plan(
         limits,
         whole,
         0 if wishes.budget_nfe else wishes.candidates,
-        sample.index,
         kept.key if kept else "",
         finals.key if finals else "",
         judge,
     )
     if judge and settings.needs_verifier and not drafts:
         shown.foresee = partial(prospect, search, judge.comparison)
-    return Plan(
+    plan = Plan(
         sample,
         task.settings,
         search,
@@ -246,6 +253,8 @@ def _plan(
         evidence,
         notes,
     )
+    shown.recipes_by(plan.recipe)
+    return plan
 
 
 def _chosen(

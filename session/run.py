@@ -17,7 +17,7 @@ from ..search.algorithms import RandomSearch
 from ..search.algorithms.base import as_search, prices
 from ..search.driver import Limits, Progress, Result, run, terms
 from ..search.noise import NoiseRecipe
-from ..search.rollout import Recipe, lineage
+from ..search.rollout import Recipe
 from .drafting import Drafts, Shorter
 from .faults import Faults
 from .finals import account_of, finals_of, shown_by
@@ -32,7 +32,6 @@ from .prospect import prospect
 from .provenance import Origin
 from .report import report_of
 from .stop import Stopper
-from .uncut import uncut
 from .wishes import Wishes
 
 ALIKE = 0.05  # share of variance between candidates below which there is little to choose from
@@ -132,7 +131,7 @@ class _Running:
         handed = [
             Handed(
                 id,
-                self._recipe(result, id),
+                plan.recipe(result.outcomes, id),
                 *_finished(evaluator.shelf[id]),
                 evaluator.image(id),
                 result.outcomes[id].scores,
@@ -213,11 +212,6 @@ class _Running:
         looks = type(model).__name__, tuple(plan.sample.latent.shape), tuple(names)
         decode = plan.evaluator.looks.decode
         plan.live.begin(self.ledger, looks, lambda: decode and decode(plan.sample.latent))
-
-    def _recipe(self, result: Result, id: int) -> Recipe:
-        plan = self.plan
-        anew = plan.renderer is not None and not plan.renders_the_same
-        return uncut(Recipe(lineage(result.outcomes, id), plan.sample.index), plan.evaluator, anew)
 
     def _finals(
         self, drafts: Drafts, result: Result, handed: list[Handed]

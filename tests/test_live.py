@@ -12,9 +12,10 @@ from closed_form import PixelVAE, TargetVerifier
 from graphs import Graph, some_latent
 from PIL import Image
 
-from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
+from noisesearch.compat import COMFYUI
+from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, SeedPruning, ZeroOrder
 from noisesearch.search.noise import NoiseRecipe
-from noisesearch.search.rollout import Rollout, recipes_from_json
+from noisesearch.search.rollout import Rollout, recipes_from_json, recipes_to_json
 from noisesearch.session import live, pace, pictures
 from noisesearch.session.live import BOARD, POINTS, Live, Viewer
 from noisesearch.session.pace import Pace
@@ -142,6 +143,36 @@ def test_watching_changes_nothing(settings, told):
 
 
 @torch.inference_mode()
+def test_the_panel_tells_the_recipes_that_the_outputs_have(told):
+    """Of samples that were cut without a trace, say."""
+    panel = Live(VIEWER)
+    found = searched(SeedPruning(), panel, Graph.mixture("CONST", steps=20), candidates=8, keep_top=3)
+    board = final(panel)["searches"][0]["board"]
+    one = found.found[0]
+    texts = [recipes_to_json([recipe], COMFYUI) for recipe in one.top_recipes]
+    assert [entry["recipe"] for entry in board][:3] == texts and [e["id"] for e in board[:3]] == one.top_ids
+    assert len(board) > 3 and all(entry["plain"] for entry in board)
+    assert all(len(recipes_from_json(entry["recipe"])[0].pieces) == 1 for entry in board)
+    while_it_ran = [entry for state in told for entry in state["searches"][0]["board"] if entry["recipe"]]
+    assert while_it_ran and all(entry["plain"] for entry in while_it_ran)
+
+
+@torch.inference_mode()
+def test_long_recipes_are_told_at_the_end_for_every_sample_of_a_batch(told, monkeypatch):
+    monkeypatch.setattr(live, "LONGEST_RECIPE", 120)
+    panel = Live(VIEWER)
+    graph = Graph.mixture("CONST", latent={"samples": torch.zeros(2, 4, 8, 8)})
+    searched(ZeroOrder(2, 0.7), panel, graph, candidates=9)
+    short = [entry["recipe"] for state in told for one in state["searches"] for entry in one["board"]]
+    assert None in short
+    for one in final(panel)["searches"]:
+        assert len(one["board"]) == 9
+        for entry in one["board"]:
+            assert recipes_from_json(entry["recipe"])[0].root.seed == int(entry["seed"])
+            assert entry["plain"] == (len(entry["recipe"]) < 120)
+
+
+@torch.inference_mode()
 def test_unfinished_ones_and_their_children_are_told(told):
     panel = Live(VIEWER)
     searched(SearchOverPaths(paths=1), panel, candidates=12)
@@ -172,6 +203,7 @@ def test_a_batch_has_a_search_for_each_sample(told):
     assert [one["chosen"] for one in searches] == [one.result.winner.id for one in found.found]
     assert [recipes_from_json(one["board"][0]["recipe"])[0].index for one in searches] == [0, 1]
     assert [state["searches"][1]["phase"] for state in told][0] == "waiting"
+    assert all(one._recipe is None for one in panel.searches), "it holds on to the latents"
     names = [{entry["picture"] for entry in one["board"]} for one in searches]
     assert not names[0] & names[1]
 
