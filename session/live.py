@@ -191,7 +191,9 @@ class LiveSearch:
     _ahead: float = 0.0  # when it may be told anew
     _before: tuple[int, int] = (0, 0)  # the ledger's NFE when its turn came: told, paid
     _pictures: dict[int, str] = field(default_factory=dict)
-    _seen: dict[int, torch.Tensor] = field(default_factory=dict)  # images [(T,) H, W, C] since it was told
+    _seen: dict[int, torch.Tensor] = field(
+        default_factory=dict
+    )  # small images, uint8 [h, w, 3], since it was told
     _best: Callable[[int], list[int]] | None = None  # gives the best so many, when they have changed since
     _recipe: Callable[[Mapping[int, Outcome], int], Recipe] | None = None  # None: all are in _recipes
     _recipes: dict[int, Recipe] = field(default_factory=dict)  # of what is shown at the end
@@ -243,8 +245,10 @@ class LiveSearch:
 
     @_beside
     def saw(self, ids: Sequence[int], images: torch.Tensor) -> None:
-        """The images [B, (T,) H, W, C] of these outcomes, which are told of next."""
-        self._seen.update(zip(ids, images))
+        """The images [B, (T,) H, W, C] of these outcomes, which are told of next. Only what is shown of them is kept."""
+        for id, image in zip(ids, images):
+            if id not in self._pictures and id not in self._seen:
+                self._seen[id] = pictures.small(image)
 
     def advance(self, ledger: Ledger) -> None:
         """After an evaluation."""
@@ -308,8 +312,8 @@ class LiveSearch:
                 pictures.write(name, pictures.small(image[0]))
                 self._pictures[id] = name
                 self._cards.pop(id, None)
-            elif id not in self._pictures:
-                self._seen[id] = image[0]
+            else:
+                self.saw([id], image)
 
     # -- what it says -----------------------------------------------------------------------------------------------------
 
@@ -436,7 +440,7 @@ class LiveSearch:
                 continue
             name = named(self.key, lineage(self.outcomes, id))
             if id in self._seen:
-                pictures.write(name, pictures.small(self._seen.pop(id)))
+                pictures.write(name, self._seen.pop(id))
             elif not pictures.there(name):
                 continue
             self._pictures[id] = name

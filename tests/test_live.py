@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import folder_paths
 import pytest
 import torch
-from closed_form import PixelVAE, TargetVerifier
+from closed_form import PixelVAE, ScaledLatents, TargetVerifier
 from graphs import Graph, some_latent
 from PIL import Image
 
@@ -51,8 +51,8 @@ def told(monkeypatch, tmp_path):
     return told
 
 
-def searched(settings=None, panel=None, graph=None, verifier=None, **wishes):
-    graph, vae = graph or Graph.mixture("CONST"), PixelVAE()
+def searched(settings=None, panel=None, graph=None, verifier=None, vae=None, **wishes):
+    graph, vae = graph or Graph.mixture("CONST"), vae or PixelVAE()
     verifier = verifier or TargetVerifier(vae.decode(some_latent(seed=1))[0])
     wishes = Wishes(**{"candidates": 6, "batch_size": 2, **wishes})
     return search_images(
@@ -311,8 +311,16 @@ def test_images_do_not_pile_up_where_no_client_listens(told, monkeypatch):
     def counted(self, ids, images):
         saw(self, ids, images)
         most.append(len(self._seen))
+        assert all(one.dtype == torch.uint8 and one.shape == (8, 8, 3) for one in self._seen.values())
+        storages = {
+            one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in self._seen.values()
+        }
+        assert sum(storages.values()) == 8 * 8 * 3 * len(self._seen), "of whole batches"
 
     monkeypatch.setattr(live.LiveSearch, "saw", counted)
-    searched(panel=panel, candidates=100)
+    graph = Graph.mixture("CONST", latent={"samples": torch.zeros(1, 4, 3, 8, 8)}, dims=3)
+    vae = PixelVAE(ScaledLatents(3))
+    judge = TargetVerifier(vae.decode(some_latent(shape=(4, 3, 8, 8)))[0])
+    searched(panel=panel, graph=graph, verifier=judge, vae=vae, candidates=100)
     assert not told and max(most) <= live.MOST_SEEN + 2
     assert all(entry["picture"] for entry in final(panel)["searches"][0]["board"])
