@@ -84,10 +84,20 @@ class Live:
     def glance(self, picture: Image.Image) -> None:
         with self.faults.spared("The panel's pictures"):
             assert self.viewer is not None
-            pictures.drop(self.sampling)
+            self.no_sample()
             self.sampling = pictures.name_of(self.viewer.run, str(time.monotonic()))
             pictures.write(self.sampling, picture)
         self.tell()
+
+    def no_sample(self) -> None:
+        """Take the picture of a running sample away."""
+        name, self.sampling = self.sampling, None
+        pictures.drop(name)
+
+    def close(self) -> None:
+        """The search is over, however it ended: no sample runs any more."""
+        with self.faults.spared("The panel's pictures"):
+            self.no_sample()
 
     @property
     def rests(self) -> bool:
@@ -115,8 +125,7 @@ class Live:
         if self.viewer is None:
             return {}
         with self.faults.spared("The panel"):
-            pictures.drop(self.sampling)
-            self.sampling = None
+            self.no_sample()
             for one in self.searches:
                 one.catch_up()
             return {UI: [self.state("done", notes, awaiting)]}
@@ -277,8 +286,7 @@ class LiveSearch:
         self.pace.wave(ledger.nfe - self._before[1], ledger.decodes, looking)
         if len(self._seen) > MOST_SEEN:
             self.catch_up()
-        pictures.drop(self.live.sampling)  # what it shows is among them now
-        self.live.sampling = None
+        self.live.no_sample()  # what it shows is among them now
         self.live.tell()
 
     @_beside

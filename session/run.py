@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,17 +69,18 @@ def search_images(
         guider, sampler, sigmas, wished, verifier, vae, prompt, wishes, final_sigmas, origin, shorter
     )
     panel = panel or Live()
-    ledger, live, faults = Ledger(), LiveProgress(node_id, 1, panel.glances), panel.faults
-    plans = plans_of(task, latent, ledger, live, panel)
-    judges = [plan.judge for plan in plans if plan.judge]
-    panel.begin(plans[0].search.name, plans[0].judge)
-    live.total = sum(plan.limits.nfe for plan in plans)
-    found = []
-    while plans:  # one after the other, so that each one's latents can go
-        found.append(_Running(plans.pop(0), wishes, ledger, live, faults, stopper or Stopper()).run(seed))
-    report = report_of(wished, seed, judges, ledger, found, faults)
-    with faults.spared("The progress line"):
-        live.say(_last_words(found, judges))
+    with closing(panel):
+        ledger, live, faults = Ledger(), LiveProgress(node_id, 1, panel.glances), panel.faults
+        plans = plans_of(task, latent, ledger, live, panel)
+        judges = [plan.judge for plan in plans if plan.judge]
+        panel.begin(plans[0].search.name, plans[0].judge)
+        live.total = sum(plan.limits.nfe for plan in plans)
+        found = []
+        while plans:  # one after the other, so that each one's latents can go
+            found.append(_Running(plans.pop(0), wishes, ledger, live, faults, stopper or Stopper()).run(seed))
+        report = report_of(wished, seed, judges, ledger, found, faults)
+        with faults.spared("The progress line"):
+            live.say(_last_words(found, judges))
     return assembled(compat.fix_empty_latent(guider.model_patcher, latent), found, report)
 
 

@@ -5,6 +5,7 @@ import math
 from collections import OrderedDict
 from types import SimpleNamespace
 
+import comfy.model_management as mm
 import folder_paths
 import pytest
 import torch
@@ -264,6 +265,22 @@ def test_running_samples_are_shown_in_the_panel_where_there_is_one(told):
     assert told[-1]["sampling"] != first and not (pictures.folder() / first).exists()
     assert final(panel)["sampling"] is None and not list(pictures.folder().iterdir())
     assert Live(Viewer("client", None, "prompt", "5", "run")).glances is None, "no front end, no panel"
+
+
+@pytest.mark.parametrize("error", [mm.InterruptProcessingException, RuntimeError])
+@torch.inference_mode()
+def test_a_search_that_is_cancelled_or_fails_leaves_no_picture_of_a_running_sample(told, error):
+    panel, graph = Live(VIEWER), Graph.mixture("CONST")
+
+    class Cancelled(TargetVerifier):
+        def score(self, batch):
+            panel.glances(Image.new("RGB", (8, 8)))
+            assert (pictures.folder() / panel.sampling).is_file()
+            raise error("cancelled")
+
+    with pytest.raises(error):
+        searched(panel=panel, graph=graph, verifier=Cancelled(PixelVAE().decode(some_latent(seed=1))[0]))
+    assert panel.sampling is None and not list(pictures.folder().iterdir())
 
 
 # -- the time that is left --------------------------------------------------------------------------------------------------
