@@ -153,6 +153,10 @@ class _Running:
         if coupling.lowered:
             self.notes.append(f"Candidates ran {batching}.")
         spread = evaluator.spread.share
+        if evaluator.spread.fault:
+            self.notes.append(
+                f"How different the candidates look was not measured ({evaluator.spread.fault})."
+            )
         if spread is not None and spread < ALIKE:
             self.notes.append(
                 f"The candidates look alike: {spread:.1%} of all that varies in their pixels differs from seed to seed, so there is little to choose from. "
