@@ -7,6 +7,8 @@ import pytest
 import torch
 from closed_form import PixelVAE, ScaledLatents, TargetVerifier
 from graphs import some_latent
+from noisesearch.search.algorithms import Replay
+from noisesearch.search.recovered import RECOVERED
 from noisesearch.session import pictures
 from noisesearch.session import journaling
 from noisesearch.session.evidence import Evidence
@@ -89,6 +91,14 @@ def test_on_a_gpu_a_final_render_runs_alone(pretend_gpu, monkeypatch):  # noqa: 
     assert image["final_nfe"] == 2 * STEPS and image["search_nfe"] + image["final_nfe"] == image["budget_nfe"]
     torch.testing.assert_close(found.latent["samples"], graph.stock(found.seed), atol=1e-6, rtol=0)
     assert searched(graph, batch_size=8, **WISHES)[1] == 0
+    for place, recipe in enumerate(found.found[0].top_recipes[:2]):
+        picked, rows = searched(graph, Replay((recipe,)))
+        assert rows == 0 and RECOVERED in picked.report["notes"]
+        # as it was rendered alone, not as it was in a batch
+        assert torch.equal(picked.latent["samples"][0], found.top_latents["samples"][place])
+    restarted()
+    picked, rows = searched(graph, Replay((found.recipes[0],)))
+    assert rows == 2 * picked.report["totals"]["check_nfe"] == 4 and RECOVERED in picked.report["notes"]
 
 
 def earlier(graph, where=None, **wishes):

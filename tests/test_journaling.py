@@ -583,6 +583,8 @@ def test_a_picked_image_that_is_not_journaled_is_sampled():
     searched(graph)
     picked, rows = searched(graph, Replay((Recipe((fresh(4711),)),)))
     assert rows == 2 * graph.steps and RECOVERED not in picked.report["notes"]
+    restarted()  # nor is the model asked whether it is still the journal's
+    assert searched(graph, Replay((Recipe((fresh(4711),)),)))[1] == 2 * graph.steps
     assert torch.allclose(picked.latent["samples"], graph.stock(4711), atol=1e-5)
 
 
