@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -34,7 +34,7 @@ from .judging import Judge
 from .live import Live, LiveSearch
 from .progress import LiveProgress
 from .prospect import prospect
-from .sketching import sketch_of
+from .sketching import Sketch, sketch_of
 from .provenance import Origin
 from .uncut import uncut
 from .wishes import AUTO, Wishes
@@ -144,15 +144,24 @@ def plans_of(
     samples = samples_of(latent, task.guider.model_patcher)
     rows = task.wishes.batch_size or rows_that_fit(task.guider, samples[0].latent.shape)
     plans, panel = [], panel or Live()
+    # a decoder is loaded once, for all samples
+    sketch = cache(lambda how: sketch_of(how, task.guider.model_patcher, task.vae))
     for i, sample in enumerate(samples):
         settings, place = task.settings.of_sample(i, len(samples), sample.index)
         one = replace(task, guider=guider_of(task.guider, i), settings=settings)
-        plans.append(_plan(one, replace(sample, index=place), rows, ledger, live, panel.search()))
+        sample = replace(sample, index=place)
+        plans.append(_plan(one, sample, rows, ledger, live, panel.search(), sketch))
     return plans
 
 
 def _plan(
-    task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgress, shown: LiveSearch
+    task: Task,
+    sample: Sample,
+    rows: int,
+    ledger: Ledger,
+    live: LiveProgress,
+    shown: LiveSearch,
+    sketch: Callable[[str], Sketch | None],
 ) -> Plan:
     wished, wishes = task.settings, task.wishes
     judge = None if task.verifier is None else Judge(task.verifier, task.prompt, ledger)
@@ -170,7 +179,7 @@ def _plan(
         early,
         wishes.keep_top,
         lambda one: live.glance(ledger.nfe, one),
-        sketch_of(settings.decoder, task.guider.model_patcher, task.vae),
+        sketch(settings.decoder),
     )
 
     def advance() -> None:

@@ -8,7 +8,7 @@ import folder_paths
 import pytest
 import torch
 from closed_form import PixelVAE
-from comfy.taesd.taesd import Decoder
+from comfy.taesd.taesd import TAESD, Decoder
 from fake_evaluator import FakeEvaluator
 from graphs import Graph, some_latent
 from noisesearch.search.algorithms import ParticleSearch, SeedPruning
@@ -18,6 +18,7 @@ from noisesearch.search.driver import Limits, run
 from noisesearch.search.noise import NoiseRecipe
 from noisesearch.search.rollout import Outcome, Rollout
 from noisesearch.search.selection import Comparison
+from noisesearch.session import sketching
 from noisesearch.session.fingerprint import context_key
 from noisesearch.session.foresight import foresight, in_words
 from noisesearch.session.sketching import sketch_of
@@ -137,6 +138,16 @@ def test_finished_and_sketched_images_of_one_request_have_sizes_of_their_own(for
     assert list(scores) == list(range(6))
     top = found.report["images"][0]["winner"]
     assert top["id"] == max((0, 2, 4), key=lambda id: scores[id])
+
+
+@torch.inference_mode()
+def test_a_decoder_is_loaded_once_for_all_samples_of_a_batch(formatted, taesd, monkeypatch):
+    formatted.latent, loaded = {"samples": torch.zeros(3, 4, 8, 8)}, []
+    monkeypatch.setattr(
+        sketching, "TAESD", lambda *args, **options: loaded.append(1) or TAESD(*args, **options)
+    )
+    found = formatted.search(SeedPruning(decoder="TAESD"), candidates=4, verifier=Seen())
+    assert len(found.recipes) == 3 and loaded == [1]
 
 
 @pytest.mark.parametrize("decoder, says", [("latent2rgb", "ScaledLatents"), ("TAESD", "none for it")])
