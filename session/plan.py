@@ -20,12 +20,14 @@ from ..sampling.setup import Looks, Setup
 from ..sampling.slicing import Sample, draws_noise, guider_of, samples_of
 from ..sampling.solvers import Solver
 from ..sampling.toy import learn
+from ..sampling.varying import check as can_be_varied
 from ..search.algorithms.base import BudgetTooSmall, Ground, Search, fresh
 from ..search.algorithms.replay import Replay
 from ..search.driver import Limits, terms
 from ..search.journaled import Journaled
-from ..search.rollout import Outcome, Recipe, lineage
+from ..search.rollout import DECODERS, PREVIEWS, Outcome, Recipe, lineage
 from ..search.selection import Comparison
+from ..untrusted import choice, legible
 from .decoding import decoder
 from .drafting import Drafts, Shorter, drafts_of, price_of
 from .evidence import Evidence
@@ -168,6 +170,9 @@ def _plan(
     early = bool(judge and wished.needs_verifier and judge.needs_previews)
     setup = Setup(task.guider, task.solver, task.schedule, sample)
     settings, drafts, evidence, notes = _chosen(task, setup, judge, early)
+    _check_looks(settings)
+    if settings.varies:
+        can_be_varied(task.guider)
     if judge and settings.needs_verifier:
         _check(judge, settings, wishes)
     if draws_noise(task.guider):
@@ -307,6 +312,13 @@ def _chosen(
 def _may_be_cut(task: Task, early: bool) -> bool:
     """Whether a search may stop samples on the way and put noise back in. early: a judge follows each to its end."""
     return not (early or task.final or task.wishes.plain or float(task.schedule.sigmas[-1]) > 0)
+
+
+def _check_looks(settings: Search) -> None:
+    """What a search of another pack says of its previews is anybody's words."""
+    name = legible(settings.name, 60)
+    choice(settings.decoder, DECODERS, f"decoder for the previews of {name}")
+    choice(settings.preview, PREVIEWS, f"preview for {name}")
 
 
 def _check(judge: Judge, settings: Search, wishes: Wishes) -> None:

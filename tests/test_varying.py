@@ -9,7 +9,9 @@ from graphs import Graph, evaluated, half_mask, some_latent
 from noisesearch.nodes.early_searches import NoiseSearchVaryConditioning
 from noisesearch.sampling.spread import Spread
 from noisesearch.sampling.varying import Varying, varied
+from noisesearch.session import run as session_run
 from noisesearch.search.algorithms import (
+    Auto,
     RandomSearch,
     Replay,
     SearchOverPaths,
@@ -159,6 +161,23 @@ def test_a_model_without_tokens_is_refused():
     graph.positive = [[None, {}]]
     with pytest.raises(ValueError, match="not prompted by tokens"):
         Varying(graph.sigmas, None, 0).guider(graph.guider, [NoiseRecipe(7, vary=(0.4, 0.5))])
+
+
+VARIED = NoiseRecipe(7, vary=(0.4, 0.5))
+
+
+@pytest.mark.parametrize(
+    "search",
+    [Varied(RandomSearch()), Varied(Auto()), Replay((Recipe((Rollout(VARIED),)),)), ZeroOrder(around=VARIED)],
+    ids=lambda one: one.name,
+)
+@torch.inference_mode()
+def test_a_search_that_cannot_vary_is_refused_before_it_begins(search, monkeypatch):
+    graph = prompted()
+    graph.positive = [[None, {}]]
+    monkeypatch.setattr(session_run, "run", lambda *_: pytest.fail("the search has begun"))
+    with pytest.raises(ValueError, match="not prompted by tokens"):
+        graph.search(search, candidates=4)
 
 
 # -- searches and recipes --------------------------------------------------------------------------------------------------

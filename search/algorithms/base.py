@@ -94,6 +94,8 @@ class Search(Short):
     """None of its candidates depends on what others scored, so their scores foretell those of more (`search/forecast.py`)."""
     drafts: ClassVar[bool] = False
     """It wants drafts where they pay, if the user did not say (`draft_steps`)."""
+    varies: bool = False
+    """Some of its noises also vary the conditioning (`NoiseRecipe.vary`), so there must be a prompt to vary."""
     preview: str = EXTRA
     """How an unfinished sample is shown to verifiers: one more evaluation at its own level, or FREE (the solver's last prediction)."""
     decoder: str = BY_VAE

@@ -47,6 +47,10 @@ class ZeroOrder(Search):
         if self.pivot not in PIVOTS:
             raise ValueError(f"The pivot rule is one of {', '.join(PIVOTS)}, not {self.pivot!r}.")
 
+    @property
+    def varies(self) -> bool:  # type: ignore[override]
+        return self.around is not None and self.around.vary is not None
+
     def of_sample(self, index: int, count: int, place: int) -> tuple[ZeroOrder, int]:
         """Of a batch that has the sample which `around` was made for, that one begins with it; else the first one does."""
         in_the_batch = count > 1 and self.index < count
