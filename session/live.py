@@ -246,11 +246,13 @@ class LiveSearch:
         self._recipe = recipe
 
     @_beside
-    def begin(self, ledger: Ledger, looks: Any, decode: Callable[[], Any]) -> None:
-        """Its turn has come. looks: what tells the time of decoding and judging from others'. decode: decodes one, as a probe."""
+    def begin(self, ledger: Ledger, looks: Any, probe: Callable[[], Any] | None) -> None:
+        """Its turn has come. looks: what tells the time of decoding and judging from others'. probe: decodes one, to see how long that
+        takes; None where it is not worth it."""
         self.phase, self.pace, self._before = "running", Pace(looks), (ledger.told, ledger.nfe)
         self.live.tell()
-        self.pace.probe(self.limits.nfe // self.whole if self.whole else 0, decode)
+        if probe:
+            self.pace.probe(self.limits.nfe // self.whole if self.whole else 0, probe)
 
     @_beside
     def saw(self, ids: Sequence[int], images: torch.Tensor) -> None:

@@ -216,8 +216,7 @@ class _Running:
         plan, model = self.plan, self.plan.evaluator.model
         names = plan.judge.names if plan.judge else []
         looks = type(model).__name__, tuple(plan.sample.latent.shape), tuple(names)
-        decode = plan.evaluator.looks.decode
-        plan.live.begin(self.ledger, looks, lambda: decode and decode(plan.sample.latent))
+        plan.live.begin(self.ledger, looks, plan.evaluator.probe if _worth_a_probe(plan) else None)
 
     def _finals(
         self, drafts: Drafts, result: Result, handed: list[Handed]
@@ -325,6 +324,14 @@ class _Running:
             said = _answers(self.plan.judge.answers.get(best.id, {})) if self.plan.judge else []
             line = f"{what} {_numbers(best.scores)} · {cost}"
             self.live.best(self.told + progress.nfe, "\n".join([line, *said]), image)
+
+
+def _worth_a_probe(plan: Plan) -> bool:
+    """Whether one decode more, to tell how long the search will take, is little beside it. Videos take long to decode, and what the
+    journal answers is not decoded at all."""
+    latent = plan.sample.latent
+    still = latent.ndim == 4 or latent.shape[2] == 1
+    return still and not (plan.journaled and plan.journaled.begun)
 
 
 def _finished(kept: Kept) -> tuple[torch.Tensor, torch.Tensor]:

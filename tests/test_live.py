@@ -320,6 +320,21 @@ def test_what_a_decode_takes_is_remembered(clock):
     assert len(asked) == 1, "a few candidates are not worth a probe, and one probe is enough"
 
 
+@pytest.mark.parametrize("dims, probes", [(2, 1), (3, 0)])
+@torch.inference_mode()
+def test_the_probe_is_counted_and_is_none_for_videos(dims, probes, told, clock):
+    shape = (4, 8, 8) if dims == 2 else (4, 3, 8, 8)
+    decodes = []
+    for panel in (None, Live(VIEWER)):
+        vae = PixelVAE(ScaledLatents(dims))
+        judge = TargetVerifier(PixelVAE(ScaledLatents(dims)).decode(some_latent(shape=shape))[0])
+        graph = Graph.mixture("CONST", latent={"samples": torch.zeros(1, *shape)}, dims=dims)
+        found = searched(panel=panel, graph=graph, verifier=judge, vae=vae)
+        assert found.report["totals"]["decodes"] == vae.decodes
+        decodes.append(vae.decodes)
+    assert decodes[1] - decodes[0] == probes
+
+
 @torch.inference_mode()
 def test_images_do_not_pile_up_where_no_client_listens(told, monkeypatch):
     panel, most = Live(Viewer(None, "workflow", "prompt", "5", "run")), []
