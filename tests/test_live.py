@@ -20,6 +20,7 @@ from noisesearch.search.rollout import Rollout, recipes_from_json, recipes_to_js
 from noisesearch.session import live, pace, pictures
 from noisesearch.session.live import BOARD, POINTS, Live, Viewer
 from noisesearch.session.pace import Pace
+from noisesearch.session.progress import LiveProgress
 from noisesearch.session.run import Wishes, search_images
 from noisesearch.verifiers.ensemble import Ensemble
 
@@ -226,6 +227,20 @@ def test_a_video_shows_its_middle_frame():
     video = torch.stack([torch.full((4, 6, 3), value) for value in (0.0, 0.2, 1.0, 0.4)])
     assert pictures.small(video).unique().tolist() == [255]
     assert pictures.small(video).shape == (4, 6, 3)
+
+
+def test_the_progress_bar_shows_the_same_small_picture(monkeypatch):
+    shown = []
+    progress = LiveProgress("5", 10)
+    monkeypatch.setattr(progress.bar, "update_absolute", lambda nfe, total, picture: shown.append(picture))
+    video = torch.stack([torch.full((600, 1200, 3), value) for value in (0.0, math.nan, 1.0)])
+    video[1, :300] = 0.2
+    progress.best(1, "", video[None])
+    ((kind, picture, size),) = shown
+    assert (kind, picture.size, size) == ("JPEG", (512, 256), 512)
+    assert (picture.getpixel((9, 9)), picture.getpixel((9, 250))) == ((51, 51, 51), (0, 0, 0))
+    progress.best(1, "", torch.rand(1, 8, 8, 1))
+    assert shown[1][1].size == (8, 8)
 
 
 def test_a_large_picture_is_made_small():
