@@ -304,7 +304,7 @@ def _chosen(
         here = terms(Evaluator(setup, Ledger(), Looks()), Limits(budget))
         here = here if here.stochastic is False and here.levels else None
     steps, why = len(task.schedule.sigmas) - 1, found.why if found else ""
-    search, said = settings.settled(Ground(budget, whole, steps, drafts.steps if drafts else 0, why, here))
+    search, said = settings.settled(Ground(budget, whole, steps, why, here))
     said = said or why
     return search, None if search.reinjects else drafts, evidence, ((said,) if said else ())
 

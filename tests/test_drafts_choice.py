@@ -12,7 +12,6 @@ from noisesearch.search.drafts import (
     expected_best,
     expected_maximum,
     foretold,
-    lower_bound,
     rank_correlation,
     ranks,
     seen_of,
@@ -69,6 +68,11 @@ def test_the_rank_correlation_of_very_many_is_no_square_of_them():
     """A square of 200 000 numbers would be 320 GB."""
     many = range(200_000)
     assert rank_correlation(many, many) == pytest.approx(1)
+
+
+def lower_bound(rho, pairs):
+    """Of a rank correlation that was estimated from so many pairs."""
+    return drafts._bound(drafts._fisher(rho), pairs - 3)
 
 
 def normal_pairs(rho, *shape, seed=0):

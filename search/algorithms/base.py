@@ -63,15 +63,14 @@ class Terms:
 class Ground:
     """Where a search is to run, for those that choose among others.
 
-    budget: NFE in all. whole: NFE of a sample with all of the user's steps, of which there are `steps`. drafts: steps of the drafts that
-    would be searched, 0 = none; why: what decided on them. terms: of samples with all steps, where a search of its own choice may stop
+    budget: NFE in all. whole: NFE of a sample with all of the user's steps, of which there are `steps`. why: what decided whether
+    drafts would be searched. terms: of samples with all steps, where a search of its own choice may stop
     them on the way and put noise back in; None where not (the user wished for drafts, say, or the sampler draws noise on the way).
     """
 
     budget: int
     whole: int
     steps: int
-    drafts: int
     why: str
     terms: Terms | None = None
 
