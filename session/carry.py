@@ -12,6 +12,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -47,9 +48,10 @@ def record_of(found: Found, made: dict[str, Any]) -> dict[str, Any]:
         "top": [entry for one in found.found for entry in _top(one)],
     }
     record = clean(record)
-    while len(json.dumps(record)) > LARGEST and record["top"]:
-        record["top"].pop()
-    return record
+    top = record.pop("top")
+    room = LARGEST - len(json.dumps({**record, "top": []}))
+    sizes = accumulate(len(json.dumps(entry)) + len(", ") for entry in top)
+    return {**record, "top": [entry for entry, size in zip(top, sizes) if size - len(", ") <= room]}
 
 
 def _winner(one: FoundOne) -> dict[str, Any]:

@@ -322,6 +322,21 @@ def test_a_record_is_bounded_and_finds_its_way_back():
     assert carry.on_prompt({"prompt": prompt})["extra_data"]["extra_pnginfo"] == {}
 
 
+@pytest.mark.parametrize("largest", [0, 4000, 4001, 6000, 200_000])
+@torch.inference_mode()
+def test_a_record_holds_as_many_runners_up_as_it_has_room_for(largest, monkeypatch):
+    """Each is written out once to see how long it is."""
+    found = Graph.mixture("CONST").search(ZeroOrder(1), candidates=12, keep_top=12)
+    monkeypatch.setattr(carry, "LARGEST", 10**9)
+    whole = carry.record_of(found, {})
+    fits = [n for n in range(13) if len(json.dumps({**whole, "top": whole["top"][:n]})) <= largest]
+    monkeypatch.setattr(carry, "LARGEST", largest)
+    dumps, written = json.dumps, []
+    monkeypatch.setattr(carry.json, "dumps", lambda data, **how: written.append(1) or dumps(data, **how))
+    record = carry.record_of(found, {})
+    assert record == {**whole, "top": whole["top"][: max(fits, default=0)]} and len(written) <= 13
+
+
 def test_the_files_behind_a_node_are_the_same_whoever_asks():
     """Of a graph with a circle, a branch that meets itself, a link to nothing and nodes that are none."""
     prompt = {
