@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..compat import COMFYUI
 from ..sampling.ledger import Ledger
-from ..search.driver import BY_HAND, Limits, Progress
+from ..search.driver import BY_HAND, SPENT, Limits, Progress
 from ..search.journaled import lineage_key
 from ..search.rollout import Outcome, Recipe, Rollout, is_a_seed, lineage, recipes_to_json
 from . import pictures
@@ -476,8 +476,10 @@ def why(found: FoundOne, judged_by: str, leading: int) -> str:
         said += f" (the first candidate has {first.scores[leading]:.3g})" if first.scores else ""
     elif count > 1 and first.id == found.chosen:
         said += ", the first candidate itself"
+    if result.stopped in ("", SPENT):  # as expected
+        return f"{said}."
     ended = "You stopped it" if result.stopped == BY_HAND else f"It ended because {result.stopped}"
-    return f"{said}. {ended}." if result.stopped else f"{said}."
+    return f"{said}. {ended}."
 
 
 def _clocks() -> tuple[float, float]:

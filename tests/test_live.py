@@ -94,7 +94,9 @@ def test_the_last_state_is_the_report_in_pictures(told):
     best, first = one["board"][0]["scores"][0], one["first"]["scores"][0]
     assert f"The best of 6 by {state['judges'][0]}: {best:.3g}" in one["why"]
     assert best == first or f"the first candidate has {first:.3g}" in one["why"]
-    assert one["why"].endswith("It ended because the budget is spent.")
+    assert (
+        one["stopped"] == "the budget is spent" and "ended" not in one["why"]
+    )  # as expected: not a word of it
 
 
 @torch.inference_mode()
