@@ -257,8 +257,8 @@ class _Page:
 
     def words(self, text: str, size: int, colour: str, lines: int = 1) -> None:
         """A paragraph, cut off after so many lines."""
-        room = self.width - 2 * MARGIN
-        rest = text[: lines * room].split()  # no letter is narrower than a pixel
+        room = float(self.width - 2 * MARGIN)
+        rest = text[: int(lines * room)].split()  # no letter is narrower than a pixel
         for left in range(lines, 0, -1):
             taken = len(rest)
             if left > 1:
