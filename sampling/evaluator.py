@@ -253,6 +253,11 @@ class Evaluator:
             kept.image = image
         return image
 
+    def probe(self) -> None:
+        """Decode the latent that the search begins with, which tells how long that takes; counted as all decodes are."""
+        if self.looks.decode is not None:
+            self._decoded([self.sample.latent])
+
     # -- one batch --------------------------------------------------------------------------------------------------
 
     def _next_batch(self, pending: deque[Job], wave: Wave) -> list[tuple[Job, int]]:

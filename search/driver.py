@@ -18,6 +18,7 @@ from .selection import Comparison, Standing
 
 BY_HAND = "stopped by hand"
 OUT_OF_TIME = "the time limit is reached"
+SPENT = "the budget is spent"
 LEADERS = 8  # unfinished outcomes that are worth a look
 
 
@@ -237,7 +238,7 @@ class _Run:
                 asked[len(told) :], costs[len(told) :]
             )  # a cache may have spared some of the price
         if len(told) < len(asked) and not self.result.stopped:
-            self.result.stopped = "the budget is spent"
+            self.result.stopped = SPENT
         if told:
             self.result.rounds.append([outcome.id for outcome in told])
         self.view.round = told

@@ -1,6 +1,7 @@
 // What is known of each search node: its last search, and what was picked since. Fed by events, outputs, history and pictures.
 import { api } from "../../../scripts/api.js";
 import { rootGraph, searchingNodes, workflowId } from "./nodes.js";
+import { firstSeed, isASeed } from "./recipes.js";
 
 const UI = "noise_search_state";
 const KEPT = "NoiseSearch.Panel.States"; // in the browser, for after a restart of the server
@@ -186,8 +187,8 @@ function fromPicture(ids) {
 function stateOf(record, node) {
   const board = record.top.map((one, id) => ({
     id,
-    seed: String(one.recipe?.pieces?.[0]?.noise?.seed ?? ""),
-    plain: one.recipe?.pieces?.length === 1 && !one.recipe.pieces[0].noise?.moves && !one.recipe.pieces[0].noise?.seeds,
+    seed: String(firstSeed(one.recipe) ?? ""),
+    plain: isASeed(one.recipe),
     recipe: JSON.stringify(one.recipe),
     scores: Array.isArray(one.scores) ? one.scores : [],
     held_out: id === 0 ? (record.winners?.[0]?.held_out ?? null) : null,
