@@ -22,7 +22,7 @@ from .team import ALONE
 CACHE = world.ROOT / ".cache" / "lab"
 EVERY = 50  # steps between checkpoints
 TEACHER_STEPS, STUDENT_STEPS = 1500, 900
-STUDENT_KEPT = (300, 700)  # steps after which a student's average is kept too
+STUDENT_KEPT = (150, 300, 450, 600, 700, 800)  # steps after which a student's average is kept too
 DIGITS_RECIPE = cm.Recipe(p_mean=-0.6, p_std=1.6, warm_up=300, finite_difference=1e-3)
 
 
@@ -351,7 +351,7 @@ def stock(kind, steps, guidance=1.0):
 
 
 def worth(model, sampler, per_digit=1000, seed=9):
-    """Frechet distance, precision and recall of what a model draws."""
+    """Frechet distance with half of its 95 % interval, precision and recall of what a model draws."""
     latents = draw(model, sampler, per_digit, seed)
     seen = torch.cat([world.judge_features(world.pictures(part)) for part in latents.split(500)])
-    return features.measure(seen)
+    return {**features.measure(seen), "fid +-": features.fid_error(seen)}

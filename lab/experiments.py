@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from functools import partial
 
 import torch
@@ -15,6 +16,7 @@ HALF_PI = cm.HALF_PI
 STEPS = (4, 8, 12, 24, 40)
 SECOND = (0.9, 1.0, 1.1, 1.2, 1.3, 1.4)  # angles to choose from
 SEEDS = (1, 2, 3)
+SHIPPED = (1, 700)  # seed and step of models/demo/digits/two_step.safetensors
 FIRST_LOOK, HEADLINE = 200, 1000  # samples of each digit
 
 
@@ -75,19 +77,66 @@ def fill_students(table, seeds=SEEDS, first_look=FIRST_LOOK, headline=HEADLINE, 
                 f"student {seed}, {what}, headline",
                 lambda s=seed, a=angles: digits.worth(train(s), digits.consistency(*a), headline),
             )
-    for step in digits.STUDENT_KEPT:
-        path = digits.CACHE / f"student_{seeds[0]}_at_{step}.safetensors"
-        if path.is_file():
-            model = partial(lambda p: world.network(digits.load_file(p), smooth=True), path)
-            for what, angles in (("one step", (HALF_PI,)), ("two steps", (HALF_PI, math.atan(3)))):
-                table.row(
-                    f"student {seeds[0]} at {step}, {what}, headline",
-                    lambda m=model, a=angles: digits.worth(m(), digits.consistency(*a), headline),
-                )
+    for seed in seeds:
+        for step in digits.STUDENT_KEPT:
+            _fill_kept(table, seed, step, first_look, headline)
+    table.row("derivative", lambda: derivatives(digits.tune_teacher()))
 
 
-def searched_models(student=True):
-    """What the search is run on: each width by DDIM without guidance, and the student at one and two steps."""
+def _fill_kept(table, seed, step, first_look, headline):
+    """What a student was worth on the way, at the stock schedule's second angle; ten thousand samples for the step whose average ships."""
+    path = digits.CACHE / f"student_{seed}_at_{step}.safetensors"
+    if not path.is_file():
+        return
+    model = partial(lambda p: world.network(digits.load_file(p), smooth=True), path)
+    for what, angles in (("one step", (HALF_PI,)), ("two steps", (HALF_PI, math.atan(3)))):
+        sampler = digits.consistency(*angles)
+        table.row(
+            f"student {seed} at {step}, {what}",
+            lambda s=sampler: {
+                "training gflops": scaling.distilling_gflops(128, step),
+                **digits.worth(model(), s, first_look, 8),
+            },
+        )
+        if (seed, step) == SHIPPED:
+            table.row(
+                f"student {seed} at {step}, {what}, headline",
+                lambda s=sampler: digits.worth(model(), s, headline),
+            )
+
+
+def derivatives(model, size=96):
+    """The tangent's derivative on the digits: error of the one-sided difference against the exact one, CPU milliseconds of each and of a forward."""
+    torch.manual_seed(0)
+    x0, context, pooled = digits.batch_of(0, size)
+    t = cm.angles(size, digits.DIGITS_RECIPE)
+    F, noise = digits.conditioned(model, context, pooled), torch.randn_like(x0)
+    c = cm.column(t, x0)
+    x = c.cos() * x0 + c.sin() * noise
+    found, step = {}, digits.DIGITS_RECIPE.finite_difference
+    with torch.no_grad():
+        speed = F(x, t)
+        tried = {
+            "exact": lambda: cm.derivative(F, x, t, speed)[1],
+            "difference": lambda: cm.derivative(F, x, t, speed, step=step)[1],
+            "forward": lambda: F(x, t),
+        }
+        slopes = {}
+        for name, act in tried.items():
+            slopes[name] = act()
+            spent = []
+            for _ in range(5):
+                started = time.process_time()
+                act()
+                spent.append(1000 * (time.process_time() - started))
+            found[f"{name}, ms"] = sorted(spent)[2]
+    gap = slopes["difference"] - slopes["exact"]
+    found["relative error"] = float(gap.square().mean().sqrt() / slopes["exact"].square().mean().sqrt())
+    return found
+
+
+def searched_models(distilled=True):
+    """What the search is run on: each width by DDIM without guidance; the shipped student; and, as its controls, the teachers at several step counts by Euler and DDPM."""
     models = {
         f"width {width}": (
             width,
@@ -97,19 +146,17 @@ def searched_models(student=True):
         )
         for width in scaling.WIDTHS
     }
-    if student:
-        models["student"] = (
-            128,
-            32,
-            lambda: world.network(digits.load_file(digits.CACHE / "student_1.safetensors"), smooth=True),
-            {1: digits.consistency(HALF_PI), 2: digits.consistency(HALF_PI, math.atan(3))},
-        )
-        models["shipped teacher"] = (
-            128,
-            8,
-            world.teacher,
-            {count: digits.euler(count) for count in (2, 4, 8, 12)},
-        )
+    if distilled:
+        steps = {1: digits.consistency(HALF_PI), 2: digits.consistency(HALF_PI, math.atan(3))}
+        models["student"] = (128, 32, world.student, steps)
+        for name, net in (("shipped teacher", world.teacher), ("tuned teacher", digits.tune_teacher)):
+            models[name] = (128, 8, net, {count: digits.euler(count) for count in (2, 4, 8, 12)})
+            models[f"{name}, DDPM"] = (
+                128,
+                8,
+                net,
+                {count: digits.stock("ddpm", count) for count in (4, 8, 12)},
+            )
     return models
 
 

@@ -5,6 +5,8 @@ Cost = network rows x GFLOPs of one. A row is one evaluation for one sample; gui
 
 from __future__ import annotations
 
+import math
+import time
 from functools import cache, partial
 
 import torch
@@ -20,7 +22,7 @@ TRAINING = 600
 KEPT = (150, 300)
 STEPS = (2, 4, 8, 16)
 KINDS = {"ddim": STEPS, "ddpm": (8, 16), "dpm++": (8, 16)}  # and the step counts each is run at
-GUIDANCES = (1.0, 1.5)
+GUIDANCES = (1.0, 1.5, 2.0, 3.0)
 CANDIDATES = (1, 2, 4, 8, 16, 32)
 MOST = {32: 32, 64: 16}  # candidates; 8 for the larger ones
 SEARCHED = (2, 4, 8, 16)  # step counts that are searched on
@@ -42,6 +44,11 @@ def train(width):
 def training_gflops(width, steps):
     """Forward and backward: three forward passes' worth."""
     return 3 * gflops(width) * 128 * steps
+
+
+def distilling_gflops(width, steps, size=96):
+    """The teacher once, the student's net twice for the tangent and once forward and back: six forward passes' worth."""
+    return 6 * gflops(width) * size * steps
 
 
 def fid(model, kind, steps, guidance, per_digit):
@@ -91,41 +98,61 @@ def trained(width, step):
 
 @torch.inference_mode()
 def candidates(model, sampler, prompts, most, seed=10, batch=512):
-    """For each of `prompts` prompts, the digits in turn, `most` candidates: verifier's score and judge's verdict [prompts, most], judge's features [prompts, most, D]."""
+    """For each of `prompts` prompts, the digits in turn, `most` candidates: verifier's score and judge's verdict [prompts, most], judge's features [prompts, most, D].
+
+    And the CPU seconds of one candidate as a search pays them: sampled, decoded and scored, not judged.
+    """
     context, pooled = world.prompts()
     words = (torch.arange(prompts) % 10).repeat_interleave(most)
     generator = torch.Generator().manual_seed(seed)
-    scores, right, seen = [], [], []
+    scores, right, seen, seconds = [], [], [], 0.0
     for part in words.split(batch):
         noise = torch.randn(len(part), 16, 8, 8, generator=generator)
-        images = world.pictures(sampler(model, context[part], pooled[part], noise, generator))
         rows = torch.arange(len(part))
+        started = time.process_time()
+        images = world.pictures(sampler(model, context[part], pooled[part], noise, generator))
         scores.append(world.log_probabilities(images)[rows, part])
+        seconds += time.process_time() - started
         right.append((world.log_probabilities(images, judge=True).argmax(1) == part).float())
         seen.append(world.judge_features(images))
-    return tuple(torch.cat(v).unflatten(0, (prompts, most)) for v in (scores, right, seen))
+    found = tuple(torch.cat(v).unflatten(0, (prompts, most)) for v in (scores, right, seen))
+    return found, seconds / len(words)
 
 
 def best_of(found, count):
-    """(judge's accuracy, FID) of the candidates that the verifier likes best among the first `count` of each prompt."""
+    """What the candidates are worth that the verifier likes best among the first `count` of each prompt: the judge's accuracy and the FID, each with its 95 % interval."""
     scores, right, seen = found
     winner = scores[:, :count].argmax(1)
     rows = torch.arange(len(winner))
-    return float(right[rows, winner].mean()), features.measure(seen[rows, winner])
+    chosen, features_of = right[rows, winner], seen[rows, winner]
+    return {
+        "accuracy": float(chosen.mean()),
+        "accuracy interval": wilson(float(chosen.sum()), len(chosen)),
+        **features.measure(features_of),
+        "fid +-": features.fid_error(features_of),
+    }
+
+
+def wilson(hits, count, z=1.96):
+    """Wilson's 95 % interval of a share."""
+    share = hits / count
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return [max(0.0, middle - half), min(1.0, middle + half)]
 
 
 def fill_search(table, models, prompts=400, steps=None, counts=CANDIDATES):
-    """Every (model, steps, candidates): judge's accuracy, FID of the winners, GFLOPs. models: name -> (width, most candidates, function giving the network, {steps: sampler})."""
+    """Every (model, steps, candidates): judge's accuracy, FID of the winners, GFLOPs, CPU ms. models: name -> (width, most candidates, function giving the network, {steps: sampler})."""
     for name, (width, most, network, samplers) in models.items():
         tried = [n for n in counts if n <= most]
         for count, sampler in samplers.items():
             if (steps and count not in steps) or f"{name} x {count} x {max(tried)}" in table.rows:
                 continue
-            found = candidates(network(), sampler, prompts, max(tried))
+            found, seconds = candidates(network(), sampler, prompts, max(tried))
             for n in tried:
-                accuracy, quality = best_of(found, n)
                 row = {"model": name, "steps": count, "candidates": n, "gflops": gflops(width) * count * n}
-                table.rows[f"{name} x {count} x {n}"] = rounded({**row, "accuracy": accuracy, **quality})
+                row["ms"] = 1000 * seconds * n
+                table.rows[f"{name} x {count} x {n}"] = rounded({**row, **best_of(found, n)})
             table.write()
             print(f"search: {name}, {count} steps, up to {max(tried)} candidates", flush=True)
 
