@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-from noisesearch.lab import scaling
+from noisesearch.lab import scaling, upscaling
+from noisesearch.lab import toy as networks_toy
 
 MISSING = "not measured yet"
 TESTS = "python tools/dev.py test -- tests/test_lab_interpolants.py -k "
@@ -138,13 +140,15 @@ def consistency(tables):
         "sCT, all on",
         "true at scale (ImageNet 512: 3.76 against 1.88), not on CIFAR-10",
     )
-    discrete = [r["two steps"] for n, r in toy.items() if n.startswith("discrete") and "two steps" in r]
+    discrete = [
+        r["two steps"] for n, r in toy.items() if n.startswith(networks_toy.MATCHED) and "two steps" in r
+    ]
     found.append(
         Claim(
             "Continuous time beats discrete time at every N",
             BENCH + "toy",
             "a figure",
-            f"{full:.3f} against {min(discrete):.3f} to {max(discrete):.3f}"
+            f"{full:.3f} against {min(discrete):.3f} to {max(discrete):.3f}, N = 16 to 4096, the same angles and normalised tangent"
             if full and discrete
             else MISSING,
             _said(full < min(discrete) if full and discrete else None),
@@ -155,7 +159,7 @@ def consistency(tables):
         ("two steps", "1.09 (ImageNet 512) to 1.22 (ImageNet 64) of its teacher", 1.25),
         ("one step", "1.32 (512 XXL) to 1.77 (64 XL)", 1.8),
     ):
-        own = [r["fid"] for n, r in students.items() if n.endswith(f"{what}, headline")]
+        own = [r["fid"] for n, r in students.items() if re.fullmatch(rf"student \d+, {what}, headline", n)]
         tuned = teachers.get("tuned, 12 steps, headline") or teachers.get("tuned, 12 steps")
         ratio = sum(own) / len(own) / tuned["fid"] if own and tuned else None
         found.append(
@@ -169,6 +173,7 @@ def consistency(tables):
                 _said(ratio <= goal if ratio else None),
             )
         )
+    found += [early(students), on_the_student(tables["search"])]
     plain, guided = (teachers.get(f"shipped, 12 steps, guidance {g}") for g in (1.0, 3.0))
     found.append(
         Claim(
@@ -188,10 +193,57 @@ def consistency(tables):
     return found
 
 
+def early(students):
+    """Is the student done at a fifth of the teacher's training compute?"""
+    then, later = (
+        [r["fid"] for n, r in students.items() if re.fullmatch(rf"student [23] at {step}, two steps", n)]
+        for step in (450, 800)
+    )
+    known = len(then) == len(later) > 0
+    a, b = (sum(v) / len(v) for v in (then, later)) if known else (0, 1)
+    return Claim(
+        "Two-step quality converges within 20 % of the teacher's training compute",
+        BENCH + "students",
+        "sCD, ImageNet 512",
+        f"FID {a:.1f} at 20 %, {b:.1f} at 36 % (2000 samples, mean of {len(then)} seeds)"
+        if known
+        else MISSING,
+        _said(a < 1.05 * b if known else None),
+    )
+
+
+def on_the_student(rows, nfe=8):
+    """Search on the student against search on its teachers at equal NFE, each at its own best step count and sampler."""
+    ours, verdict = MISSING, None
+    groups = [
+        [r for r in rows.values() if r.get("model", "").startswith(name)]
+        for name in ("student", "shipped teacher", "tuned teacher")
+    ]
+    if all(groups):
+        best = []
+        for group in groups:
+            own = [r for r in group if r["steps"] * r["candidates"] <= nfe]
+            best.append((max(own, key=lambda r: r["accuracy"]), min(own, key=lambda r: r["fid"])))
+        shares = " / ".join(f"{row['accuracy']:.1%}" for row, _ in best)
+        distances = " / ".join(f"{row['fid']:.1f}" for _, row in best)
+        ours = f"at {nfe} NFE right {shares}, FID {distances} (student / shipped / tuned teacher)"
+        low = best[0][0]["accuracy interval"][0]
+        verdict = all(low > a["accuracy"] for a, _ in best[1:]) and all(
+            best[0][1]["fid"] + best[0][1]["fid +-"] < f["fid"] for _, f in best[1:]
+        )
+    return Claim(
+        "Search on the student beats search on its teacher at equal NFE",
+        BENCH + "search",
+        "not a claim of the papers",
+        ours,
+        _said(verdict),
+    )
+
+
 def scale(tables):
     cells = {n: r for n, r in tables["widths"].items() if n.endswith("ddim")}
     complete = len(cells) == len(scaling.WIDTHS) * len(scaling.STEPS)
-    largest, found = max(scaling.WIDTHS), []
+    found = []
 
     def cheapest_winner(budget):
         own = [r for r in cells.values() if r["gflops"] <= budget]
@@ -215,7 +267,7 @@ def scale(tables):
             "The best guidance depends on size and steps",
             BENCH + "widths",
             "a figure",
-            f"best of 1 and 1.5 over {len(cells)} cells: {', '.join(f'{g:g}' for g in sorted(guidances))}"
+            f"best of {', '.join(f'{g:g}' for g in scaling.GUIDANCES)} over {len(cells)} cells: {', '.join(f'{g:g}' for g in sorted(guidances))}"
             if complete
             else MISSING,
             _said(len(guidances) > 1 if complete else None),
@@ -237,34 +289,8 @@ def scale(tables):
             _said(len(set(orders)) == 1 if len(orders) == 3 else None),
         )
     )
-    rows = [r for r in tables["search"].values() if r.get("model", "").startswith("width")]
-    large = [r for r in rows if r["model"] == f"width {largest}" and r["candidates"] == 1]
-    for text, width, expected in (
-        ("A smaller model with search beats the largest without, at equal cost", 96, True),
-        ("Too small a model does not catch up by search", min(scaling.WIDTHS), False),
-    ):
-        ours, verdict = MISSING, None
-        own = [r for r in rows if r["model"] == f"width {width}"]
-        if large and own:
-            reference = max(large, key=lambda r: r["gflops"])
-            best = scaling.optimal(own, (reference["gflops"],), "fid")[reference["gflops"]]
-            right = scaling.optimal(own, (reference["gflops"],))[reference["gflops"]]
-            ours = (
-                f"width {width} at {1000 * reference['gflops']:.0f} MFLOPs: FID {best['fid']:.1f} against {reference['fid']:.1f}, "
-                f"right {right['accuracy']:.0%} against {reference['accuracy']:.0%}"
-            )
-            verdict = (best["fid"] < reference["fid"]) == expected
-        published = "SiT-L with search beats SiT-XL" if expected else "SiT-B does not reach SiT-XL"
-        found.append(Claim(text, BENCH + "search", published, ours, _said(verdict)))
-    found.append(
-        Claim(
-            "Super-resolution: small wins at few steps",
-            "-",
-            "below 20 steps",
-            "not done: it needs five more networks",
-            MISSING,
-        )
-    )
+    found += [*searched(tables["search"]), *distilled(tables["widths"]), *straightened(tables["reflow"])]
+    found.append(enlarged(tables["upscaling"]))
     found.append(
         Claim(
             "DreamBooth",
@@ -275,3 +301,106 @@ def scale(tables):
         )
     )
     return found
+
+
+def searched(table):
+    """Small with search against the largest without, which has its own best step count within the same cost."""
+    rows = [r for r in table.values() if r.get("model", "").startswith("width")]
+    largest, smallest = f"width {max(scaling.WIDTHS)}", f"width {min(scaling.WIDTHS)}"
+    alone = [r for r in rows if r["model"] == largest and r["candidates"] == 1]
+    between = [r for r in rows if r["model"] not in (largest, smallest)]
+    least = [r for r in rows if r["model"] == smallest]
+    found = []
+    for text, own, published, expected in (
+        (
+            "A smaller model with search beats the largest without, at equal cost",
+            between,
+            "SiT-L with search beats SiT-XL",
+            True,
+        ),
+        ("Too small a model does not catch up by search", least, "SiT-B does not reach SiT-XL", False),
+    ):
+        ours, verdict = MISSING, None
+        if alone and own and len({r["model"] for r in rows}) == len(scaling.WIDTHS):
+            budget = max(r["gflops"] for r in alone)
+            right, best = (scaling.optimal(own, (budget,), by)[budget] for by in ("accuracy", "fid"))
+            theirs = max(alone, key=lambda r: r["accuracy"]), min(alone, key=lambda r: r["fid"])
+            ours = (
+                f"at {1000 * budget:.0f} MFLOPs FID {best['fid']:.1f} +- {best['fid +-']:.1f} ({best['model']}, {best['steps']} x {best['candidates']}) against {theirs[1]['fid']:.1f} +- {theirs[1]['fid +-']:.1f}, "
+                f"right {right['accuracy']:.0%} ({right['model']}) against {theirs[0]['accuracy']:.0%}"
+            )
+            verdict = (best["fid"] < theirs[1]["fid"]) == expected
+        found.append(Claim(text, BENCH + "search", published, ours, _said(verdict)))
+    return found
+
+
+def distilled(table):
+    """Distilled against not, and whether a small undistilled one ties a large distilled one at a large cost."""
+    cells = [r for n, r in table.items() if n.endswith("ddim")]
+    cheap = [r for n, r in table.items() if re.fullmatch(r"\d+ distilled x 4", n)]
+    ours, verdict, tie, tied = MISSING, None, MISSING, None
+    if cheap and len(cells) == len(scaling.WIDTHS) * len(scaling.STEPS):
+        row = min(cheap, key=lambda r: r["fid"])
+        equal = min((r for r in cells if r["gflops"] <= row["gflops"]), key=lambda r: r["fid"])
+        ours = f"at {1000 * row['gflops']:.0f} MFLOPs FID {row['fid']:.1f} (width {row['width']}, 4 steps) against {equal['fid']:.1f} (width {equal['width']}, {equal['steps']} steps)"
+        verdict = row["fid"] < equal["fid"]
+        small = min((r for r in cells if r["width"] < row["width"]), key=lambda r: r["fid"])
+        tie = f"best undistilled one below width {row['width']}: FID {small['fid']:.1f} at {1000 * small['gflops']:.0f} MFLOPs (width {small['width']}), against {row['fid']:.1f} at {1000 * row['gflops']:.0f}"
+        tied = small["fid"] < 1.05 * row["fid"]
+    return [
+        Claim(
+            "Distilled, a model beats every undistilled one at its cost",
+            BENCH + "widths",
+            "about 5x faster at 4 steps",
+            ours,
+            _said(verdict),
+        ),
+        Claim(
+            "At a larger cost a smaller undistilled model ties the distilled one",
+            BENCH + "widths",
+            "cost 8: 83M ties the distilled 866M",
+            tie,
+            _said(tied),
+        ),
+    ]
+
+
+def straightened(table):
+    found = []
+    for text, key, worth in (
+        ("Reflow straightens the paths", "curvature", lambda r: f"{r:.3f}"),
+        ("Reflow helps at few steps", "fid", lambda r: f"{r:.1f}"),
+    ):
+        what = "curvature" if key == "curvature" else "2 steps"
+        rows = [
+            table.get(f"{name}, {what}") for name in ("tuned teacher", "as many plain steps", "after reflow")
+        ]
+        values = [row[key] for row in rows] if all(rows) else []
+        found.append(
+            Claim(
+                text,
+                BENCH + "reflow",
+                "yes (Liu et al. 2022)",
+                f"{key} {' / '.join(worth(v) for v in values)} (teacher / as many plain steps / reflow)"
+                + ("" if key == "curvature" else f", {what}")
+                if values
+                else MISSING,
+                _said(values[2] < min(values[:2]) if values else None),
+            )
+        )
+    return found
+
+
+def enlarged(table):
+    cells = {(r["width"], r["steps"]): r["fid"] for r in table.values() if "steps" in r}
+    complete = len(cells) == len(upscaling.WIDTHS) * len(upscaling.STEPS)
+    best = {n: min(upscaling.WIDTHS, key=lambda w, n=n: cells[w, n]) for n in upscaling.STEPS if complete}
+    return Claim(
+        "Super-resolution: small wins at few steps",
+        BENCH + "upscaling",
+        "below 20 steps",
+        "best width: " + ", ".join(f"{w} at {n}" for n, w in best.items()) + " steps"
+        if complete
+        else MISSING,
+        _said(min(best.values()) < best[max(upscaling.STEPS)] if complete else None),
+    )

@@ -72,6 +72,7 @@ def make_small():
     results.FOLDER = digits.CACHE / "results"
     digits.TEACHER_STEPS, digits.STUDENT_STEPS = 60, 60
     scaling.TRAINING, scaling.KEPT, scaling.WIDTHS = 60, (20, 40), (32, 64)
+    scaling.DISTILLED_WIDTHS, scaling.DISTILLING = (32,), 40
     upscaling.TRAINING, reflow.TRAINING, reflow.PAIRS, reflow.PAIR_STEPS = 60, 40, 512, 4
 
 

@@ -126,13 +126,13 @@ def batch_of(step, size, dropped=0.1):
 # The teacher
 
 
-def smooth_teacher(log=print):
-    """The shipped generator with a time embedding that is smooth in time, and still in the stock layout.
+def smooth_teacher(shipped=None, log=print):
+    """The shipped generator, or another, with a time embedding that is smooth in time, and still in the stock layout.
 
     The stock embedding turns up to 1000 radians between clean and noise, and the ripples that the net learned from it make its time derivative useless.
     So its MLP is fitted anew, on the embedding's slow frequencies only.
     """
-    shipped = world.teacher()
+    shipped = shipped or world.teacher()
     model = world.network(shipped.state_dict(), smooth=True)
     old, new = shipped.t_embedder, model.t_embedder
     torch.manual_seed(5)
@@ -172,11 +172,11 @@ def flow_loss(model, step, size, bf16=True):
     return (velocity.float() - (noise - x0)).square().mean()
 
 
-def tune_teacher(steps=None, size=128, rate=6e-4, name="teacher"):
-    """The smoothed teacher after some more diffusion training: what the students are distilled from and begin as."""
+def tune_teacher(steps=None, size=128, rate=6e-4, name="teacher", base=None):
+    """The smoothed teacher after some more diffusion training: what the students are distilled from and begin as. base: function giving another generator than the shipped one."""
     if (CACHE / f"{name}.safetensors").is_file():
         return world.network(load_file(CACHE / f"{name}.safetensors"), smooth=True)
-    steps, model = steps or TEACHER_STEPS, smooth_teacher()
+    steps, model = steps or TEACHER_STEPS, smooth_teacher(base and base())
     optimiser = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.99))
     state = run(
         name, model, steps, lambda step: flow_loss(model, step, size), optimiser, decay=0.998, hold=0.2

@@ -185,7 +185,7 @@ def eps_loss(model, step, size):
     return ((eps.float() - noise) / (1 - level)).square().mean()
 
 
-def fill_eps_and_flow(table, seeds=(1, 2), width=64, steps=800, per_digit=FIRST_LOOK):
+def fill_eps_and_flow(table, seeds=SEEDS, width=64, steps=800, per_digit=FIRST_LOOK):
     """Both, each by the samplers of both: Euler in flow time, and DDIM and DDPM on the circle, at 16 steps."""
     for kind, loss in (("flow", digits.flow_loss), ("eps", eps_loss)):
         for seed in seeds:

@@ -14,15 +14,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from . import demo_world as world
 from . import digits, features
+from .consistency import HALF_PI
 from .networks import DigitNet
 from .results import rounded
 
 WIDTHS = (32, 64, 96, 128, 192)
-TRAINING = 600
-KEPT = (150, 300)
+TRAINING = 1800  # steps, as the shipped generator's
+KEPT = (300, 600, 1200)
 STEPS = (2, 4, 8, 16)
 KINDS = {"ddim": STEPS, "ddpm": (8, 16), "dpm++": (8, 16)}  # and the step counts each is run at
 GUIDANCES = (1.0, 1.5, 2.0, 3.0)
+DISTILLED = {1: (HALF_PI,), 2: (HALF_PI, math.atan(3)), 4: (HALF_PI, 1.4, math.atan(3), 0.7)}  # steps: angles
+DISTILLED_WIDTHS, DISTILLING = (64, 128), 600
 CANDIDATES = (1, 2, 4, 8, 16, 32)
 MOST = {32: 32, 64: 16}  # candidates; 8 for the larger ones
 SEARCHED = (2, 4, 8, 16)  # step counts that are searched on
@@ -56,13 +59,16 @@ def fid(model, kind, steps, guidance, per_digit):
     return digits.worth(model, sampler, per_digit, seed=9)
 
 
-def fill_quality(table, widths=WIDTHS, steps=STEPS, per_digit=100, per_digit_first=50):
+def fill_quality(table, widths=WIDTHS, steps=STEPS, per_digit=100, per_digit_first=30):
     """FID of every (width, steps): guidance found first on fewer samples and another seed, then DDIM, DDPM and DPM-Solver++ at it; FID against training compute."""
     for width in widths:
         for count in steps:
             _fill_cell(table, width, count, per_digit, per_digit_first)
         for step in (*KEPT, TRAINING):
             table.row(f"{width} trained {step}", partial(_after, width, step, per_digit))
+    for width in DISTILLED_WIDTHS:
+        for count, angles in DISTILLED.items():
+            table.row(f"{width} distilled x {count}", partial(_at_once, width, count, angles, per_digit))
 
 
 def _fill_cell(table, width, steps, per_digit, per_digit_first):
@@ -81,6 +87,17 @@ def _fill_cell(table, width, steps, per_digit, per_digit_first):
     best = float(min(found, key=found.get))
     for kind in (kind for kind, counts in KINDS.items() if steps in counts):
         table.row(f"{width} x {steps} {kind}", partial(at, kind))
+
+
+def distil(width):
+    """A generator smoothed, tuned and distilled as the student was, in fewer steps."""
+    teacher = digits.tune_teacher(DISTILLING, name=f"smooth_{width}", base=partial(train, width))
+    return digits.distil(teacher, 1, DISTILLING, name=f"distilled_{width}")
+
+
+def _at_once(width, steps, angles, per_digit):
+    quality = digits.worth(distil(width), digits.consistency(*angles), per_digit)
+    return {"width": width, "steps": steps, "gflops": gflops(width) * steps, **quality}
 
 
 def _after(width, step, per_digit):
