@@ -31,6 +31,7 @@ def write_docs():
             "outputs",
             "reflow",
             "upscaling",
+            "levers",
         )
     }
     blocks = {name: make(tables) for name, make in BLOCKS.items()}
@@ -126,6 +127,18 @@ def compute_table(tables):
         ]
         lines.append([step, ", ".join(sorted(kinds["two steps"])), f"{cost / whole:.0%}", *cells])
     return markdown(["steps", "seeds", "of the teacher's compute", "FID, one step", "FID, two steps"], lines)
+
+
+def lever_table(tables):
+    rows = {}
+    for name, row in tables["levers"].items():
+        lever, what = name.rsplit(", ", 1)
+        rows.setdefault(lever, {})[what] = row
+    lines = [
+        [name, *[fid(row[k]) if k in row else MISSING for k in ("one step", "two steps")]]
+        for name, row in rows.items()
+    ]
+    return markdown(["changed", "FID, one step", "FID, two steps"], lines)
 
 
 def derivative_table(tables):
@@ -462,6 +475,7 @@ BLOCKS = {
     "compute": compute_table,
     "derivative": derivative_table,
     "cheap": cheap_table,
+    "levers": lever_table,
     "budgets": budget_table,
     "reflow": reflow_table,
     "upscaling": upscaling_table,

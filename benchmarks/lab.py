@@ -1,7 +1,7 @@
 """The laboratory's numbers: trains what is not trained yet, measures what is not measured yet, writes tables, figures and the claims into docs/lab.
 
     python tools/dev.py bench lab                      all of it (the results in lab/results are taken as they are)
-    python tools/dev.py bench lab -- --only students   one part: interpolants, toy, teachers, students, widths, search, outputs, reflow, upscaling
+    python tools/dev.py bench lab -- --only students   one part: interpolants, toy, teachers, students, widths, search, outputs, reflow, upscaling, levers
     python tools/dev.py bench lab -- --docs            only the docs, from lab/results
     python tools/dev.py bench lab -- --quick           everything once in small, in under ten minutes; nothing of it is kept in the docs
     python tools/dev.py bench lab -- --again           measure (and train) all of it anew
@@ -40,6 +40,7 @@ QUICK = {
     "search": dict(prompts=40, steps=(2, 4), counts=(1, 4)),
     "outputs": dict(seeds=(1,), width=32, steps=100, per_digit=20),
     "reflow": dict(steps=(1, 4), per_digit=20),
+    "levers": dict(names=("as shipped", "prior weight 1 / tan t"), first_look=20),
     "upscaling": dict(widths=(32, 64), steps=(1, 4), most=200),
 }
 
@@ -61,6 +62,7 @@ def parts(quick):
         ),
         "outputs": lambda table: experiments.fill_eps_and_flow(table, **settings("outputs")),
         "reflow": lambda table: reflow.fill(table, **settings("reflow")),
+        "levers": lambda table: experiments.fill_levers(table, **settings("levers")),
         "upscaling": lambda table: upscaling.fill(table, **settings("upscaling")),
     }
 

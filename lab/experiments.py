@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -102,6 +103,35 @@ def _fill_kept(table, seed, step, first_look, headline):
             table.row(
                 f"student {seed} at {step}, {what}, headline",
                 lambda s=sampler: digits.worth(model(), s, headline),
+            )
+
+
+# name: (changes to the recipe, arguments of digits.distil); one seed each, beside the recipe that ships
+LEVERS = {
+    "as shipped": ({}, {}),
+    "prior weight 1 / tan t": ({"prior_weight": True}, {}),
+    "flow-matching anchor 0.25": ({"anchor": 0.25}, {}),
+    "P_mean -1.0, P_std 1.4": ({"p_mean": -1.0, "p_std": 1.4}, {}),
+    "warm-up over 600 steps": ({"warm_up": 600}, {}),
+    "twice the steps": ({}, {"times": 2}),
+}
+
+
+def fill_levers(table, names=tuple(LEVERS), first_look=FIRST_LOOK, seed=1):
+    """One- and two-step quality of students whose recipe differs in one thing."""
+    for name in names:
+        changes, more = LEVERS[name]
+
+        def trained(changes=changes, more=more, name=name):
+            recipe = replace(digits.DIGITS_RECIPE, **changes)
+            steps = digits.STUDENT_STEPS * more.get("times", 1)
+            run = f"student_{seed}" if name == "as shipped" else f"lever_{list(LEVERS).index(name)}"
+            return digits.distil(digits.tune_teacher(), seed, steps, recipe=recipe, name=run)
+
+        for what, angles in (("one step", (HALF_PI,)), ("two steps", (HALF_PI, math.atan(3)))):
+            table.row(
+                f"{name}, {what}",
+                lambda t=trained, a=angles: digits.worth(t(), digits.consistency(*a), first_look, 8),
             )
 
 

@@ -69,6 +69,10 @@ def fill_quality(table, widths=WIDTHS, steps=STEPS, per_digit=100, per_digit_fir
     for width in DISTILLED_WIDTHS:
         for count, angles in DISTILLED.items():
             table.row(f"{width} distilled x {count}", partial(_at_once, width, count, angles, per_digit))
+        table.row(
+            f"{width} tuned x 12",
+            lambda w=width: digits.worth(_tuned(w), digits.euler(12), per_digit),
+        )
 
 
 def _fill_cell(table, width, steps, per_digit, per_digit_first):
@@ -91,8 +95,11 @@ def _fill_cell(table, width, steps, per_digit, per_digit_first):
 
 def distil(width):
     """A generator smoothed, tuned and distilled as the student was, in fewer steps."""
-    teacher = digits.tune_teacher(DISTILLING, name=f"smooth_{width}", base=partial(train, width))
-    return digits.distil(teacher, 1, DISTILLING, name=f"distilled_{width}")
+    return digits.distil(_tuned(width), 1, DISTILLING, name=f"distilled_{width}")
+
+
+def _tuned(width):
+    return digits.tune_teacher(DISTILLING, name=f"smooth_{width}", base=partial(train, width))
 
 
 def _at_once(width, steps, angles, per_digit):
