@@ -203,10 +203,11 @@ def distil(
     decay=0.996,
     hold=0.1,
     team=ALONE,
+    guidance=1.0,
 ):
-    """A student: a DigitNet whose one- and two-step samples are nearly the teacher's many-step ones."""
+    """A student: a DigitNet whose one- and two-step samples are nearly the teacher's many-step ones, under guidance where that is not 1."""
     name, steps = name or f"student_{seed}", steps or STUDENT_STEPS
-    model = copy.deepcopy(teacher)
+    model, led = copy.deepcopy(teacher), guided(teacher, guidance)
     weight = cm.Weight() if recipe.adaptive_weight else None
     groups = [{"params": list(model.parameters())}] + (
         [{"params": list(weight.parameters())}] if weight else []
@@ -217,7 +218,7 @@ def distil(
         x0, context, pooled = batch_of(step + 1000 * seed, size, dropped=0.05)
         t, noise = cm.angles(size, recipe), torch.randn_like(x0)
         x0, context, pooled, t, noise = team.rows(x0, context, pooled, t, noise)
-        F, taught = conditioned(model, context, pooled), conditioned(teacher, context, pooled)
+        F, taught = conditioned(model, context, pooled), conditioned(led, context, pooled)
         return cm.loss(F, x0, t, noise, step, recipe, taught, weight)
 
     state = run(name, model, steps, loss, optimiser, decay, hold, extra=weight, keep=STUDENT_KEPT, team=team)
@@ -296,21 +297,30 @@ def draw(model, sampler, per_digit, seed, batch=500):
     return torch.cat(parts)
 
 
+def guided(model, guidance):
+    """The model's velocity under classifier-free guidance, which takes a second evaluation with the empty prompt; 1 is the model itself."""
+    if guidance == 1:
+        return model
+
+    def velocity(x, sigma, context, pooled):
+        empty, none = (
+            value[world.EMPTY].expand_as(part) for value, part in zip(world.prompts(), (context, pooled))
+        )
+        base = model(x, sigma, empty, none)
+        return base + guidance * (model(x, sigma, context, pooled) - base)
+
+    return velocity
+
+
 def euler(steps, guidance=1.0):
     """The stock sampler `euler` with the stock schedule `simple` and a shift of 1."""
 
     def sample(model, context, pooled, x, generator):
-        empty, none = (
-            value[world.EMPTY].expand_as(part) for value, part in zip(world.prompts(), (context, pooled))
-        )
+        field = guided(model, guidance)
         levels = torch.linspace(1, 0, steps + 1)
         for high, low in zip(levels[:-1], levels[1:]):
             sigma = high.expand(len(x))
-            velocity = model(x, sigma, context, pooled)
-            if guidance != 1:
-                base = model(x, sigma, empty, none)
-                velocity = base + guidance * (velocity - base)
-            x = x + (low - high) * velocity
+            x = x + (low - high) * field(x, sigma, context, pooled)
         return x
 
     return sample
@@ -329,9 +339,7 @@ def stock(kind, steps, guidance=1.0):
     """DDIM, DDPM or DPM-Solver++(2M) of lab/samplers.py on the same levels as `euler`; the first step starts just below pure noise, the last ends clean."""
 
     def sample(model, context, pooled, x, generator):
-        empty, none = (
-            value[world.EMPTY].expand_as(part) for value, part in zip(world.prompts(), (context, pooled))
-        )
+        field = guided(model, guidance)
         times = torch.linspace(1, 0, steps + 1).clamp(1e-3, 1 - 1e-3)
         grid = Flow().log_snr(times)
         noises = [torch.randn(x.shape, generator=generator) if kind == "ddpm" else None for _ in range(steps)]
@@ -339,11 +347,7 @@ def stock(kind, steps, guidance=1.0):
         def denoiser(z, log_snr):
             alpha, sigma = samplers.circle(log_snr)
             here, time = z / (alpha + sigma), (sigma / (alpha + sigma)).expand(len(z))
-            velocity = model(here, time, context, pooled)
-            if guidance != 1:
-                base = model(here, time, empty, none)
-                velocity = base + guidance * (velocity - base)
-            return here - time[0] * velocity
+            return here - time[0] * field(here, time, context, pooled)
 
         return samplers.sample(denoiser, x, grid, kind, noises) / samplers.circle(grid[-1])[0]
 

@@ -67,12 +67,15 @@ def fill_quality(table, widths=WIDTHS, steps=STEPS, per_digit=100, per_digit_fir
         for step in (*KEPT, TRAINING):
             table.row(f"{width} trained {step}", partial(_after, width, step, per_digit))
     for width in DISTILLED_WIDTHS:
+        best = best_guidance(table.row(f"{width} x {max(steps)} guidance", dict))
         for count, angles in DISTILLED.items():
-            table.row(f"{width} distilled x {count}", partial(_at_once, width, count, angles, per_digit))
-        table.row(
-            f"{width} tuned x 12",
-            lambda w=width: digits.worth(_tuned(w), digits.euler(12), per_digit),
-        )
+            name = f"{width} distilled x {count}"
+            table.row(name, partial(_at_once, width, count, angles, best, per_digit))
+        table.row(f"{width} tuned x 12", partial(_own_teacher, width, best, per_digit))
+
+
+def best_guidance(found):
+    return float(min(found, key=found.get))
 
 
 def _fill_cell(table, width, steps, per_digit, per_digit_first):
@@ -88,23 +91,29 @@ def _fill_cell(table, width, steps, per_digit, per_digit_first):
         return {"width": width, "steps": steps, "guidance": best, "gflops": cost, **quality}
 
     found = table.row(f"{width} x {steps} guidance", guidances)
-    best = float(min(found, key=found.get))
+    best = best_guidance(found)
     for kind in (kind for kind, counts in KINDS.items() if steps in counts):
         table.row(f"{width} x {steps} {kind}", partial(at, kind))
 
 
-def distil(width):
-    """A generator smoothed, tuned and distilled as the student was, in fewer steps."""
-    return digits.distil(_tuned(width), 1, DISTILLING, name=f"distilled_{width}")
+def distil(width, guidance):
+    """A generator smoothed and tuned, then distilled under its best guidance, as the student was without and in fewer steps."""
+    name = f"distilled_{width}"
+    return digits.distil(tuned(width), 1, DISTILLING, name=name, guidance=guidance)
 
 
-def _tuned(width):
+def tuned(width):
     return digits.tune_teacher(DISTILLING, name=f"smooth_{width}", base=partial(train, width))
 
 
-def _at_once(width, steps, angles, per_digit):
-    quality = digits.worth(distil(width), digits.consistency(*angles), per_digit)
-    return {"width": width, "steps": steps, "gflops": gflops(width) * steps, **quality}
+def _at_once(width, steps, angles, guidance, per_digit):
+    quality = digits.worth(distil(width, guidance), digits.consistency(*angles), per_digit)
+    cost = gflops(width) * steps
+    return {"width": width, "steps": steps, "guidance": guidance, "gflops": cost, **quality}
+
+
+def _own_teacher(width, guidance, per_digit):
+    return {"guidance": guidance, **digits.worth(tuned(width), digits.euler(12, guidance), per_digit)}
 
 
 def _after(width, step, per_digit):

@@ -216,6 +216,7 @@ def test_discrete_time_becomes_continuous_time():
     assert errors[1] < 0.15 * errors[0] and errors[2] < 0.15 * errors[1] < 0.1
     x0, z, teacher = noise(8, 2, seed=1), noise(8, 2, seed=2), gaussian_teacher(0.6)
     many = torch.linspace(0.2, 1.4, 8).double()
+    net.requires_grad_(False)
     ours, fine, coarse = (
         float(cm.loss(net, x0, many, z, 10**6, cm.Recipe(levels=n), teacher)) for n in (0, 100_000, 4)
     )

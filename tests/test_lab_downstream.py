@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from noisesearch.lab import reflow, upscaling
+from noisesearch.lab import digits, reflow, upscaling
 from noisesearch.lab import demo_world as world
 from noisesearch.lab.mixture import Mixture, ring
 from noisesearch.lab.networks import DigitNet
@@ -110,3 +110,26 @@ def test_prompts_that_are_first_asked_for_in_inference_mode_can_be_trained_on():
     layer = torch.nn.Linear(128, 1)
     layer(pooled).sum().backward()
     assert torch.allclose(layer.weight.grad[0], pooled.sum(0), atol=1e-5)
+
+
+def test_guidance_leaves_the_empty_prompt_and_leads_away_from_it():
+    class Told(torch.nn.Module):
+        def forward(self, x, sigma, context, pooled):
+            return x + pooled.mean(1).view(-1, 1, 1, 1)
+
+    context, pooled = world.prompts()
+    x, sigma = noise(11, 16, 8, 8), torch.full((11,), 0.5)
+    plain, led = (digits.guided(Told(), g)(x, sigma, context, pooled) for g in (1.0, 3.0))
+    empty = x + pooled[world.EMPTY].mean()
+    assert torch.allclose(led - empty, 3 * (plain - empty), atol=1e-4)
+    assert torch.allclose(led[world.EMPTY], plain[world.EMPTY], atol=1e-5)
+    assert (led - plain).abs().max() > 1e-3
+    # and the samplers are led: a field that does not move with x ends where three times the difference leads
+    ends = [digits.euler(4, g)(Constant(), context, pooled, x, None) for g in (1.0, 3.0)]
+    shift = (pooled - pooled[world.EMPTY]).mean(1).view(-1, 1, 1, 1)
+    assert torch.allclose(ends[0] - ends[1], 2 * shift.expand_as(x), atol=1e-4)
+
+
+class Constant(torch.nn.Module):
+    def forward(self, x, sigma, context, pooled):
+        return pooled.mean(1).view(-1, 1, 1, 1).expand_as(x)
