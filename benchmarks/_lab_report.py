@@ -17,37 +17,41 @@ TEACHER_STEPS = (
 )  # the shipped generator's own (tools/train_demo.py), then the tuning
 
 
+PARTS = (
+    "interpolants",
+    "toy",
+    "teachers",
+    "students",
+    "widths",
+    "search",
+    "outputs",
+    "reflow",
+    "upscaling",
+    "levers",
+)
+
+
 def write_docs():
     """Fill every marked place, draw the figures, write the plan of optimal triples."""
-    tables = {
-        name: Table(name).rows
-        for name in (
-            "interpolants",
-            "toy",
-            "teachers",
-            "students",
-            "widths",
-            "search",
-            "outputs",
-            "reflow",
-            "upscaling",
-            "levers",
-        )
-    }
+    tables = {name: Table(name).rows for name in PARTS}
     blocks = {name: make(tables) for name, make in BLOCKS.items()}
     for path in sorted(DOCS.glob("*.md")):
-        text = path.read_text("utf-8")
-        for name in re.findall(r"<!-- ([\w-]+) -->", text):
-            if name != "end":
-                text = re.sub(
-                    rf"(<!-- {name} -->\n).*?(<!-- end -->)",
-                    lambda m, n=name: m[1] + blocks[n] + "\n" + m[2],
-                    text,
-                    flags=re.S,
-                )
-        path.write_text(text, "utf-8")
+        path.write_text(filled(path.read_text("utf-8"), blocks), "utf-8")
     write_plan(tables["search"])
     draw(tables)
+
+
+def filled(text, blocks):
+    """A page with every marked place written anew."""
+    for name in re.findall(r"<!-- ([\w-]+) -->", text):
+        if name != "end":
+            text = re.sub(
+                rf"(<!-- {name} -->\n).*?(<!-- end -->)",
+                lambda m, n=name: m[1] + blocks[n] + "\n" + m[2],
+                text,
+                flags=re.S,
+            )
+    return text
 
 
 def markdown(head, rows):
