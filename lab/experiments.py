@@ -14,7 +14,7 @@ from . import demo_world as world
 from . import digits, scaling
 
 HALF_PI = cm.HALF_PI
-STEPS = (4, 8, 12, 24, 40)
+STEPS = (4, 6, 8, 12, 16, 24, 32, 40)
 SECOND = (0.9, 1.0, 1.1, 1.2, 1.3, 1.4)  # angles to choose from
 SEEDS = (1, 2, 3)
 SHIPPED = (1, 700)  # seed and step of models/demo/digits/two_step.safetensors
