@@ -306,10 +306,10 @@ def scale(tables):
 def searched(table):
     """Small with search against the largest without, which has its own best step count within the same cost."""
     rows = [r for r in table.values() if r.get("model", "").startswith("width")]
-    largest, smallest = f"width {max(scaling.WIDTHS)}", f"width {min(scaling.WIDTHS)}"
-    alone = [r for r in rows if r["model"] == largest and r["candidates"] == 1]
-    between = [r for r in rows if r["model"] not in (largest, smallest)]
-    least = [r for r in rows if r["model"] == smallest]
+    by_width = {width: scaling.of_width(rows, width) for width in scaling.WIDTHS}
+    alone = [r for r in by_width[max(scaling.WIDTHS)] if r["candidates"] == 1]
+    between = [r for width in scaling.WIDTHS[1:-1] for r in by_width[width]]
+    least = by_width[min(scaling.WIDTHS)]
     found = []
     for text, own, published, expected in (
         (
@@ -321,7 +321,7 @@ def searched(table):
         ("Too small a model does not catch up by search", least, "SiT-B does not reach SiT-XL", False),
     ):
         ours, verdict = MISSING, None
-        if alone and own and len({r["model"] for r in rows}) == len(scaling.WIDTHS):
+        if alone and own and all(by_width.values()):
             budget = max(r["gflops"] for r in alone)
             right, best = (scaling.optimal(own, (budget,), by)[budget] for by in ("accuracy", "fid"))
             theirs = max(alone, key=lambda r: r["accuracy"]), min(alone, key=lambda r: r["fid"])

@@ -294,18 +294,14 @@ def optimal_table(tables):
 def equal_cost_table(tables):
     """Each width's own best with search against the largest without, at the largest's costs: by the judge, then by FID."""
     rows = search_rows(tables)
-    large = [r for r in rows if r["model"] == f"width {max(scaling.WIDTHS)}" and r["candidates"] == 1]
+    large = [r for r in scaling.of_width(rows, max(scaling.WIDTHS)) if r["candidates"] == 1]
     found = []
     for by, shown in (("accuracy", share), ("fid", fid)):
-        for reference in large:
-            line = [
-                f"{1000 * reference['gflops']:.0f} MFLOPs, {'judge: right' if by == 'accuracy' else 'FID'}",
-                f"{shown(reference)} ({reference['steps']} x 1)",
-            ]
-            for width in scaling.WIDTHS[:-1]:
-                own = [r for r in rows if r["model"] == f"width {width}"]
-                best = scaling.optimal(own, (reference["gflops"],), by).get(reference["gflops"])
-                line.append(f"{shown(best)} ({best['steps']} x {best['candidates']})" if best else "-")
+        for budget in sorted({r["gflops"] for r in large}):
+            line = [f"{1000 * budget:.0f} MFLOPs, {'judge: right' if by == 'accuracy' else 'FID'}"]
+            for own in (large, *(scaling.of_width(rows, width) for width in scaling.WIDTHS[:-1])):
+                best = scaling.optimal(own, (budget,), by).get(budget)
+                line.append(f"{shown(best)} ({triple(best)})" if best else "-")
             found.append(line)
     return markdown(
         [
@@ -328,7 +324,8 @@ def distilled_rows(tables):
 
 
 def triple(row):
-    return f"{row['steps']} x {row['candidates']}" + (", DDPM" if row["model"].endswith("DDPM") else "")
+    name, _, how = row["model"].partition(", ")
+    return f"{row['steps']} x {row['candidates']}" + (f", {how}" if how else "")
 
 
 def best_within(rows, key, budget, by):
@@ -503,7 +500,7 @@ def write_plan(rows):
     own = [row for row in rows.values() if "accuracy" in row]
     if all(any(row["model"] == f"width {width}" for row in own) for width in scaling.WIDTHS):
         plan = {
-            "cost": "GFLOPs per image = GFLOPs of one evaluation x steps x candidates",
+            "cost": "GFLOPs per image = GFLOPs of one evaluation x steps x candidates; twice that under guidance",
             "gflops": {f"width {w}": round(scaling.gflops(w), 6) for w in scaling.WIDTHS},
             "rows": own,
             "optimal": {
@@ -561,18 +558,23 @@ def draw(tables):
         axis.legend()
         save(figure, "fid_against_sampling_cost")
     rows = search_rows(tables)
-    if len({row["model"] for row in rows}) >= len(scaling.WIDTHS):
+    groups = {f"width {width}": scaling.of_width(rows, width) for width in scaling.WIDTHS}
+    if all(groups.values()):
+        alone = [r for r in groups[f"width {max(scaling.WIDTHS)}"] if r["candidates"] == 1]
+        groups[f"width {max(scaling.WIDTHS)}, no search"] = alone
+        groups["two-step student"] = [r for r in rows if r["model"] == "student"]
         figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
         for axis, by in ((left, "accuracy"), (right, "fid")):
-            for model in dict.fromkeys(r["model"] for r in rows):
-                own = [r for r in rows if r["model"] == model]
-                costs = sorted({r["gflops"] for r in own})
-                best = scaling.optimal(own, costs, by)
-                axis.plot([1000 * c for c in best], [best[c][by] for c in best], marker=".", label=model)
+            for name, own in groups.items():
+                best = scaling.optimal(own, sorted({r["gflops"] for r in own}), by)
+                style = "k--" if name.endswith("no search") else "k-" if name.endswith("student") else "-"
+                values = [best[c][by] for c in best]
+                axis.plot([1000 * c for c in best], values, style, marker=".", label=name)
             axis.set(
                 xscale="log",
-                xlabel="cost per image = model x steps x candidates, MFLOPs",
+                xlabel="MFLOPs per image = model x steps x candidates",
                 ylabel="judge: right" if by == "accuracy" else "FID of the winners",
             )
+        right.set_yscale("log")
         left.legend(fontsize=8)
         save(figure, "model_steps_candidates")

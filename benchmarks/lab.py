@@ -58,7 +58,7 @@ def parts(quick):
         "students": lambda table: experiments.fill_students(table, **settings("students")),
         "widths": lambda table: scaling.fill_quality(table, **settings("widths")),
         "search": lambda table: scaling.fill_search(
-            table, experiments.searched_models(), **settings("search")
+            table, experiments.searched_models(widths=Table("widths").rows), **settings("search")
         ),
         "outputs": lambda table: experiments.fill_eps_and_flow(table, **settings("outputs")),
         "reflow": lambda table: reflow.fill(table, **settings("reflow")),

@@ -165,28 +165,24 @@ def derivatives(model, size=96):
     return found
 
 
-def searched_models(distilled=True):
-    """What the search is run on: each width by DDIM without guidance; the shipped student; and, as its controls, the teachers at several step counts by Euler and DDPM."""
-    models = {
-        f"width {width}": (
-            width,
-            scaling.MOST.get(width, 8),
-            partial(scaling.train, width),
-            {count: digits.euler(count) for count in scaling.SEARCHED},
-        )
-        for width in scaling.WIDTHS
-    }
+def searched_models(distilled=True, widths=None):
+    """What the search is run on: each width by DDIM, without guidance and with the best of every cell (rows of the table `widths`); the shipped student; and, as its controls, the teachers at several step counts by Euler and DDPM."""
+    models = {}
+    for width in scaling.WIDTHS:
+        most, net = scaling.MOST.get(width, 8), partial(scaling.train, width)
+        plain = {count: digits.euler(count) for count in scaling.SEARCHED}
+        models[f"width {width}"] = scaling.Searched(width, net, plain, most)
+        found = {n: (widths or {}).get(f"{width} x {n} guidance") for n in scaling.SEARCHED}
+        led = {n: digits.euler(n, scaling.best_guidance(row)) for n, row in found.items() if row}
+        models[f"width {width}, guided"] = scaling.Searched(width, net, led, most // 2, 2)
     if distilled:
         steps = {1: digits.consistency(HALF_PI), 2: digits.consistency(HALF_PI, math.atan(3))}
-        models["student"] = (128, 32, world.student, steps)
+        models["student"] = scaling.Searched(128, world.student, steps, 32)
         for name, net in (("shipped teacher", world.teacher), ("tuned teacher", digits.tune_teacher)):
-            models[name] = (128, 8, net, {count: digits.euler(count) for count in (2, 4, 8, 12)})
-            models[f"{name}, DDPM"] = (
-                128,
-                8,
-                net,
-                {count: digits.stock("ddpm", count) for count in (4, 8, 12)},
-            )
+            euler = {count: digits.euler(count) for count in (2, 4, 8, 12)}
+            ddpm = {count: digits.stock("ddpm", count) for count in (4, 8, 12)}
+            models[name] = scaling.Searched(128, net, euler)
+            models[f"{name}, DDPM"] = scaling.Searched(128, net, ddpm)
     return models
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, partial
 
 import torch
@@ -27,7 +29,7 @@ GUIDANCES = (1.0, 1.5, 2.0, 3.0)
 DISTILLED = {1: (HALF_PI,), 2: (HALF_PI, math.atan(3)), 4: (HALF_PI, 1.4, math.atan(3), 0.7)}  # steps: angles
 DISTILLED_WIDTHS, DISTILLING = (64, 128), 600
 CANDIDATES = (1, 2, 4, 8, 16, 32)
-MOST = {32: 32, 64: 16}  # candidates; 8 for the larger ones
+MOST = {32: 32, 64: 16}  # candidates; 8 for the larger ones; under guidance half as many
 SEARCHED = (2, 4, 8, 16)  # step counts that are searched on
 
 
@@ -174,20 +176,42 @@ def wilson(hits, count, z=1.96):
     return [max(0.0, middle - half), min(1.0, middle + half)]
 
 
+@dataclass(frozen=True)
+class Searched:
+    """What a search is run on. evaluations: network rows of one step, two under guidance; most: candidates; network(): the model."""
+
+    width: int
+    network: Callable
+    samplers: dict  # steps: sampler
+    most: int = 8
+    evaluations: int = 1
+
+
 def fill_search(table, models, prompts=400, steps=None, counts=CANDIDATES):
-    """Every (model, steps, candidates): judge's accuracy, FID of the winners, GFLOPs, CPU ms. models: name -> (width, most candidates, function giving the network, {steps: sampler})."""
-    for name, (width, most, network, samplers) in models.items():
-        tried = [n for n in counts if n <= most]
-        for count, sampler in samplers.items():
+    """Every (model, steps, candidates): judge's accuracy, FID of the winners, GFLOPs, CPU ms. models: name -> Searched."""
+    for name, model in models.items():
+        tried = [n for n in counts if n <= model.most]
+        for count, sampler in model.samplers.items():
             if (steps and count not in steps) or f"{name} x {count} x {max(tried)}" in table.rows:
                 continue
-            found, seconds = candidates(network(), sampler, prompts, max(tried))
+            found, seconds = candidates(model.network(), sampler, prompts, max(tried))
             for n in tried:
-                row = {"model": name, "steps": count, "candidates": n, "gflops": gflops(width) * count * n}
-                row["ms"] = 1000 * seconds * n
+                cost = gflops(model.width) * model.evaluations * count * n
+                row = {
+                    "model": name,
+                    "steps": count,
+                    "candidates": n,
+                    "gflops": cost,
+                    "ms": 1000 * seconds * n,
+                }
                 table.rows[f"{name} x {count} x {n}"] = rounded({**row, **best_of(found, n)})
             table.write()
             print(f"search: {name}, {count} steps, up to {max(tried)} candidates", flush=True)
+
+
+def of_width(rows, width):
+    """The rows of one of the five generators, with guidance and without."""
+    return [row for row in rows if row.get("model") in (f"width {width}", f"width {width}, guided")]
 
 
 def optimal(rows, budgets, by="accuracy"):
