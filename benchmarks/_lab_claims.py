@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from noisesearch.lab import scaling, upscaling
+from noisesearch.lab import experiments, scaling, upscaling
 from noisesearch.lab import toy as networks_toy
 
 MISSING = "not measured yet"
@@ -88,26 +88,27 @@ def identities(rows, outputs):
             _said(len(set(best.values())) > 1 if best else None),
         )
     )
+    found += [alike_as_outputs(outputs, name) for name in experiments.COMPARED]
+    return found
+
+
+def alike_as_outputs(rows, name):
+    """Are eps and flow within their seeds of each other, by Euler in flow time?"""
     flow, eps = (
-        [r["fid"] for n, r in outputs.items() if n.startswith(kind) and n.endswith("time")]
+        [r["fid"] for n, r in rows.items() if re.fullmatch(rf"{name}: {kind} \d+, Euler in flow time", n)]
         for kind in ("flow", "eps")
     )
     both = len(flow) > 1 and len(eps) > 1
     means = [sum(v) / len(v) for v in (flow, eps)] if both else []
-    found.append(
-        Claim(
-            "The same net trained as eps and as flow, with matched weighting, is the same",
-            BENCH + "outputs",
-            "stated",
-            f"FID {', '.join(f'{v:.1f}' for v in flow)} as flow, {', '.join(f'{v:.1f}' for v in eps)} as eps"
-            if both
-            else MISSING,
-            _said(
-                abs(means[0] - means[1]) <= max(max(flow) - min(flow), max(eps) - min(eps)) if both else None
-            ),
-        )
+    return Claim(
+        f"The same net trained as eps and as flow is the same: {name}",
+        BENCH + "outputs",
+        "stated",
+        f"FID {', '.join(f'{v:.1f}' for v in flow)} as flow, {', '.join(f'{v:.1f}' for v in eps)} as eps"
+        if both
+        else MISSING,
+        _said(abs(means[0] - means[1]) <= max(max(flow) - min(flow), max(eps) - min(eps)) if both else None),
     )
-    return found
 
 
 def consistency(tables):

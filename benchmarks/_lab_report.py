@@ -459,8 +459,17 @@ def interpolant_tables(tables):
 
 
 def outputs_table(tables):
-    rows = [[name, *quality(row)] for name, row in tables["outputs"].items()]
-    return markdown(["trained as, seed, sampled by", "FID", "precision", "recall", "samples"], rows)
+    """FID of every seed, by weighting, kind and sampler."""
+    found = {}
+    for name, row in tables["outputs"].items():
+        weighting, kind, _, sampler = re.fullmatch(r"(.*): (flow|eps) (\d+), (.*)", name).groups()
+        found.setdefault((weighting, kind), {}).setdefault(sampler, []).append(row["fid"])
+    kinds = ("Euler in flow time", "DDIM", "DDPM")
+    rows = [
+        [f"{weighting}: {kind}", *[", ".join(f"{v:.1f}" for v in cells.get(k, [])) or MISSING for k in kinds]]
+        for (weighting, kind), cells in found.items()
+    ]
+    return markdown(["weighting: trained as", *kinds], rows)
 
 
 def claims_table(tables):

@@ -38,7 +38,7 @@ QUICK = {
     "students": dict(first_look=20, headline=40, seeds=(1,)),
     "widths": dict(widths=(32, 64), steps=(4, 8), per_digit=20, per_digit_first=20),
     "search": dict(prompts=40, steps=(2, 4), counts=(1, 4)),
-    "outputs": dict(seeds=(1,), width=32, steps=100, per_digit=20),
+    "outputs": dict(seeds=(1,), width=32, steps=100, per_digit=20, names=("eps-MSE's weighting",)),
     "reflow": dict(steps=(1, 4), per_digit=20),
     "levers": dict(names=("as shipped", "prior weight 1 / tan t"), first_look=20),
     "upscaling": dict(widths=(32, 64), steps=(1, 4), most=200),

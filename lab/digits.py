@@ -312,12 +312,13 @@ def guided(model, guidance):
     return velocity
 
 
-def euler(steps, guidance=1.0):
-    """The stock sampler `euler` with the stock schedule `simple` and a shift of 1."""
+def euler(steps, guidance=1.0, top=1.0):
+    """The stock sampler `euler` with the stock schedule `simple` and a shift of 1. top: the level that noise is taken for."""
 
     def sample(model, context, pooled, x, generator):
         field = guided(model, guidance)
-        levels = torch.linspace(1, 0, steps + 1)
+        x = x * math.hypot(top, 1 - top)  # what unit data and noise come to at that level
+        levels = torch.linspace(top, 0, steps + 1)
         for high, low in zip(levels[:-1], levels[1:]):
             sigma = high.expand(len(x))
             x = x + (low - high) * field(x, sigma, context, pooled)
@@ -335,12 +336,12 @@ def consistency(*levels):
     return sample
 
 
-def stock(kind, steps, guidance=1.0):
+def stock(kind, steps, guidance=1.0, top=1.0):
     """DDIM, DDPM or DPM-Solver++(2M) of lab/samplers.py on the same levels as `euler`; the first step starts just below pure noise, the last ends clean."""
 
     def sample(model, context, pooled, x, generator):
         field = guided(model, guidance)
-        times = torch.linspace(1, 0, steps + 1).clamp(1e-3, 1 - 1e-3)
+        times = torch.linspace(top, 0, steps + 1).clamp(1e-3, 1 - 1e-3)
         grid = Flow().log_snr(times)
         noises = [torch.randn(x.shape, generator=generator) if kind == "ddpm" else None for _ in range(steps)]
 

@@ -201,34 +201,51 @@ class AsFlow(torch.nn.Module):
         return (self.net(x, sigma, context, pooled) - x) / (1 - sigma.view(-1, 1, 1, 1))
 
 
-def eps_loss(model, step, size):
-    """eps-prediction, weighted so that its w(lambda) is flow matching's: the error of eps is worth 1 / (1 - sigma)^2."""
+TOP = 0.94  # the noisiest level of Stable Diffusion's eps-networks, alpha_bar 0.0047, in flow time: where no signal is left, eps says nothing
+# name: (noisiest level, power of 1 - sigma that an error of the velocity is weighted by)
+COMPARED = {
+    "flow matching's weighting": (TOP, 0),
+    "eps-MSE's weighting": (TOP, 2),
+    "flow matching's weighting up to pure noise": (1.0, 0),
+}
+
+
+def matched_loss(model, step, size, kind, top, power):
+    """One loss for both kinds of network: the error of the velocity, which for eps is that of eps / (1 - sigma), weighted by (1 - sigma)^power."""
     x0, context, pooled = digits.batch_of(step, size)
-    sigma, noise = digits.sigmas_of(size), torch.randn_like(x0)
+    sigma, noise = top * digits.sigmas_of(size), torch.randn_like(x0)
     level = sigma.view(-1, 1, 1, 1)
     with torch.autocast("cpu", torch.bfloat16):
-        eps = model((1 - level) * x0 + level * noise, sigma, context, pooled)
-    return ((eps.float() - noise) / (1 - level)).square().mean()
+        told = model((1 - level) * x0 + level * noise, sigma, context, pooled).float()
+    error = (told - noise) / (1 - level) if kind == "eps" else told - (noise - x0)
+    return ((1 - level) ** power * error.square()).mean()
 
 
-def fill_eps_and_flow(table, seeds=SEEDS, width=64, steps=800, per_digit=FIRST_LOOK):
-    """Both, each by the samplers of both: Euler in flow time, and DDIM and DDPM on the circle, at 16 steps."""
-    for kind, loss in (("flow", digits.flow_loss), ("eps", eps_loss)):
+def fill_eps_and_flow(table, seeds=SEEDS, width=64, steps=800, per_digit=100, names=tuple(COMPARED)):
+    """Both kinds under each weighting, each sampled by the samplers of both: Euler in flow time, and DDIM and DDPM on the circle, at 16 steps from the noisiest level that was trained."""
+    for number, name in ((n, name) for n, name in enumerate(COMPARED) if name in names):
+        top, power = COMPARED[name]
+        samplers = {
+            "Euler in flow time": digits.euler(16, top=top),
+            "DDIM": digits.stock("ddim", 16, top=top),
+            "DDPM": digits.stock("ddpm", 16, top=top),
+        }
         for seed in seeds:
-
-            def model(kind=kind, loss=loss, seed=seed):
-                net = digits.generator(f"{kind}_{width}_{seed}", width, seed, steps, loss)
-                return AsFlow(net) if kind == "eps" else net
-
-            samplers = {
-                "Euler in flow time": digits.euler(16),
-                "DDIM": digits.stock("ddim", 16),
-                "DDPM": digits.stock("ddpm", 16),
-            }
-            for what, sampler in samplers.items():
-                table.row(
-                    f"{kind} {seed}, {what}", lambda m=model, s=sampler: digits.worth(m(), s, per_digit, 9)
+            for kind in ("flow", "eps"):
+                net = partial(
+                    _matched, f"{kind}_{number}_{width}_{seed}", width, seed, steps, kind, top, power
                 )
+                for what, sampler in samplers.items():
+                    table.row(
+                        f"{name}: {kind} {seed}, {what}",
+                        lambda m=net, s=sampler: digits.worth(m(), s, per_digit, 9),
+                    )
+
+
+def _matched(name, width, seed, steps, kind, top, power):
+    loss = partial(matched_loss, kind=kind, top=top, power=power)
+    net = digits.generator(name, width, seed, steps, loss)
+    return AsFlow(net) if kind == "eps" else net
 
 
 def fill_interpolants(table):

@@ -133,3 +133,43 @@ def test_guidance_leaves_the_empty_prompt_and_leads_away_from_it():
 class Constant(torch.nn.Module):
     def forward(self, x, sigma, context, pooled):
         return pooled.mean(1).view(-1, 1, 1, 1).expand_as(x)
+
+
+@pytest.mark.parametrize("top", [1.0, 0.94])
+def test_both_samplers_begin_at_the_same_level(top):
+    """DDIM on the circle is Euler in flow time, from whatever level the noise is taken for."""
+
+    class Curved(torch.nn.Module):
+        def forward(self, x, sigma, context, pooled):
+            return x.tanh() + sigma.view(-1, 1, 1, 1)
+
+    context, pooled = world.prompts()
+    x = noise(11, 16, 8, 8)
+    ends = [
+        sampler(Curved(), context, pooled, x, None)
+        for sampler in (digits.euler(8, top=top), digits.stock("ddim", 8, top=top))
+    ]
+    assert (ends[0] - ends[1]).abs().max() < 0.01 < 0.5 < ends[0].abs().max()
+    assert (digits.euler(8, top=0.8)(Curved(), context, pooled, x, None) - ends[1]).abs().max() > 0.02
+
+
+@pytest.mark.parametrize("power", [0, 2])
+def test_the_matched_loss_is_one_loss(power, monkeypatch):
+    """An eps-network and the flow network that it implies have the same loss, under either weighting."""
+    from noisesearch.lab import experiments
+
+    batch = noise(8, 16, 8, 8, seed=1), noise(8, 4, 128, seed=2), noise(8, 128, seed=3)
+    monkeypatch.setattr(digits, "batch_of", lambda step, size: batch)
+    monkeypatch.setattr(torch, "autocast", lambda *a, **k: torch.no_grad())
+
+    class Eps(torch.nn.Module):
+        def forward(self, x, sigma, context, pooled):
+            return 0.9 * x
+
+    losses = []
+    for kind, model in (("eps", Eps()), ("flow", experiments.AsFlow(Eps()))):
+        torch.manual_seed(4)
+        losses.append(float(experiments.matched_loss(model, 0, 8, kind, 0.94, power)))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and losses[0] > 0.01
+    torch.manual_seed(4)
+    assert abs(float(experiments.matched_loss(Eps(), 0, 8, "eps", 0.94, 2 - power)) - losses[0]) > 1e-2
