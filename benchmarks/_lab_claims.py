@@ -9,6 +9,7 @@ from noisesearch.lab import experiments, scaling, upscaling
 from noisesearch.lab import toy as networks_toy
 
 MISSING = "not measured yet"
+UNDECIDED = "undecided"
 TESTS = "python tools/dev.py test -- tests/test_lab_interpolants.py -k "
 BENCH = "python tools/dev.py bench lab -- --only "
 
@@ -29,6 +30,20 @@ def claims(tables):
 
 def _said(seen):
     return MISSING if seen is None else "yes" if seen else "**no**"
+
+
+def _less(a, b, margin):
+    """Whether a is less than b; no verdict within the margin."""
+    return UNDECIDED if abs(a - b) <= margin else _said(a < b)
+
+
+def fid(row):
+    return f"FID {row['fid']:.1f} +- {row['fid +-']:.1f}"
+
+
+def either(*rows):
+    """The margin of a difference of two FIDs: their errors in quadrature."""
+    return sum(row["fid +-"] ** 2 for row in rows) ** 0.5
 
 
 def _exact(text, test, published="an identity"):
@@ -118,12 +133,12 @@ def consistency(tables):
     def worse(text, name, published, base="sCD, all on"):
         other, reference = toy.get(name), toy.get(base)
         known = other is not None and reference is not None
-        ours, verdict = MISSING, None
+        ours, verdict = MISSING, MISSING
         if known:
             a, b = reference.get("two steps"), other.get("two steps")
             ours = f"{a:.3f} -> {'diverged' if b is None else f'{b:.3f}'} (one seed, two steps)"
-            verdict = b is None or b > 1.05 * a
-        found.append(Claim(text, BENCH + "toy", published, ours, _said(verdict)))
+            verdict = "yes" if b is None else _less(a, b, 0.2 * a)
+        found.append(Claim(text, BENCH + "toy", published, ours, verdict))
 
     worse("Without tangent normalisation sCD gets worse", "without tangent normalisation", "unstable")
     worse("Without tangent warm-up sCD gets worse", "without warm-up", "less stable")
@@ -246,20 +261,29 @@ def scale(tables):
     complete = len(cells) == len(scaling.WIDTHS) * len(scaling.STEPS)
     found = []
 
-    def cheapest_winner(budget):
-        own = [r for r in cells.values() if r["gflops"] <= budget]
-        return min(own, key=lambda r: r["fid"]) if own else None
-
-    low, high = (cheapest_winner(b) for b in (0.05, 1.0)) if complete else (None, None)
+    ours, verdict = MISSING, None
+    if complete:
+        largest = sorted(
+            (r for r in cells.values() if r["width"] == max(scaling.WIDTHS)), key=lambda r: r["gflops"]
+        )
+        pairs = []
+        for row in (largest[0], largest[-1]):
+            smaller = [
+                r for r in cells.values() if r["width"] < row["width"] and r["gflops"] <= row["gflops"]
+            ]
+            pairs.append((min(smaller, key=lambda r: r["fid"]), row))
+        ours = "; ".join(
+            f"at {1000 * b['gflops']:.0f} MFLOPs width {a['width']} ({a['steps']} steps) {fid(a)}, width {b['width']} ({b['steps']} steps) {fid(b)}"
+            for a, b in pairs
+        )
+        verdict = pairs[0][0]["fid"] < pairs[0][1]["fid"] and pairs[1][1]["fid"] < pairs[1][0]["fid"]
     found.append(
         Claim(
             "At a small sampling cost a smaller model wins, at a large one a larger",
             BENCH + "widths",
             "cost 3: 83M; cost 12: 145M at FID 17, 866M at 20",
-            f"at 50 MFLOPs width {low['width']} ({low['steps']} steps, FID {low['fid']:.1f}); at 1000 width {high['width']} ({high['steps']} steps, {high['fid']:.1f})"
-            if complete
-            else MISSING,
-            _said(low["width"] < high["width"] if complete else None),
+            ours,
+            _said(verdict),
         )
     )
     guidances = {r["guidance"] for r in cells.values()}
@@ -321,17 +345,18 @@ def searched(table):
         ),
         ("Too small a model does not catch up by search", least, "SiT-B does not reach SiT-XL", False),
     ):
-        ours, verdict = MISSING, None
+        ours, verdict = MISSING, MISSING
         if alone and own and all(by_width.values()):
             budget = max(r["gflops"] for r in alone)
             right, best = (scaling.optimal(own, (budget,), by)[budget] for by in ("accuracy", "fid"))
             theirs = max(alone, key=lambda r: r["accuracy"]), min(alone, key=lambda r: r["fid"])
             ours = (
-                f"at {1000 * budget:.0f} MFLOPs FID {best['fid']:.1f} +- {best['fid +-']:.1f} ({best['model']}, {best['steps']} x {best['candidates']}) against {theirs[1]['fid']:.1f} +- {theirs[1]['fid +-']:.1f}, "
+                f"at {1000 * budget:.0f} MFLOPs {fid(best)} ({best['model']}, {best['steps']} x {best['candidates']}) against {fid(theirs[1])}, "
                 f"right {right['accuracy']:.0%} ({right['model']}) against {theirs[0]['accuracy']:.0%}"
             )
-            verdict = (best["fid"] < theirs[1]["fid"]) == expected
-        found.append(Claim(text, BENCH + "search", published, ours, _said(verdict)))
+            pair = (best, theirs[1]) if expected else (theirs[1], best)
+            verdict = _less(pair[0]["fid"], pair[1]["fid"], either(*pair))
+        found.append(Claim(text, BENCH + "search", published, ours, verdict))
     return found
 
 
@@ -339,12 +364,12 @@ def distilled(table):
     """Distilled against not, and whether a small undistilled one ties a large distilled one at a large cost."""
     cells = [r for n, r in table.items() if n.endswith("ddim")]
     cheap = [r for n, r in table.items() if re.fullmatch(r"\d+ distilled x 4", n)]
-    ours, verdict, tie, tied = MISSING, None, MISSING, None
+    ours, verdict, tie, tied = MISSING, MISSING, MISSING, None
     if cheap and len(cells) == len(scaling.WIDTHS) * len(scaling.STEPS):
         row = min(cheap, key=lambda r: r["fid"])
         equal = min((r for r in cells if r["gflops"] <= row["gflops"]), key=lambda r: r["fid"])
-        ours = f"at {1000 * row['gflops']:.0f} MFLOPs FID {row['fid']:.1f} (width {row['width']}, 4 steps) against {equal['fid']:.1f} (width {equal['width']}, {equal['steps']} steps)"
-        verdict = row["fid"] < equal["fid"]
+        ours = f"at {1000 * row['gflops']:.0f} MFLOPs {fid(row)} (width {row['width']}, 4 steps) against {fid(equal)} (width {equal['width']}, {equal['steps']} steps)"
+        verdict = _less(row["fid"], equal["fid"], either(row, equal))
         small = min((r for r in cells if r["width"] < row["width"]), key=lambda r: r["fid"])
         tie = f"best undistilled one below width {row['width']}: FID {small['fid']:.1f} at {1000 * small['gflops']:.0f} MFLOPs (width {small['width']}), against {row['fid']:.1f} at {1000 * row['gflops']:.0f}"
         tied = small["fid"] < 1.05 * row["fid"]
@@ -354,7 +379,7 @@ def distilled(table):
             BENCH + "widths",
             "about 5x faster at 4 steps",
             ours,
-            _said(verdict),
+            verdict,
         ),
         Claim(
             "At a larger cost a smaller undistilled model ties the distilled one",

@@ -68,13 +68,23 @@ def test_the_best_within_a_budget():
 
 def test_verdicts_follow_from_the_rows(tables):
     found = {claim.text: claim for claim in claims.claims(tables)}
-    assert len(found) > 25 and {c.verdict for c in found.values()} <= {"yes", "**no**", claims.MISSING}
+    assert len(found) > 25 and {c.verdict for c in found.values()} <= {
+        "yes",
+        "**no**",
+        "undecided",
+        claims.MISSING,
+    }
     worse = {"reflow": {}}
     for name, bend in (("tuned teacher", 0.3), ("as many plain steps", 0.2), ("after reflow", 0.25)):
         worse["reflow"][f"{name}, curvature"] = {"curvature": bend}
     assert [c.verdict for c in claims.straightened(worse["reflow"])] == ["**no**", claims.MISSING]
     worse["reflow"]["after reflow, curvature"] = {"curvature": 0.1}
     assert claims.straightened(worse["reflow"])[0].verdict == "yes"
+
+
+def test_nothing_is_decided_within_the_margin():
+    assert [claims._less(1.0, b, 0.2) for b in (1.1, 1.3, 0.7)] == ["undecided", "yes", "**no**"]
+    assert claims.either({"fid +-": 3.0}, {"fid +-": 4.0}) == 5.0
 
 
 def test_a_small_upscaler_wins_only_if_the_largest_step_count_has_a_larger_one(monkeypatch):
