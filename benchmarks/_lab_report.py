@@ -106,7 +106,12 @@ def quality(row):
 
 
 def teacher_table(tables):
-    rows = [[name, *quality(row)] for name, row in tables["teachers"].items() if "fid" in row]
+    def place(name):
+        steps = re.search(r"(\d+) steps(, headline)?$", name)
+        return name.endswith("headline"), not steps, name.split(",")[0], int(steps[1]) if steps else 0
+
+    found = tables["teachers"]
+    rows = [[name, *quality(found[name])] for name in sorted(found, key=place) if "fid" in found[name]]
     return markdown(["teacher", "FID", "precision", "recall", "samples"], rows)
 
 
@@ -531,6 +536,13 @@ def draw(tables):
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    def plain_numbers(axis, ticks):
+        """A logarithmic axis that says 20, not 2 x 10^1."""
+        axis.set_yscale("log")
+        axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+
     def save(figure, name):
         figure.tight_layout()
         figure.savefig(DOCS / f"{name}.jpg", dpi=90)
@@ -547,12 +559,8 @@ def draw(tables):
             if what in tables["toy"].get("sCD, all on", {}):
                 level = tables["toy"]["sCD, all on"][what]
                 axis.axhline(level, ls="--", color=colour, label=f"continuous (sCD), {what}")
-        axis.set(
-            xscale="log",
-            yscale="log",
-            xlabel="N, levels of discrete time",
-            ylabel="sliced Wasserstein distance",
-        )
+        axis.set(xscale="log", xlabel="N, levels of discrete time", ylabel="sliced Wasserstein distance")
+        plain_numbers(axis, (0.05, 0.1, 0.2, 0.5))
         axis.legend(fontsize=7)
         save(figure, "discrete_against_continuous")
     cells = [r for n, r in tables["widths"].items() if n.endswith("ddim")]
@@ -563,7 +571,14 @@ def draw(tables):
             axis.plot(
                 [1000 * r["gflops"] for r in own], [r["fid"] for r in own], marker="o", label=f"width {width}"
             )
-        axis.set(xscale="log", yscale="log", xlabel="sampling cost per image, MFLOPs", ylabel="FID")
+        axis.set(
+            xscale="log",
+            xlabel="sampling cost per image, MFLOPs",
+            ylabel="FID (DDIM, 1000 samples, best guidance)",
+        )
+        plain_numbers(axis, (5, 10, 20, 50))
+        costs = (5, 10, 20, 50, 100, 200, 500, 1000)
+        axis.set_xticks(costs, [f"{cost:g}" for cost in costs])
         axis.legend()
         save(figure, "fid_against_sampling_cost")
     rows = search_rows(tables)
@@ -584,6 +599,7 @@ def draw(tables):
                 xlabel="MFLOPs per image = model x steps x candidates",
                 ylabel="judge: right" if by == "accuracy" else "FID of the winners",
             )
-        right.set_yscale("log")
+        plain_numbers(right, (10, 20, 50, 100))
+        left.grid(alpha=0.3)
         left.legend(fontsize=8)
         save(figure, "model_steps_candidates")
