@@ -167,7 +167,7 @@ def consistency(tables):
             f"{full:.3f} against {min(discrete):.3f} to {max(discrete):.3f}, N = 16 to 4096, the same angles and normalised tangent"
             if full and discrete
             else MISSING,
-            _said(full < min(discrete) if full and discrete else None),
+            _less(full, min(discrete), 0.2 * full) if full and discrete else MISSING,
         )
     )
     students, teachers = tables["students"], tables["teachers"]
