@@ -308,6 +308,9 @@ def equal_cost_table(tables):
                 best = scaling.optimal(own, (budget,), by).get(budget)
                 line.append(f"{shown(best)} ({triple(best)})" if best else "-")
             found.append(line)
+    floor = tables["search"].get("as many real digits")
+    if floor and found:
+        found.append([f"real digits, FID {floor['fid']:.1f}", *[""] * len(scaling.WIDTHS)])
     return markdown(
         [
             "cost per image",
@@ -359,7 +362,7 @@ def distilled_table(tables):
             for budget in budgets:
                 best = [best_within(rows, key, budget, by) for rows in groups.values()]
                 cells = [f"{shown(r)}, {triple(r)}" if r else "-" for r in best]
-                lines.append([f"{budget:.3g} {unit}", *cells])
+                lines.append([f"{budget:.2g} {unit}", *cells])
             what = "judge: right" if by == "accuracy" else "FID of the winners"
             parts.append(markdown([what, *groups], lines))
     return "\n\n".join(parts)
@@ -561,7 +564,8 @@ def draw(tables):
                 axis.axhline(level, ls="--", color=colour, label=f"continuous (sCD), {what}")
         axis.set(xscale="log", xlabel="N, levels of discrete time", ylabel="sliced Wasserstein distance")
         plain_numbers(axis, (0.05, 0.1, 0.2, 0.5))
-        axis.legend(fontsize=7)
+        axis.set_ylim(0.05, 1.5)
+        axis.legend(fontsize=7, ncol=2, loc="upper left")
         save(figure, "discrete_against_continuous")
     cells = [r for n, r in tables["widths"].items() if n.endswith("ddim")]
     if len(cells) == len(scaling.WIDTHS) * len(scaling.STEPS):
@@ -601,5 +605,5 @@ def draw(tables):
             )
         plain_numbers(right, (10, 20, 50, 100))
         left.grid(alpha=0.3)
-        left.legend(fontsize=8)
+        right.legend(fontsize=8, loc="upper right")
         save(figure, "model_steps_candidates")

@@ -109,6 +109,7 @@ def _fill_kept(table, seed, step, first_look, headline):
 # name: (changes to the recipe, arguments of digits.distil); one seed each, beside the recipe that ships
 LEVERS = {
     "as shipped": ({}, {}),
+    "teacher under guidance 1.5": ({}, {"guidance": 1.5}),
     "prior weight 1 / tan t": ({"prior_weight": True}, {}),
     "flow-matching anchor 0.25": ({"anchor": 0.25}, {}),
     "P_mean -1.0, P_std 1.4": ({"p_mean": -1.0, "p_std": 1.4}, {}),
@@ -126,7 +127,14 @@ def fill_levers(table, names=tuple(LEVERS), first_look=FIRST_LOOK, seed=1):
             recipe = replace(digits.DIGITS_RECIPE, **changes)
             steps = digits.STUDENT_STEPS * more.get("times", 1)
             run = f"student_{seed}" if name == "as shipped" else f"lever_{list(LEVERS).index(name)}"
-            return digits.distil(digits.tune_teacher(), seed, steps, recipe=recipe, name=run)
+            return digits.distil(
+                digits.tune_teacher(),
+                seed,
+                steps,
+                recipe=recipe,
+                name=run,
+                guidance=more.get("guidance", 1.0),
+            )
 
         for what, angles in (("one step", (HALF_PI,)), ("two steps", (HALF_PI, math.atan(3)))):
             table.row(

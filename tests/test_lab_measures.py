@@ -95,6 +95,11 @@ def test_intervals():
     assert many == pytest.approx(1.96 * 2 * 0.1, rel=0.4)
 
 
+def test_few_real_digits_are_not_at_zero():
+    few, many, all_of_them = (features.floor(n, draws=5) for n in (100, 400, 2004))
+    assert few > 2 * many > 0 and all_of_them == pytest.approx(0, abs=1e-3)
+
+
 def test_sliced_distance_of_a_shift():
     a = torch.randn(500, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert sliced_distance(a, a) == 0.0

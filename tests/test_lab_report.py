@@ -87,6 +87,22 @@ def test_nothing_is_decided_within_the_margin():
     assert claims.either({"fid +-": 3.0}, {"fid +-": 4.0}) == 5.0
 
 
+def test_a_search_must_beat_every_control():
+    def row(model, accuracy, fid):
+        interval = [accuracy - 0.02, accuracy + 0.02]
+        return {
+            **{"model": model, "steps": 2, "candidates": 2, "accuracy": accuracy, "fid": fid},
+            **{"accuracy interval": interval, "fid +-": 1.0},
+        }
+
+    rows = {"a": row("student", 0.9, 10.0), "b": row("shipped teacher", 0.8, 20.0)}
+    assert [c.verdict for c in claims.on_the_student(rows, 4)] == 2 * [claims.MISSING]
+    rows["c"] = row("tuned teacher, DDPM", 0.91, 8.0)
+    assert [c.verdict for c in claims.on_the_student(rows, 4)] == ["undecided", "**no**"]
+    rows["c"] = row("tuned teacher, DDPM", 0.8, 15.0)
+    assert [c.verdict for c in claims.on_the_student(rows, 4)] == ["yes", "yes"]
+
+
 def test_a_small_upscaler_wins_only_if_the_largest_step_count_has_a_larger_one(monkeypatch):
     monkeypatch.setattr(claims.upscaling, "WIDTHS", (32, 64))
     monkeypatch.setattr(claims.upscaling, "STEPS", (1, 8))
