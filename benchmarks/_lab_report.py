@@ -377,11 +377,13 @@ def cheap_table(tables):
             best = best_within(cells, "gflops", row["gflops"], "fid")
             like = [r for r in cells if r["fid"] <= row["fid"]]
             cheapest = min(like, key=lambda r: r["gflops"]) if like else None
+            own = tables["widths"].get(f"{match[1]} tuned x 12")
             lines.append(
                 [
                     f"{match[1]}, {match[2]} step{'s' * (match[2] != '1')}",
                     f"{1000 * row['gflops']:.1f}",
                     fid(row),
+                    f"{row['fid'] / own['fid']:.2f} of {own['fid']:.1f}" if own else MISSING,
                     f"{fid(best)} ({best['width']} x {best['steps']}, g {best['guidance']:g})"
                     if best
                     else "none so cheap",
@@ -395,6 +397,7 @@ def cheap_table(tables):
             "distilled",
             "MFLOPs",
             "FID",
+            "of its teacher's, 12 steps",
             "best undistilled at that cost",
             "MFLOPs of the cheapest undistilled as good",
         ],
