@@ -7,33 +7,51 @@ import re
 from pathlib import Path
 
 from _lab_claims import claims
-from noisesearch.lab import results, scaling
+from noisesearch.lab import digits, reflow, results, scaling, toy, upscaling
 from noisesearch.lab.results import Table
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "lab"
 MISSING = "not measured yet"
+TEACHER_STEPS = (
+    1800 + digits.TEACHER_STEPS
+)  # the shipped generator's own (tools/train_demo.py), then the tuning
+
+
+PARTS = (
+    "interpolants",
+    "toy",
+    "teachers",
+    "students",
+    "widths",
+    "search",
+    "outputs",
+    "reflow",
+    "upscaling",
+    "levers",
+)
 
 
 def write_docs():
     """Fill every marked place, draw the figures, write the plan of optimal triples."""
-    tables = {
-        name: Table(name).rows
-        for name in ("interpolants", "toy", "teachers", "students", "widths", "search", "outputs")
-    }
+    tables = {name: Table(name).rows for name in PARTS}
     blocks = {name: make(tables) for name, make in BLOCKS.items()}
     for path in sorted(DOCS.glob("*.md")):
-        text = path.read_text("utf-8")
-        for name in re.findall(r"<!-- ([\w-]+) -->", text):
-            if name != "end":
-                text = re.sub(
-                    rf"(<!-- {name} -->\n).*?(<!-- end -->)",
-                    lambda m, n=name: m[1] + blocks[n] + "\n" + m[2],
-                    text,
-                    flags=re.S,
-                )
-        path.write_text(text, "utf-8")
+        path.write_text(filled(path.read_text("utf-8"), blocks), "utf-8")
     write_plan(tables["search"])
     draw(tables)
+
+
+def filled(text, blocks):
+    """A page with every marked place written anew."""
+    for name in re.findall(r"<!-- ([\w-]+) -->", text):
+        if name != "end":
+            text = re.sub(
+                rf"(<!-- {name} -->\n).*?(<!-- end -->)",
+                lambda m, n=name: m[1] + blocks[n] + "\n" + m[2],
+                text,
+                flags=re.S,
+            )
+    return text
 
 
 def markdown(head, rows):
@@ -50,63 +68,169 @@ def number(value, digits=1):
 def toy_table(tables):
     rows = []
     for name, row in tables["toy"].items():
-        if "finite" in row:
+        if "finite" in row and not name.startswith("discrete"):
             cells = [f"{row[k]:.3f}" if k in row else "diverged" for k in ("one step", "two steps")]
             rows.append([name, *cells, f"{row['seconds']:.0f}"])
     return markdown(["", "one step", "two steps", "CPU s"], rows)
 
 
+def discrete_rows(tables, kind):
+    """{N: row} of a way to train in discrete time."""
+    found = (re.fullmatch(rf"{kind}, N = (\d+)", name) for name in tables["toy"])
+    return {int(m[1]): tables["toy"][m[0]] for m in found if m}
+
+
+def discrete_table(tables):
+    plain, matched = (discrete_rows(tables, kind) for kind in ("discrete", toy.MATCHED))
+
+    def cells(row):
+        return (
+            [f"{row[k]:.3f}" if k in row else "diverged" for k in ("one step", "two steps")]
+            if row
+            else 2 * [MISSING]
+        )
+
+    rows = [[n, *cells(plain.get(n)), *cells(matched.get(n))] for n in sorted({*plain, *matched})]
+    continuous = tables["toy"].get("sCD, all on")
+    if rows and continuous:
+        rows.append(["continuous", "", "", *cells(continuous)])
+    return markdown(["N", "plain: one step", "two steps", "as sCD: one step", "two steps"], rows)
+
+
+def fid(row):
+    return number(row["fid"]) + (f" +- {row['fid +-']:.1f}" if "fid +-" in row else "")
+
+
 def quality(row):
-    return [number(row["fid"]), f"{row['precision']:.2f}", f"{row['recall']:.2f}", row["samples"]]
+    return [fid(row), f"{row['precision']:.2f}", f"{row['recall']:.2f}", row["samples"]]
 
 
 def teacher_table(tables):
-    rows = [[name, *quality(row)] for name, row in tables["teachers"].items() if "fid" in row]
+    def place(name):
+        steps = re.search(r"(\d+) steps(, headline)?$", name)
+        return name.endswith("headline"), not steps, name.split(",")[0], int(steps[1]) if steps else 0
+
+    found = tables["teachers"]
+    rows = [[name, *quality(found[name])] for name in sorted(found, key=place) if "fid" in found[name]]
     return markdown(["teacher", "FID", "precision", "recall", "samples"], rows)
 
 
 def student_table(tables):
-    rows = [[name, *quality(row)] for name, row in tables["students"].items() if "fid" in row]
+    rows = [[name, *quality(row)] for name, row in tables["students"].items() if name.endswith("headline")]
     return markdown(["student", "FID", "precision", "recall", "samples"], rows)
 
 
-def finished(students, what):
-    """FID of every seed at one or two steps; while none is finished, of the latest average kept on the way."""
-    seeds, kept = (
-        [
-            row["fid"]
-            for name, row in students.items()
-            if re.fullmatch(rf"student \d+{at}, {what}, headline", name)
+def compute_table(tables):
+    """Two-step quality on the way, against what the tuned teacher cost to train."""
+    whole = scaling.training_gflops(128, TEACHER_STEPS)
+    rows = {}
+    for name, row in tables["students"].items():
+        if match := re.fullmatch(r"student (\d+) at (\d+), (one step|two steps)", name):
+            rows.setdefault(int(match[2]), {}).setdefault(match[3], {})[match[1]] = row
+    lines = []
+    for step, kinds in sorted(rows.items()):
+        cost = next(iter(kinds["two steps"].values()))["training gflops"]
+        cells = [
+            ", ".join(f"{kinds[k][s]['fid']:.1f}" for s in sorted(kinds.get(k, {})))
+            for k in ("one step", "two steps")
         ]
+        lines.append([step, ", ".join(sorted(kinds["two steps"])), f"{cost / whole:.0%}", *cells])
+    return markdown(["steps", "seeds", "of the teacher's compute", "FID, one step", "FID, two steps"], lines)
+
+
+def lever_table(tables):
+    rows = {}
+    for name, row in tables["levers"].items():
+        lever, what = name.rsplit(", ", 1)
+        rows.setdefault(lever, {})[what] = row
+    lines = [
+        [name, *[fid(row[k]) if k in row else MISSING for k in ("one step", "two steps")]]
+        for name, row in rows.items()
+    ]
+    return markdown(["changed", "FID, one step", "FID, two steps"], lines)
+
+
+def derivative_table(tables):
+    row = tables["students"].get("derivative")
+    if not row:
+        return MISSING
+    rows = [[name, f"{row[f'{name}, ms']:.0f}"] for name in ("forward", "difference", "exact")]
+    return (
+        markdown(["one batch of 96", "CPU ms"], rows)
+        + f"\n\nThe difference is off by {row['relative error']:.1%} of the exact derivative (rms)."
+    )
+
+
+def finished(students, what):
+    """Rows of every seed at one or two steps; while none is finished, of the latest average kept on the way."""
+    seeds, kept = (
+        [row for name, row in students.items() if re.fullmatch(rf"student \d+{at}, {what}, headline", name)]
         for at in ("", r" at \d+")
     )
     return seeds or kept[-1:]
 
 
+STUDENT_T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5 % quantiles of Student's t by number of seeds
+
+
+def spread(values):
+    """Half of the 95 % interval of the mean of some seeds."""
+    mean, count = sum(values) / len(values), len(values)
+    return STUDENT_T[count] * (sum((v - mean) ** 2 for v in values) / (count - 1) / count) ** 0.5
+
+
+def by_steps(teachers, name):
+    """{steps: row} of a teacher by Euler: its headline where there is one, else its first look."""
+    found = {}
+    for key in sorted(teachers):  # "..., headline" comes after the first look
+        if match := re.fullmatch(rf"{name}, (\d+) steps(, headline)?", key):
+            found[int(match[1])] = teachers[key]
+    return found
+
+
 def goal_table(tables):
-    """Ratios to the shipped and the tuned teacher: its headline where there is one, else its first look (2000 samples)."""
+    """Ratios to the shipped and the tuned teacher, with intervals over training seeds and the teacher's samples."""
     students, teachers = tables["students"], tables["teachers"]
     rows = []
     for what, goal_12, goal_best in (("two steps", 1.10, 1.20), ("one step", 1.40, None)):
-        found = finished(students, what)
+        own = finished(students, what)
         for name in ("shipped", "tuned"):
-            by_steps = {}
-            for key in sorted(teachers):  # "..., headline" comes after the first look
-                if match := re.fullmatch(rf"{name}, (\d+) steps(, headline)?", key):
-                    by_steps[int(match[1])] = teachers[key]["fid"]
-            if not found or 12 not in by_steps:
+            steps = by_steps(teachers, name)
+            if not own or 12 not in steps:
                 continue
-            mean, best = sum(found) / len(found), min(by_steps, key=by_steps.get)
+            alike = [n for n in steps if steps[n]["samples"] == own[0]["samples"]] or list(steps)
+            best = min(alike, key=lambda n: steps[n]["fid"])
             rows.append(
                 [
                     f"{what} / {name} teacher",
-                    ", ".join(f"{f:.1f}" for f in found),
-                    f"{mean / by_steps[12]:.2f} (goal {goal_12:.2f})",
-                    f"{mean / by_steps[best]:.2f} of {best} steps"
+                    ", ".join(f"{row['fid']:.1f}" for row in own),
+                    f"{ratio(own, steps[12])} (goal {goal_12:.2f})",
+                    f"{ratio(own, steps[best])} of {best} steps"
                     + (f" (goal {goal_best:.2f})" if goal_best else ""),
                 ]
             )
+        baseline = teachers.get("shipped, two-step consistency, headline")
+        if what == "two steps" and own and baseline:
+            rows.append(
+                [
+                    "two steps / shipped teacher as a two-step consistency sampler",
+                    ", ".join(f"{row['fid']:.1f}" for row in own),
+                    ratio(own, baseline),
+                    "",
+                ]
+            )
     return markdown(["", "FID, each seed", "over 12 steps", "over the best measured"], rows)
+
+
+def ratio(own, reference):
+    """Mean FID over a reference's, with its 95 % interval where seeds and samples give one."""
+    values = [row["fid"] for row in own]
+    mean = sum(values) / len(values)
+    found = mean / reference["fid"]
+    if len(values) < 2 or "fid +-" not in reference:
+        return f"{found:.2f}"
+    half = found * ((spread(values) / mean) ** 2 + (reference["fid +-"] / reference["fid"]) ** 2) ** 0.5
+    return f"{found:.2f} +- {half:.2f}"
 
 
 def width_table(tables):
@@ -151,45 +275,42 @@ def search_rows(tables):
 BUDGETS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
+def share(row):
+    """The judge's accuracy with its interval."""
+    if "accuracy interval" not in row:
+        return f"{row['accuracy']:.1%}"
+    low, high = row["accuracy interval"]
+    return f"{row['accuracy']:.1%} ({100 * low:.0f} to {100 * high:.0f})"
+
+
 def optimal_table(tables):
     rows, widths = search_rows(tables), []
     own = [row for row in rows if row["model"].startswith("width")]
     for by in ("accuracy", "fid"):
         for budget, row in scaling.optimal(own, BUDGETS, by).items():
-            widths.append(
-                [
-                    f"{1000 * budget:g} MFLOPs, by {by}",
-                    row["model"],
-                    row["steps"],
-                    row["candidates"],
-                    f"{row['accuracy']:.1%}",
-                    f"{row['fid']:.1f}",
-                ]
-            )
+            name = "judge" if by == "accuracy" else "FID"
+            triple = [row["model"], row["steps"], row["candidates"]]
+            widths.append([f"{1000 * budget:g} MFLOPs, by {name}", *triple, share(row), fid(row)])
     return markdown(
         ["budget per image", "model", "steps", "candidates", "judge: right", "FID of the winners"], widths
     )
 
 
 def equal_cost_table(tables):
-    """Each width's own best with search against the largest without, at the largest's costs."""
+    """Each width's own best with search against the largest without, at the largest's costs: by the judge, then by FID."""
     rows = search_rows(tables)
-    large = [r for r in rows if r["model"] == f"width {max(scaling.WIDTHS)}" and r["candidates"] == 1]
+    large = [r for r in scaling.of_width(rows, max(scaling.WIDTHS)) if r["candidates"] == 1]
     found = []
-    for reference in large:
-        line = [
-            f"{1000 * reference['gflops']:.0f} MFLOPs",
-            f"{reference['accuracy']:.1%} / {reference['fid']:.1f} ({reference['steps']} steps)",
-        ]
-        for width in scaling.WIDTHS[:-1]:
-            own = [r for r in rows if r["model"] == f"width {width}"]
-            best = scaling.optimal(own, (reference["gflops"],)).get(reference["gflops"])
-            line.append(
-                f"{best['accuracy']:.1%} / {best['fid']:.1f} ({best['steps']} x {best['candidates']})"
-                if best
-                else "-"
-            )
-        found.append(line)
+    for by, shown in (("accuracy", share), ("fid", fid)):
+        for budget in sorted({r["gflops"] for r in large}):
+            line = [f"{1000 * budget:.0f} MFLOPs, {'judge: right' if by == 'accuracy' else 'FID'}"]
+            for own in (large, *(scaling.of_width(rows, width) for width in scaling.WIDTHS[:-1])):
+                best = scaling.optimal(own, (budget,), by).get(budget)
+                line.append(f"{shown(best)} ({triple(best)})" if best else "-")
+            found.append(line)
+    floor = tables["search"].get("as many real digits")
+    if floor and found:
+        found.append([f"real digits, FID {floor['fid']:.1f}", *[""] * len(scaling.WIDTHS)])
     return markdown(
         [
             "cost per image",
@@ -200,24 +321,129 @@ def equal_cost_table(tables):
     )
 
 
-def distilled_table(tables):
-    """Search on the student and on its teacher, every cost."""
+def distilled_rows(tables):
+    """Rows of the student, and of its teachers at any step count by Euler or DDPM."""
     rows = [r for r in search_rows(tables) if not r["model"].startswith("width")]
+    return {
+        "student": [r for r in rows if r["model"] == "student"],
+        "shipped teacher": [r for r in rows if r["model"].startswith("shipped teacher")],
+        "tuned teacher": [r for r in rows if r["model"].startswith("tuned teacher")],
+    }
+
+
+def triple(row):
+    name, _, how = row["model"].partition(", ")
+    return f"{row['steps']} x {row['candidates']}" + (f", {how}" if how else "")
+
+
+def best_within(rows, key, budget, by):
+    """The best row that a budget pays for, or None."""
+    own = [row for row in rows if row[key] <= budget * (1 + 1e-9)]
+    order = {"accuracy": lambda r: (-r["accuracy"], r[key]), "fid": lambda r: (r["fid"], r[key])}[by]
+    return min(own, key=order) if own else None
+
+
+def distilled_table(tables):
+    """Search on the student against search on its teachers, whose own best step count and sampler are taken at every budget: at equal NFE, then at equal time."""
+    groups = distilled_rows(tables)
+    if not all(groups.values()):
+        return MISSING
+    for rows in groups.values():
+        for row in rows:
+            row["nfe"] = row["steps"] * row["candidates"]
+    parts = []
+    times = [
+        best_within([r for r in groups["student"] if r["steps"] == 2], "nfe", n, "accuracy")["ms"]
+        for n in (2, 4, 8, 16, 32)
+    ]
+    for key, budgets, unit in (("nfe", (2, 4, 8, 16, 32, 64, 96), "NFE"), ("ms", times, "ms")):
+        for by, shown in (("accuracy", share), ("fid", fid)):
+            lines = []
+            for budget in budgets:
+                best = [best_within(rows, key, budget, by) for rows in groups.values()]
+                cells = [f"{shown(r)}, {triple(r)}" if r else "-" for r in best]
+                lines.append([f"{budget:.2g} {unit}", *cells])
+            what = "judge: right" if by == "accuracy" else "FID of the winners"
+            parts.append(markdown([what, *groups], lines))
+    return "\n\n".join(parts)
+
+
+def cheap_table(tables):
+    """The best undistilled (width, steps) by DDIM at its best guidance at the cost of each distilled cell."""
+    cells = [r for n, r in tables["widths"].items() if n.endswith("ddim")]
+    lines = []
+    for name, row in tables["widths"].items():
+        if match := re.fullmatch(r"(\d+) distilled x (\d+)", name):
+            best = best_within(cells, "gflops", row["gflops"], "fid")
+            like = [r for r in cells if r["fid"] <= row["fid"]]
+            cheapest = min(like, key=lambda r: r["gflops"]) if like else None
+            own = tables["widths"].get(f"{match[1]} tuned x 12")
+            lines.append(
+                [
+                    f"{match[1]}, {match[2]} step{'s' * (match[2] != '1')}",
+                    f"{1000 * row['gflops']:.1f}",
+                    fid(row),
+                    f"{row['fid'] / own['fid']:.2f} of {own['fid']:.1f}" if own else MISSING,
+                    f"{fid(best)} ({best['width']} x {best['steps']}, g {best['guidance']:g})"
+                    if best
+                    else "none so cheap",
+                    f"{1000 * cheapest['gflops']:.0f} ({cheapest['width']} x {cheapest['steps']}, g {cheapest['guidance']:g})"
+                    if cheapest
+                    else "none",
+                ]
+            )
     return markdown(
-        ["model", "steps", "candidates", "NFE", "MFLOPs", "judge: right", "FID of the winners"],
         [
-            [
-                r["model"],
-                r["steps"],
-                r["candidates"],
-                r["steps"] * r["candidates"],
-                f"{1000 * r['gflops']:.0f}",
-                f"{r['accuracy']:.1%}",
-                f"{r['fid']:.1f}",
-            ]
-            for r in sorted(rows, key=lambda r: r["gflops"])
+            "distilled",
+            "MFLOPs",
+            "FID",
+            "of its teacher's, 12 steps",
+            "best undistilled at that cost",
+            "MFLOPs of the cheapest undistilled as good",
         ],
+        lines,
     )
+
+
+def reflow_table(tables):
+    rows = tables["reflow"]
+    lines = []
+    for name in ("tuned teacher", "as many plain steps", "after reflow"):
+        bend = rows.get(f"{name}, curvature")
+        cells = [rows.get(f"{name}, {n} steps") for n in reflow.STEPS]
+        if bend and all(cells):
+            lines.append([name, f"{bend['curvature']:.3f}", *[fid(cell) for cell in cells]])
+    return markdown(["", "curvature", *[f"FID, {n} step{'s' * (n > 1)}" for n in reflow.STEPS]], lines)
+
+
+def upscaling_table(tables):
+    rows, lines = tables["upscaling"], []
+    for width in upscaling.WIDTHS:
+        cells = [rows.get(f"{width} x {n}") for n in upscaling.STEPS]
+        if all(cells):
+            lines.append([f"{width}", *[f"{number(c['fid'])} / {c['rms error']:.3f}" for c in cells]])
+    for name in ("bicubic", "true pictures"):
+        if name in rows and lines:
+            lines.append(
+                [
+                    f"{name}",
+                    f"{number(rows[name]['fid'])} / {rows[name]['rms error']:.3f}",
+                    *[""] * (len(upscaling.STEPS) - 1),
+                ]
+            )
+    return markdown(["width", *[f"{n} step{'s' * (n > 1)}" for n in upscaling.STEPS]], lines)
+
+
+def budget_table(tables):
+    """The best (width, steps) by DDIM that each sampling budget pays for."""
+    cells = [r for n, r in tables["widths"].items() if n.endswith("ddim")]
+    lines = []
+    for budget in BUDGETS:
+        if best := best_within(cells, "gflops", budget, "fid"):
+            lines.append(
+                [f"{1000 * budget:g}", best["width"], best["steps"], f"{best['guidance']:g}", fid(best)]
+            )
+    return markdown(["budget, MFLOPs", "width", "steps", "guidance", "FID"], lines)
 
 
 def interpolant_tables(tables):
@@ -244,8 +470,17 @@ def interpolant_tables(tables):
 
 
 def outputs_table(tables):
-    rows = [[name, *quality(row)] for name, row in tables["outputs"].items()]
-    return markdown(["trained as, seed, sampled by", "FID", "precision", "recall", "samples"], rows)
+    """FID of every seed, by weighting, kind and sampler."""
+    found = {}
+    for name, row in tables["outputs"].items():
+        weighting, kind, _, sampler = re.fullmatch(r"(.*): (flow|eps) (\d+), (.*)", name).groups()
+        found.setdefault((weighting, kind), {}).setdefault(sampler, []).append(row["fid"])
+    kinds = ("Euler in flow time", "DDIM", "DDPM")
+    rows = [
+        [f"{weighting}: {kind}", *[", ".join(f"{v:.1f}" for v in cells.get(k, [])) or MISSING for k in kinds]]
+        for (weighting, kind), cells in found.items()
+    ]
+    return markdown(["weighting: trained as", *kinds], rows)
 
 
 def claims_table(tables):
@@ -257,6 +492,14 @@ def claims_table(tables):
 
 BLOCKS = {
     "toy": toy_table,
+    "discrete": discrete_table,
+    "compute": compute_table,
+    "derivative": derivative_table,
+    "cheap": cheap_table,
+    "levers": lever_table,
+    "budgets": budget_table,
+    "reflow": reflow_table,
+    "upscaling": upscaling_table,
     "teachers": teacher_table,
     "students": student_table,
     "goals": goal_table,
@@ -277,7 +520,7 @@ def write_plan(rows):
     own = [row for row in rows.values() if "accuracy" in row]
     if all(any(row["model"] == f"width {width}" for row in own) for width in scaling.WIDTHS):
         plan = {
-            "cost": "GFLOPs per image = GFLOPs of one evaluation x steps x candidates",
+            "cost": "GFLOPs per image = GFLOPs of one evaluation x steps x candidates; twice that under guidance",
             "gflops": {f"width {w}": round(scaling.gflops(w), 6) for w in scaling.WIDTHS},
             "rows": own,
             "optimal": {
@@ -299,59 +542,71 @@ def draw(tables):
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    def plain_numbers(axis, ticks):
+        """A logarithmic axis that says 20, not 2 x 10^1."""
+        axis.set_yscale("log")
+        axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+
     def save(figure, name):
         figure.tight_layout()
         figure.savefig(DOCS / f"{name}.jpg", dpi=90)
         plt.close(figure)
 
-    discrete = [
-        (int(n.split()[-1]), r)
-        for n, r in tables["toy"].items()
-        if n.startswith("discrete") and "one step" in r
-    ]
-    if discrete:
+    matched = discrete_rows(tables, toy.MATCHED)
+    if len(matched) == 9:
         figure, axis = plt.subplots(figsize=(7, 4))
-        for what in ("one step", "two steps"):
-            axis.plot(
-                [n for n, _ in discrete],
-                [r[what] for _, r in discrete],
-                marker="o",
-                label=f"discrete time, {what}",
-            )
+        plain = discrete_rows(tables, "discrete")
+        for what, colour in (("one step", "tab:blue"), ("two steps", "tab:orange")):
+            for rows, style, name in ((plain, ":", "plain"), (matched, "-", "angles and tangent as sCD")):
+                own = sorted((n, r[what]) for n, r in rows.items() if what in r)
+                axis.plot(*zip(*own), marker="o", ls=style, color=colour, label=f"discrete, {name}, {what}")
             if what in tables["toy"].get("sCD, all on", {}):
-                axis.axhline(tables["toy"]["sCD, all on"][what], ls="--", label=f"continuous time, {what}")
-        axis.set(
-            xscale="log",
-            yscale="log",
-            xlabel="N, levels of discrete time",
-            ylabel="sliced Wasserstein distance",
-        )
-        axis.legend()
+                level = tables["toy"]["sCD, all on"][what]
+                axis.axhline(level, ls="--", color=colour, label=f"continuous (sCD), {what}")
+        axis.set(xscale="log", xlabel="N, levels of discrete time", ylabel="sliced Wasserstein distance")
+        plain_numbers(axis, (0.05, 0.1, 0.2, 0.5))
+        axis.set_ylim(0.05, 1.5)
+        axis.legend(fontsize=7, ncol=2, loc="upper left")
         save(figure, "discrete_against_continuous")
     cells = [r for n, r in tables["widths"].items() if n.endswith("ddim")]
-    if cells:
+    if len(cells) == len(scaling.WIDTHS) * len(scaling.STEPS):
         figure, axis = plt.subplots(figsize=(7, 4))
         for width in scaling.WIDTHS:
             own = sorted((r for r in cells if r["width"] == width), key=lambda r: r["gflops"])
             axis.plot(
                 [1000 * r["gflops"] for r in own], [r["fid"] for r in own], marker="o", label=f"width {width}"
             )
-        axis.set(xscale="log", yscale="log", xlabel="sampling cost per image, MFLOPs", ylabel="FID")
+        axis.set(
+            xscale="log",
+            xlabel="sampling cost per image, MFLOPs",
+            ylabel="FID (DDIM, 1000 samples, best guidance)",
+        )
+        plain_numbers(axis, (5, 10, 20, 50))
+        costs = (5, 10, 20, 50, 100, 200, 500, 1000)
+        axis.set_xticks(costs, [f"{cost:g}" for cost in costs])
         axis.legend()
         save(figure, "fid_against_sampling_cost")
     rows = search_rows(tables)
-    if len({row["model"] for row in rows}) >= len(scaling.WIDTHS):
+    groups = {f"width {width}": scaling.of_width(rows, width) for width in scaling.WIDTHS}
+    if all(groups.values()):
+        alone = [r for r in groups[f"width {max(scaling.WIDTHS)}"] if r["candidates"] == 1]
+        groups[f"width {max(scaling.WIDTHS)}, no search"] = alone
+        groups["two-step student"] = [r for r in rows if r["model"] == "student"]
         figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2))
         for axis, by in ((left, "accuracy"), (right, "fid")):
-            for model in dict.fromkeys(r["model"] for r in rows):
-                own = [r for r in rows if r["model"] == model]
-                costs = sorted({r["gflops"] for r in own})
-                best = scaling.optimal(own, costs, by)
-                axis.plot([1000 * c for c in best], [best[c][by] for c in best], marker=".", label=model)
+            for name, own in groups.items():
+                best = scaling.optimal(own, sorted({r["gflops"] for r in own}), by)
+                style = "k--" if name.endswith("no search") else "k-" if name.endswith("student") else "-"
+                values = [best[c][by] for c in best]
+                axis.plot([1000 * c for c in best], values, style, marker=".", label=name)
             axis.set(
                 xscale="log",
-                xlabel="cost per image = model x steps x candidates, MFLOPs",
+                xlabel="MFLOPs per image = model x steps x candidates",
                 ylabel="judge: right" if by == "accuracy" else "FID of the winners",
             )
-        left.legend(fontsize=8)
+        plain_numbers(right, (10, 20, 50, 100))
+        left.grid(alpha=0.3)
+        right.legend(fontsize=8, loc="upper right")
         save(figure, "model_steps_candidates")

@@ -1,7 +1,7 @@
 """The laboratory's numbers: trains what is not trained yet, measures what is not measured yet, writes tables, figures and the claims into docs/lab.
 
     python tools/dev.py bench lab                      all of it (the results in lab/results are taken as they are)
-    python tools/dev.py bench lab -- --only students   one part: interpolants, toy, teachers, students, widths, search, outputs
+    python tools/dev.py bench lab -- --only students   one part: interpolants, toy, teachers, students, widths, search, outputs, reflow, upscaling, levers
     python tools/dev.py bench lab -- --docs            only the docs, from lab/results
     python tools/dev.py bench lab -- --quick           everything once in small, in under ten minutes; nothing of it is kept in the docs
     python tools/dev.py bench lab -- --again           measure (and train) all of it anew
@@ -27,7 +27,7 @@ use_comfyui(os.environ.get("NOISESEARCH_COMFYUI", ROOT / ".comfyui" / "ComfyUI")
 import torch  # noqa: E402
 from _lab_report import write_docs  # noqa: E402
 
-from noisesearch.lab import digits, experiments, results, scaling, toy  # noqa: E402
+from noisesearch.lab import digits, experiments, reflow, results, scaling, toy, upscaling  # noqa: E402
 from noisesearch.lab.results import Table  # noqa: E402
 
 QUICK = {
@@ -38,7 +38,10 @@ QUICK = {
     "students": dict(first_look=20, headline=40, seeds=(1,)),
     "widths": dict(widths=(32, 64), steps=(4, 8), per_digit=20, per_digit_first=20),
     "search": dict(prompts=40, steps=(2, 4), counts=(1, 4)),
-    "outputs": dict(seeds=(1,), width=32, steps=100, per_digit=20),
+    "outputs": dict(seeds=(1,), width=32, steps=100, per_digit=20, names=("eps-MSE's weighting",)),
+    "reflow": dict(steps=(1, 4), per_digit=20),
+    "levers": dict(names=("as shipped", "prior weight 1 / tan t"), first_look=20),
+    "upscaling": dict(widths=(32, 64), steps=(1, 4), most=200),
 }
 
 
@@ -55,9 +58,12 @@ def parts(quick):
         "students": lambda table: experiments.fill_students(table, **settings("students")),
         "widths": lambda table: scaling.fill_quality(table, **settings("widths")),
         "search": lambda table: scaling.fill_search(
-            table, experiments.searched_models(), **settings("search")
+            table, experiments.searched_models(widths=Table("widths").rows), **settings("search")
         ),
         "outputs": lambda table: experiments.fill_eps_and_flow(table, **settings("outputs")),
+        "reflow": lambda table: reflow.fill(table, **settings("reflow")),
+        "levers": lambda table: experiments.fill_levers(table, **settings("levers")),
+        "upscaling": lambda table: upscaling.fill(table, **settings("upscaling")),
     }
 
 
@@ -68,6 +74,8 @@ def make_small():
     results.FOLDER = digits.CACHE / "results"
     digits.TEACHER_STEPS, digits.STUDENT_STEPS = 60, 60
     scaling.TRAINING, scaling.KEPT, scaling.WIDTHS = 60, (20, 40), (32, 64)
+    scaling.DISTILLED_WIDTHS, scaling.DISTILLING = (32,), 40
+    upscaling.TRAINING, reflow.TRAINING, reflow.PAIRS, reflow.PAIR_STEPS = 60, 40, 512, 4
 
 
 def main():

@@ -32,6 +32,7 @@ class Recipe:
     finite_difference: float = (
         0.0  # step of a one-sided difference in place of the exact forward derivative; 0 = exact
     )
+    levels: int = 0  # discrete time: the tangent is f's change over one of so many levels, by a step of the teacher; 0 = continuous time
     anchor: float = 0.0  # weight of a flow-matching loss beside it, as in FACM (arXiv 2507.03738)
     sigma_data: float = 1.0
 
@@ -70,11 +71,23 @@ def derivative(F, x, t, speed, s=1.0, step=0.0):
 def tangent(value, slope, x, t, speed, r, recipe):
     """g, the direction in which F must move: -cos^2 t (s F - dx/dt) - r (cos t sin t x + s cos t sin t dF/dt), normalised."""
     s, c = recipe.sigma_data, column(t, x)
-    g = -(c.cos() ** 2) * (s * value - speed) - r * (c.cos() * c.sin() * x + s * slope)
-    if recipe.normalise:
-        rms = g.flatten(1).square().mean(1).sqrt()
-        g = g / column(rms + recipe.c, x)
-    return g
+    return bounded(-(c.cos() ** 2) * (s * value - speed) - r * (c.cos() * c.sin() * x + s * slope), recipe)
+
+
+def bounded(g, recipe):
+    """The tangent g, normalised where the recipe says so."""
+    if not recipe.normalise:
+        return g
+    return g / column(g.flatten(1).square().mean(1).sqrt() + recipe.c, g)
+
+
+def discrete_tangent(F, value, x, t, speed, recipe):
+    """What g becomes in discrete time: cos t times the change of f over pi / (2 levels), along one step of the teacher (a rotation, which is DDIM)."""
+    s, lower = recipe.sigma_data, (t - HALF_PI / recipe.levels).clamp(min=0)
+    turn, c = column(t - lower, x), column(t, x)
+    here = c.cos() * x - c.sin() * s * value
+    below = denoise(F, turn.cos() * x - turn.sin() * speed, lower, s)
+    return bounded(c.cos() * (here - below) / turn, recipe)
 
 
 class Weight(nn.Module):
@@ -100,8 +113,12 @@ def loss(F, x0, t, noise, iteration, recipe, teacher=None, weight=None):
     r = min(1.0, (iteration + 1) / recipe.warm_up) if recipe.warm_up else 1.0
     with torch.no_grad():
         speed = s * teacher(x / s, t) if recipe.distil else straight
-        value, slope = derivative(F, x, t, speed, s, recipe.finite_difference)
-        g = tangent(value, slope, x, t, speed, r, recipe)
+        if recipe.levels:
+            value = F(x / s, t)
+            g = discrete_tangent(F, value, x, t, speed, recipe)
+        else:
+            value, slope = derivative(F, x, t, speed, s, recipe.finite_difference)
+            g = tangent(value, slope, x, t, speed, r, recipe)
     moved = F(x / s, t)
     error = (moved - value - g).flatten(1).square().mean(1)
     if recipe.prior_weight:

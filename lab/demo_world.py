@@ -30,14 +30,14 @@ def codec():
 @cache
 def prompts():
     """Context [11, 4, 128] and pooled [11, 128] of "digit zero" to "digit nine" and of the empty prompt."""
-    path = FOLDER / "digits" / "text_encoder.safetensors"
-    with safe_open(path, "pt") as file:
-        words = json.loads(file.metadata()["vocabulary"])
-    state = {name: value.float() for name, value in load_file(path).items()}
-    encoder, length = encoder_for(state), state["positions"].shape[0]
-    encoder.load_state_dict(state)
-    tokens = [padded(tokens_of(f"digit {name}", words), length) for name in DIGITS] + [[PAD] * length]
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():  # kept for training too, whoever asks first
+        path = FOLDER / "digits" / "text_encoder.safetensors"
+        with safe_open(path, "pt") as file:
+            words = json.loads(file.metadata()["vocabulary"])
+        state = {name: value.float() for name, value in load_file(path).items()}
+        encoder, length = encoder_for(state), state["positions"].shape[0]
+        encoder.load_state_dict(state)
+        tokens = [padded(tokens_of(f"digit {name}", words), length) for name in DIGITS] + [[PAD] * length]
         return encoder(torch.tensor(tokens))
 
 
@@ -74,6 +74,11 @@ def network(state, smooth=False):
 def teacher():
     """The shipped generator of the digits."""
     return network(load_file(FOLDER / "digits" / "generator.safetensors"))
+
+
+def student():
+    """The shipped two-step student."""
+    return network(load_file(FOLDER / "digits" / "two_step.safetensors"), smooth=True)
 
 
 def pictures(latents):

@@ -22,7 +22,7 @@ from .team import ALONE
 CACHE = world.ROOT / ".cache" / "lab"
 EVERY = 50  # steps between checkpoints
 TEACHER_STEPS, STUDENT_STEPS = 1500, 900
-STUDENT_KEPT = (300, 700)  # steps after which a student's average is kept too
+STUDENT_KEPT = (150, 300, 450, 600, 700, 800)  # steps after which a student's average is kept too
 DIGITS_RECIPE = cm.Recipe(p_mean=-0.6, p_std=1.6, warm_up=300, finite_difference=1e-3)
 
 
@@ -126,13 +126,13 @@ def batch_of(step, size, dropped=0.1):
 # The teacher
 
 
-def smooth_teacher(log=print):
-    """The shipped generator with a time embedding that is smooth in time, and still in the stock layout.
+def smooth_teacher(shipped=None, log=print):
+    """The shipped generator, or another, with a time embedding that is smooth in time, and still in the stock layout.
 
     The stock embedding turns up to 1000 radians between clean and noise, and the ripples that the net learned from it make its time derivative useless.
     So its MLP is fitted anew, on the embedding's slow frequencies only.
     """
-    shipped = world.teacher()
+    shipped = shipped or world.teacher()
     model = world.network(shipped.state_dict(), smooth=True)
     old, new = shipped.t_embedder, model.t_embedder
     torch.manual_seed(5)
@@ -172,11 +172,11 @@ def flow_loss(model, step, size, bf16=True):
     return (velocity.float() - (noise - x0)).square().mean()
 
 
-def tune_teacher(steps=None, size=128, rate=6e-4, name="teacher"):
-    """The smoothed teacher after some more diffusion training: what the students are distilled from and begin as."""
+def tune_teacher(steps=None, size=128, rate=6e-4, name="teacher", base=None):
+    """The smoothed teacher after some more diffusion training: what the students are distilled from and begin as. base: function giving another generator than the shipped one."""
     if (CACHE / f"{name}.safetensors").is_file():
         return world.network(load_file(CACHE / f"{name}.safetensors"), smooth=True)
-    steps, model = steps or TEACHER_STEPS, smooth_teacher()
+    steps, model = steps or TEACHER_STEPS, smooth_teacher(base and base())
     optimiser = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.99))
     state = run(
         name, model, steps, lambda step: flow_loss(model, step, size), optimiser, decay=0.998, hold=0.2
@@ -203,10 +203,11 @@ def distil(
     decay=0.996,
     hold=0.1,
     team=ALONE,
+    guidance=1.0,
 ):
-    """A student: a DigitNet whose one- and two-step samples are nearly the teacher's many-step ones."""
+    """A student: a DigitNet whose one- and two-step samples are nearly the teacher's many-step ones, under guidance where that is not 1."""
     name, steps = name or f"student_{seed}", steps or STUDENT_STEPS
-    model = copy.deepcopy(teacher)
+    model, led = copy.deepcopy(teacher), guided(teacher, guidance)
     weight = cm.Weight() if recipe.adaptive_weight else None
     groups = [{"params": list(model.parameters())}] + (
         [{"params": list(weight.parameters())}] if weight else []
@@ -217,7 +218,7 @@ def distil(
         x0, context, pooled = batch_of(step + 1000 * seed, size, dropped=0.05)
         t, noise = cm.angles(size, recipe), torch.randn_like(x0)
         x0, context, pooled, t, noise = team.rows(x0, context, pooled, t, noise)
-        F, taught = conditioned(model, context, pooled), conditioned(teacher, context, pooled)
+        F, taught = conditioned(model, context, pooled), conditioned(led, context, pooled)
         return cm.loss(F, x0, t, noise, step, recipe, taught, weight)
 
     state = run(name, model, steps, loss, optimiser, decay, hold, extra=weight, keep=STUDENT_KEPT, team=team)
@@ -296,21 +297,31 @@ def draw(model, sampler, per_digit, seed, batch=500):
     return torch.cat(parts)
 
 
-def euler(steps, guidance=1.0):
-    """The stock sampler `euler` with the stock schedule `simple` and a shift of 1."""
+def guided(model, guidance):
+    """The model's velocity under classifier-free guidance, which takes a second evaluation with the empty prompt; 1 is the model itself."""
+    if guidance == 1:
+        return model
 
-    def sample(model, context, pooled, x, generator):
+    def velocity(x, sigma, context, pooled):
         empty, none = (
             value[world.EMPTY].expand_as(part) for value, part in zip(world.prompts(), (context, pooled))
         )
-        levels = torch.linspace(1, 0, steps + 1)
+        base = model(x, sigma, empty, none)
+        return base + guidance * (model(x, sigma, context, pooled) - base)
+
+    return velocity
+
+
+def euler(steps, guidance=1.0, top=1.0):
+    """The stock sampler `euler` with the stock schedule `simple` and a shift of 1. top: the level that noise is taken for."""
+
+    def sample(model, context, pooled, x, generator):
+        field = guided(model, guidance)
+        x = x * math.hypot(top, 1 - top)  # what unit data and noise come to at that level
+        levels = torch.linspace(top, 0, steps + 1)
         for high, low in zip(levels[:-1], levels[1:]):
             sigma = high.expand(len(x))
-            velocity = model(x, sigma, context, pooled)
-            if guidance != 1:
-                base = model(x, sigma, empty, none)
-                velocity = base + guidance * (velocity - base)
-            x = x + (low - high) * velocity
+            x = x + (low - high) * field(x, sigma, context, pooled)
         return x
 
     return sample
@@ -325,25 +336,19 @@ def consistency(*levels):
     return sample
 
 
-def stock(kind, steps, guidance=1.0):
+def stock(kind, steps, guidance=1.0, top=1.0):
     """DDIM, DDPM or DPM-Solver++(2M) of lab/samplers.py on the same levels as `euler`; the first step starts just below pure noise, the last ends clean."""
 
     def sample(model, context, pooled, x, generator):
-        empty, none = (
-            value[world.EMPTY].expand_as(part) for value, part in zip(world.prompts(), (context, pooled))
-        )
-        times = torch.linspace(1, 0, steps + 1).clamp(1e-3, 1 - 1e-3)
+        field = guided(model, guidance)
+        times = torch.linspace(top, 0, steps + 1).clamp(1e-3, 1 - 1e-3)
         grid = Flow().log_snr(times)
         noises = [torch.randn(x.shape, generator=generator) if kind == "ddpm" else None for _ in range(steps)]
 
         def denoiser(z, log_snr):
             alpha, sigma = samplers.circle(log_snr)
             here, time = z / (alpha + sigma), (sigma / (alpha + sigma)).expand(len(z))
-            velocity = model(here, time, context, pooled)
-            if guidance != 1:
-                base = model(here, time, empty, none)
-                velocity = base + guidance * (velocity - base)
-            return here - time[0] * velocity
+            return here - time[0] * field(here, time, context, pooled)
 
         return samplers.sample(denoiser, x, grid, kind, noises) / samplers.circle(grid[-1])[0]
 
@@ -351,7 +356,7 @@ def stock(kind, steps, guidance=1.0):
 
 
 def worth(model, sampler, per_digit=1000, seed=9):
-    """Frechet distance, precision and recall of what a model draws."""
+    """Frechet distance with half of its 95 % interval, precision and recall of what a model draws."""
     latents = draw(model, sampler, per_digit, seed)
     seen = torch.cat([world.judge_features(world.pictures(part)) for part in latents.split(500)])
-    return features.measure(seen)
+    return {**features.measure(seen), "fid +-": features.fid_error(seen)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import time
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -12,9 +14,10 @@ from . import demo_world as world
 from . import digits, scaling
 
 HALF_PI = cm.HALF_PI
-STEPS = (4, 8, 12, 24, 40)
+STEPS = (4, 6, 8, 12, 16, 24, 32, 40)
 SECOND = (0.9, 1.0, 1.1, 1.2, 1.3, 1.4)  # angles to choose from
 SEEDS = (1, 2, 3)
+SHIPPED = (1, 700)  # seed and step of models/demo/digits/two_step.safetensors
 FIRST_LOOK, HEADLINE = 200, 1000  # samples of each digit
 
 
@@ -75,41 +78,119 @@ def fill_students(table, seeds=SEEDS, first_look=FIRST_LOOK, headline=HEADLINE, 
                 f"student {seed}, {what}, headline",
                 lambda s=seed, a=angles: digits.worth(train(s), digits.consistency(*a), headline),
             )
-    for step in digits.STUDENT_KEPT:
-        path = digits.CACHE / f"student_{seeds[0]}_at_{step}.safetensors"
-        if path.is_file():
-            model = partial(lambda p: world.network(digits.load_file(p), smooth=True), path)
-            for what, angles in (("one step", (HALF_PI,)), ("two steps", (HALF_PI, math.atan(3)))):
-                table.row(
-                    f"student {seeds[0]} at {step}, {what}, headline",
-                    lambda m=model, a=angles: digits.worth(m(), digits.consistency(*a), headline),
-                )
+    for seed in seeds:
+        for step in digits.STUDENT_KEPT:
+            _fill_kept(table, seed, step, first_look, headline)
+    table.row("derivative", lambda: derivatives(digits.tune_teacher()))
 
 
-def searched_models(student=True):
-    """What the search is run on: each width by DDIM without guidance, and the student at one and two steps."""
-    models = {
-        f"width {width}": (
-            width,
-            scaling.MOST.get(width, 8),
-            partial(scaling.train, width),
-            {count: digits.euler(count) for count in scaling.SEARCHED},
+def _fill_kept(table, seed, step, first_look, headline):
+    """What a student was worth on the way, at the stock schedule's second angle; ten thousand samples for the step whose average ships."""
+    path = digits.CACHE / f"student_{seed}_at_{step}.safetensors"
+    if not path.is_file():
+        return
+    model = partial(lambda p: world.network(digits.load_file(p), smooth=True), path)
+    for what, angles in (("one step", (HALF_PI,)), ("two steps", (HALF_PI, math.atan(3)))):
+        sampler = digits.consistency(*angles)
+        table.row(
+            f"student {seed} at {step}, {what}",
+            lambda s=sampler: {
+                "training gflops": scaling.distilling_gflops(128, step),
+                **digits.worth(model(), s, first_look, 8),
+            },
         )
-        for width in scaling.WIDTHS
-    }
-    if student:
-        models["student"] = (
-            128,
-            32,
-            lambda: world.network(digits.load_file(digits.CACHE / "student_1.safetensors"), smooth=True),
-            {1: digits.consistency(HALF_PI), 2: digits.consistency(HALF_PI, math.atan(3))},
-        )
-        models["shipped teacher"] = (
-            128,
-            8,
-            world.teacher,
-            {count: digits.euler(count) for count in (2, 4, 8, 12)},
-        )
+        if (seed, step) == SHIPPED:
+            table.row(
+                f"student {seed} at {step}, {what}, headline",
+                lambda s=sampler: digits.worth(model(), s, headline),
+            )
+
+
+# name: (changes to the recipe, arguments of digits.distil); one seed each, beside the recipe that ships
+LEVERS = {
+    "as shipped": ({}, {}),
+    "teacher under guidance 1.5": ({}, {"guidance": 1.5}),
+    "prior weight 1 / tan t": ({"prior_weight": True}, {}),
+    "flow-matching anchor 0.25": ({"anchor": 0.25}, {}),
+    "P_mean -1.0, P_std 1.4": ({"p_mean": -1.0, "p_std": 1.4}, {}),
+    "warm-up over 600 steps": ({"warm_up": 600}, {}),
+    "twice the steps": ({}, {"times": 2}),
+}
+
+
+def fill_levers(table, names=tuple(LEVERS), first_look=FIRST_LOOK, seed=1):
+    """One- and two-step quality of students whose recipe differs in one thing."""
+    for name in names:
+        changes, more = LEVERS[name]
+
+        def trained(changes=changes, more=more, name=name):
+            recipe = replace(digits.DIGITS_RECIPE, **changes)
+            steps = digits.STUDENT_STEPS * more.get("times", 1)
+            run = f"student_{seed}" if name == "as shipped" else f"lever_{list(LEVERS).index(name)}"
+            return digits.distil(
+                digits.tune_teacher(),
+                seed,
+                steps,
+                recipe=recipe,
+                name=run,
+                guidance=more.get("guidance", 1.0),
+            )
+
+        for what, angles in (("one step", (HALF_PI,)), ("two steps", (HALF_PI, math.atan(3)))):
+            table.row(
+                f"{name}, {what}",
+                lambda t=trained, a=angles: digits.worth(t(), digits.consistency(*a), first_look, 8),
+            )
+
+
+def derivatives(model, size=96):
+    """The tangent's derivative on the digits: error of the one-sided difference against the exact one, CPU milliseconds of each and of a forward."""
+    torch.manual_seed(0)
+    x0, context, pooled = digits.batch_of(0, size)
+    t = cm.angles(size, digits.DIGITS_RECIPE)
+    F, noise = digits.conditioned(model, context, pooled), torch.randn_like(x0)
+    c = cm.column(t, x0)
+    x = c.cos() * x0 + c.sin() * noise
+    found, step = {}, digits.DIGITS_RECIPE.finite_difference
+    with torch.no_grad():
+        speed = F(x, t)
+        tried = {
+            "exact": lambda: cm.derivative(F, x, t, speed)[1],
+            "difference": lambda: cm.derivative(F, x, t, speed, step=step)[1],
+            "forward": lambda: F(x, t),
+        }
+        slopes = {}
+        for name, act in tried.items():
+            slopes[name] = act()
+            spent = []
+            for _ in range(5):
+                started = time.process_time()
+                act()
+                spent.append(1000 * (time.process_time() - started))
+            found[f"{name}, ms"] = sorted(spent)[2]
+    gap = slopes["difference"] - slopes["exact"]
+    found["relative error"] = float(gap.square().mean().sqrt() / slopes["exact"].square().mean().sqrt())
+    return found
+
+
+def searched_models(distilled=True, widths=None):
+    """What the search is run on: each width by DDIM, without guidance and with the best of every cell (rows of the table `widths`); the shipped student; and, as its controls, the teachers at several step counts by Euler and DDPM."""
+    models = {}
+    for width in scaling.WIDTHS:
+        most, net = scaling.MOST.get(width, 8), partial(scaling.train, width)
+        plain = {count: digits.euler(count) for count in scaling.SEARCHED}
+        models[f"width {width}"] = scaling.Searched(width, net, plain, most)
+        found = {n: (widths or {}).get(f"{width} x {n} guidance") for n in scaling.SEARCHED}
+        led = {n: digits.euler(n, scaling.best_guidance(row)) for n, row in found.items() if row}
+        models[f"width {width}, guided"] = scaling.Searched(width, net, led, most // 2, 2)
+    if distilled:
+        steps = {1: digits.consistency(HALF_PI), 2: digits.consistency(HALF_PI, math.atan(3))}
+        models["student"] = scaling.Searched(128, world.student, steps, 32)
+        for name, net in (("shipped teacher", world.teacher), ("tuned teacher", digits.tune_teacher)):
+            euler = {count: digits.euler(count) for count in (2, 4, 8, 12)}
+            ddpm = {count: digits.stock("ddpm", count) for count in (4, 8, 12)}
+            models[name] = scaling.Searched(128, net, euler)
+            models[f"{name}, DDPM"] = scaling.Searched(128, net, ddpm)
     return models
 
 
@@ -128,34 +209,51 @@ class AsFlow(torch.nn.Module):
         return (self.net(x, sigma, context, pooled) - x) / (1 - sigma.view(-1, 1, 1, 1))
 
 
-def eps_loss(model, step, size):
-    """eps-prediction, weighted so that its w(lambda) is flow matching's: the error of eps is worth 1 / (1 - sigma)^2."""
+TOP = 0.94  # the noisiest level of Stable Diffusion's eps-networks, alpha_bar 0.0047, in flow time: where no signal is left, eps says nothing
+# name: (noisiest level, power of 1 - sigma that an error of the velocity is weighted by)
+COMPARED = {
+    "flow matching's weighting": (TOP, 0),
+    "eps-MSE's weighting": (TOP, 2),
+    "flow matching's weighting up to pure noise": (1.0, 0),
+}
+
+
+def matched_loss(model, step, size, kind, top, power):
+    """One loss for both kinds of network: the error of the velocity, which for eps is that of eps / (1 - sigma), weighted by (1 - sigma)^power."""
     x0, context, pooled = digits.batch_of(step, size)
-    sigma, noise = digits.sigmas_of(size), torch.randn_like(x0)
+    sigma, noise = top * digits.sigmas_of(size), torch.randn_like(x0)
     level = sigma.view(-1, 1, 1, 1)
     with torch.autocast("cpu", torch.bfloat16):
-        eps = model((1 - level) * x0 + level * noise, sigma, context, pooled)
-    return ((eps.float() - noise) / (1 - level)).square().mean()
+        told = model((1 - level) * x0 + level * noise, sigma, context, pooled).float()
+    error = (told - noise) / (1 - level) if kind == "eps" else told - (noise - x0)
+    return ((1 - level) ** power * error.square()).mean()
 
 
-def fill_eps_and_flow(table, seeds=(1, 2), width=64, steps=800, per_digit=FIRST_LOOK):
-    """Both, each by the samplers of both: Euler in flow time, and DDIM and DDPM on the circle, at 16 steps."""
-    for kind, loss in (("flow", digits.flow_loss), ("eps", eps_loss)):
+def fill_eps_and_flow(table, seeds=SEEDS, width=64, steps=800, per_digit=100, names=tuple(COMPARED)):
+    """Both kinds under each weighting, each sampled by the samplers of both: Euler in flow time, and DDIM and DDPM on the circle, at 16 steps from the noisiest level that was trained."""
+    for number, name in ((n, name) for n, name in enumerate(COMPARED) if name in names):
+        top, power = COMPARED[name]
+        samplers = {
+            "Euler in flow time": digits.euler(16, top=top),
+            "DDIM": digits.stock("ddim", 16, top=top),
+            "DDPM": digits.stock("ddpm", 16, top=top),
+        }
         for seed in seeds:
-
-            def model(kind=kind, loss=loss, seed=seed):
-                net = digits.generator(f"{kind}_{width}_{seed}", width, seed, steps, loss)
-                return AsFlow(net) if kind == "eps" else net
-
-            samplers = {
-                "Euler in flow time": digits.euler(16),
-                "DDIM": digits.stock("ddim", 16),
-                "DDPM": digits.stock("ddpm", 16),
-            }
-            for what, sampler in samplers.items():
-                table.row(
-                    f"{kind} {seed}, {what}", lambda m=model, s=sampler: digits.worth(m(), s, per_digit, 9)
+            for kind in ("flow", "eps"):
+                net = partial(
+                    _matched, f"{kind}_{number}_{width}_{seed}", width, seed, steps, kind, top, power
                 )
+                for what, sampler in samplers.items():
+                    table.row(
+                        f"{name}: {kind} {seed}, {what}",
+                        lambda m=net, s=sampler: digits.worth(m(), s, per_digit, 9),
+                    )
+
+
+def _matched(name, width, seed, steps, kind, top, power):
+    loss = partial(matched_loss, kind=kind, top=top, power=power)
+    net = digits.generator(name, width, seed, steps, loss)
+    return AsFlow(net) if kind == "eps" else net
 
 
 def fill_interpolants(table):

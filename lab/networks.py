@@ -126,17 +126,19 @@ class TimeEmbedder(nn.Module):
 
 
 class DigitNet(nn.Module):
-    """Noisy latents [B, 16, h, w], sigma [B] in [0, 1], context [B, L, 128], pooled [B, 128] -> flow velocity, noise - latent.
+    """Noisy latents [B, 16 + given, h, w], sigma [B] in [0, 1], context [B, L, 128], pooled [B, 128] -> flow velocity, noise - latent [B, 16, h, w].
+
+    given: channels beside the noisy latent that are read only, a small picture say.
 
     The parameters have Stable Diffusion 3's names. With head = 64 and width = 64 depth the file loads in stock loaders.
     """
 
-    def __init__(self, width=128, depth=2, head=64, text=128, channels=16, grid=8, smooth=False):
+    def __init__(self, width=128, depth=2, head=64, text=128, channels=16, grid=8, smooth=False, given=0):
         super().__init__()
         self.settings = {"width": width, "depth": depth, "head": head, "smooth": smooth}
         self.grid = grid
         self.x_embedder = nn.Module()
-        self.x_embedder.proj = nn.Conv2d(channels, width, 2, stride=2)
+        self.x_embedder.proj = nn.Conv2d(channels + given, width, 2, stride=2)
         self.register_buffer("pos_embed", torch.zeros(1, grid * grid, width))
         self.t_embedder = TimeEmbedder(width, smooth)
         self.y_embedder = nn.Module()
@@ -173,7 +175,7 @@ class DigitNet(nn.Module):
         shift, scale = self.final_layer.adaLN_modulation(c).unsqueeze(1).chunk(2, -1)
         patches = self.final_layer.linear(layer_norm(tokens) * (1 + scale) + shift)
         patches = patches.view(len(x), height, width, 2, 2, -1).permute(0, 5, 1, 3, 2, 4)
-        return patches.reshape(x.shape)
+        return patches.reshape(len(x), -1, *x.shape[-2:])
 
 
 def sine_positions(width, grid):

@@ -5,6 +5,10 @@ Cost = network rows x GFLOPs of one. A row is one evaluation for one sample; gui
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, partial
 
 import torch
@@ -12,17 +16,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from . import demo_world as world
 from . import digits, features
+from .consistency import HALF_PI
 from .networks import DigitNet
 from .results import rounded
 
 WIDTHS = (32, 64, 96, 128, 192)
-TRAINING = 600
-KEPT = (150, 300)
+TRAINING = 1800  # steps, as the shipped generator's
+KEPT = (300, 600, 1200)
 STEPS = (2, 4, 8, 16)
 KINDS = {"ddim": STEPS, "ddpm": (8, 16), "dpm++": (8, 16)}  # and the step counts each is run at
-GUIDANCES = (1.0, 1.5)
+GUIDANCES = (1.0, 1.5, 2.0, 3.0)
+DISTILLED = {1: (HALF_PI,), 2: (HALF_PI, math.atan(3)), 4: (HALF_PI, 1.4, math.atan(3), 0.7)}  # steps: angles
+DISTILLED_WIDTHS, DISTILLING = (64, 128), 600
 CANDIDATES = (1, 2, 4, 8, 16, 32)
-MOST = {32: 32, 64: 16}  # candidates; 8 for the larger ones
+MOST = {32: 32, 64: 16}  # candidates; 8 for the larger ones; under guidance half as many
 SEARCHED = (2, 4, 8, 16)  # step counts that are searched on
 
 
@@ -44,18 +51,33 @@ def training_gflops(width, steps):
     return 3 * gflops(width) * 128 * steps
 
 
+def distilling_gflops(width, steps, size=96):
+    """The teacher once, the student's net twice for the tangent and once forward and back: six forward passes' worth."""
+    return 6 * gflops(width) * size * steps
+
+
 def fid(model, kind, steps, guidance, per_digit):
     sampler = digits.euler(steps, guidance) if kind == "ddim" else digits.stock(kind, steps, guidance)
     return digits.worth(model, sampler, per_digit, seed=9)
 
 
-def fill_quality(table, widths=WIDTHS, steps=STEPS, per_digit=100, per_digit_first=50):
+def fill_quality(table, widths=WIDTHS, steps=STEPS, per_digit=100, per_digit_first=30):
     """FID of every (width, steps): guidance found first on fewer samples and another seed, then DDIM, DDPM and DPM-Solver++ at it; FID against training compute."""
     for width in widths:
         for count in steps:
             _fill_cell(table, width, count, per_digit, per_digit_first)
         for step in (*KEPT, TRAINING):
             table.row(f"{width} trained {step}", partial(_after, width, step, per_digit))
+    for width in DISTILLED_WIDTHS:
+        best = best_guidance(table.row(f"{width} x {max(steps)} guidance", dict))
+        for count, angles in DISTILLED.items():
+            name = f"{width} distilled x {count}"
+            table.row(name, partial(_at_once, width, count, angles, best, per_digit))
+        table.row(f"{width} tuned x 12", partial(_own_teacher, width, best, per_digit))
+
+
+def best_guidance(found):
+    return float(min(found, key=found.get))
 
 
 def _fill_cell(table, width, steps, per_digit, per_digit_first):
@@ -71,9 +93,29 @@ def _fill_cell(table, width, steps, per_digit, per_digit_first):
         return {"width": width, "steps": steps, "guidance": best, "gflops": cost, **quality}
 
     found = table.row(f"{width} x {steps} guidance", guidances)
-    best = float(min(found, key=found.get))
+    best = best_guidance(found)
     for kind in (kind for kind, counts in KINDS.items() if steps in counts):
         table.row(f"{width} x {steps} {kind}", partial(at, kind))
+
+
+def distil(width, guidance):
+    """A generator smoothed and tuned, then distilled under its best guidance, as the student was without and in fewer steps."""
+    name = f"distilled_{width}"
+    return digits.distil(tuned(width), 1, DISTILLING, name=name, guidance=guidance)
+
+
+def tuned(width):
+    return digits.tune_teacher(DISTILLING, name=f"smooth_{width}", base=partial(train, width))
+
+
+def _at_once(width, steps, angles, guidance, per_digit):
+    quality = digits.worth(distil(width, guidance), digits.consistency(*angles), per_digit)
+    cost = gflops(width) * steps
+    return {"width": width, "steps": steps, "guidance": guidance, "gflops": cost, **quality}
+
+
+def _own_teacher(width, guidance, per_digit):
+    return {"guidance": guidance, **digits.worth(tuned(width), digits.euler(12, guidance), per_digit)}
 
 
 def _after(width, step, per_digit):
@@ -91,43 +133,86 @@ def trained(width, step):
 
 @torch.inference_mode()
 def candidates(model, sampler, prompts, most, seed=10, batch=512):
-    """For each of `prompts` prompts, the digits in turn, `most` candidates: verifier's score and judge's verdict [prompts, most], judge's features [prompts, most, D]."""
+    """For each of `prompts` prompts, the digits in turn, `most` candidates: verifier's score and judge's verdict [prompts, most], judge's features [prompts, most, D].
+
+    And the CPU seconds of one candidate as a search pays them: sampled, decoded and scored, not judged.
+    """
     context, pooled = world.prompts()
     words = (torch.arange(prompts) % 10).repeat_interleave(most)
     generator = torch.Generator().manual_seed(seed)
-    scores, right, seen = [], [], []
+    scores, right, seen, seconds = [], [], [], 0.0
     for part in words.split(batch):
         noise = torch.randn(len(part), 16, 8, 8, generator=generator)
-        images = world.pictures(sampler(model, context[part], pooled[part], noise, generator))
         rows = torch.arange(len(part))
+        started = time.process_time()
+        images = world.pictures(sampler(model, context[part], pooled[part], noise, generator))
         scores.append(world.log_probabilities(images)[rows, part])
+        seconds += time.process_time() - started
         right.append((world.log_probabilities(images, judge=True).argmax(1) == part).float())
         seen.append(world.judge_features(images))
-    return tuple(torch.cat(v).unflatten(0, (prompts, most)) for v in (scores, right, seen))
+    found = tuple(torch.cat(v).unflatten(0, (prompts, most)) for v in (scores, right, seen))
+    return found, seconds / len(words)
 
 
 def best_of(found, count):
-    """(judge's accuracy, FID) of the candidates that the verifier likes best among the first `count` of each prompt."""
+    """What the candidates are worth that the verifier likes best among the first `count` of each prompt: the judge's accuracy and the FID, each with its 95 % interval."""
     scores, right, seen = found
     winner = scores[:, :count].argmax(1)
     rows = torch.arange(len(winner))
-    return float(right[rows, winner].mean()), features.measure(seen[rows, winner])
+    chosen, features_of = right[rows, winner], seen[rows, winner]
+    return {
+        "accuracy": float(chosen.mean()),
+        "accuracy interval": wilson(float(chosen.sum()), len(chosen)),
+        **features.measure(features_of),
+        "fid +-": features.fid_error(features_of),
+    }
+
+
+def wilson(hits, count, z=1.96):
+    """Wilson's 95 % interval of a share."""
+    share = hits / count
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return [max(0.0, middle - half), min(1.0, middle + half)]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search is run on. evaluations: network rows of one step, two under guidance; most: candidates; network(): the model."""
+
+    width: int
+    network: Callable
+    samplers: dict  # steps: sampler
+    most: int = 8
+    evaluations: int = 1
 
 
 def fill_search(table, models, prompts=400, steps=None, counts=CANDIDATES):
-    """Every (model, steps, candidates): judge's accuracy, FID of the winners, GFLOPs. models: name -> (width, most candidates, function giving the network, {steps: sampler})."""
-    for name, (width, most, network, samplers) in models.items():
-        tried = [n for n in counts if n <= most]
-        for count, sampler in samplers.items():
+    """Every (model, steps, candidates): judge's accuracy, FID of the winners, GFLOPs, CPU ms. models: name -> Searched."""
+    table.row("as many real digits", lambda: {"fid": features.floor(prompts)})
+    for name, model in models.items():
+        tried = [n for n in counts if n <= model.most]
+        for count, sampler in model.samplers.items():
             if (steps and count not in steps) or f"{name} x {count} x {max(tried)}" in table.rows:
                 continue
-            found = candidates(network(), sampler, prompts, max(tried))
+            found, seconds = candidates(model.network(), sampler, prompts, max(tried))
             for n in tried:
-                accuracy, quality = best_of(found, n)
-                row = {"model": name, "steps": count, "candidates": n, "gflops": gflops(width) * count * n}
-                table.rows[f"{name} x {count} x {n}"] = rounded({**row, "accuracy": accuracy, **quality})
+                cost = gflops(model.width) * model.evaluations * count * n
+                row = {
+                    "model": name,
+                    "steps": count,
+                    "candidates": n,
+                    "gflops": cost,
+                    "ms": 1000 * seconds * n,
+                }
+                table.rows[f"{name} x {count} x {n}"] = rounded({**row, **best_of(found, n)})
             table.write()
             print(f"search: {name}, {count} steps, up to {max(tried)} candidates", flush=True)
+
+
+def of_width(rows, width):
+    """The rows of one of the five generators, with guidance and without."""
+    return [row for row in rows if row.get("model") in (f"width {width}", f"width {width}, guided")]
 
 
 def optimal(rows, budgets, by="accuracy"):

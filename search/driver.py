@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..untrusted import legible
 from .algorithms.base import FINISH, BudgetTooSmall, Search, Terms, as_search, fresh
 from .noise import NoiseRecipe
 from .rollout import Outcome, Rollout
@@ -222,10 +223,12 @@ class _Run:
         if not self.result.outcomes:
             if isinstance(error, BudgetTooSmall):
                 raise error
-            raise RuntimeError(f"The search algorithm {name} failed: {error}") from error
+            raise RuntimeError(
+                f"The search algorithm {name} failed: {legible(error, encoding='utf-8')}"
+            ) from error
         logging.exception("NoiseSearch: the search algorithm %s failed.", ascii(name))
         self.result.faults.append(
-            f"The search algorithm {name} failed ({type(error).__name__}: {error}). This is what it had found."
+            f"The search algorithm {name} failed ({type(error).__name__}: {legible(error, encoding='utf-8')}). This is what it had found."
         )
         self.result.stopped = "the search algorithm failed"
 

@@ -18,6 +18,7 @@ from ..sampling.ledger import Ledger
 from ..search.driver import BY_HAND, SPENT, Limits, Progress
 from ..search.journaled import lineage_key
 from ..search.rollout import Outcome, Recipe, Rollout, is_a_seed, lineage, recipes_to_json
+from ..untrusted import legible
 from . import pictures
 from .faults import Faults
 from .found import FoundOne
@@ -34,6 +35,7 @@ ON_THE_WAY = 8  # unfinished ones beside
 MOST_SEEN = 16  # images that wait for the next state
 POINTS = 400
 SOON = 3.0  # seconds of a search before it is worth a forecast; the last state has one in any case
+LONGEST_READ = 2000  # characters of the prompt, which is told each time
 LONGEST_RECIPE = 2000  # characters of one that is told while the search runs
 LONGEST_LAST = 8000  # and at its end
 
@@ -67,7 +69,7 @@ class Live:
             "judges": judge.names if judge else [],
             "leading": judge.leading if judge else 0,
             "held_out": judge.held_out.name if judge and judge.held_out is not None else None,
-            "read": judge.prompt if judge else "",
+            "read": legible(judge.prompt, LONGEST_READ, "utf-8") if judge else "",
         }
         self.tell()
 

@@ -66,6 +66,24 @@ def test_the_digits_network_has_exact_forward_derivatives():
     assert ((forth + back) / 2 - exact).abs().max() < 1e-6 * exact.abs().max() and exact.abs().max() > 1e-3
 
 
+def test_written_out_attention_has_the_derivative_of_the_stock_kernel():
+    """torch.func.jvp through scaled_dot_product_attention works under the MATH kernel only; the default one has no forward derivative on the CPU."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.nn.functional import scaled_dot_product_attention as stock
+
+    def written(q, k, v):
+        return (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1) @ v
+
+    here, there = (tuple(noise(2, 3, 5, 8, seed=n + m) for n in range(3)) for m in (0, 3))
+    value, change = torch.func.jvp(written, here, there)
+    with sdpa_kernel(SDPBackend.MATH):
+        theirs = torch.func.jvp(stock, here, there)
+    assert (value - theirs[0]).abs().max() < TIGHT and (change - theirs[1]).abs().max() < TIGHT
+    assert change.abs().max() > 0.1
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION), pytest.raises((NotImplementedError, RuntimeError)):
+        torch.func.jvp(stock, here, there)
+
+
 def test_a_flow_network_is_a_trigflow_network():
     """One rotation is one Euler step in flow time, and both have one denoiser."""
     net = point_net()
@@ -177,6 +195,32 @@ def test_discrete_time_is_content_with_a_point():
     assert cm.discrete_loss(teacher, towards(point + 0.1), x0, noise(64, 2), 16, recipe, teacher) > 1e-3
     assert (cm.multistep(teacher, noise(9, 2), (cm.HALF_PI, 1.1)) - point).abs().max() < TIGHT
     assert (cm.rotate(teacher, noise(9, 2), [cm.HALF_PI, 0.7]) - point).abs().max() < TIGHT
+
+
+def test_discrete_time_becomes_continuous_time():
+    """The tangent over ever shorter levels goes to the exact one, the error with the length; the teacher's own step is exact along its path."""
+    net, x, speed = point_net(), noise(6, 2), noise(6, 2, seed=1)
+    t = torch.linspace(0.2, 1.5, 6).double()
+    plain = cm.Recipe(normalise=False)
+    value, slope = cm.derivative(net, x, t, speed)
+    exact = cm.tangent(value, slope, x, t, speed, 1.0, plain)
+    errors = [
+        float(
+            (cm.discrete_tangent(net, value, x, t, speed, replace(plain, levels=n)) - exact)
+            .abs()
+            .max()
+            .detach()
+        )
+        for n in (100, 1000, 10_000)
+    ]
+    assert errors[1] < 0.15 * errors[0] and errors[2] < 0.15 * errors[1] < 0.1
+    x0, z, teacher = noise(8, 2, seed=1), noise(8, 2, seed=2), gaussian_teacher(0.6)
+    many = torch.linspace(0.2, 1.4, 8).double()
+    net.requires_grad_(False)
+    ours, fine, coarse = (
+        float(cm.loss(net, x0, many, z, 10**6, cm.Recipe(levels=n), teacher)) for n in (0, 100_000, 4)
+    )
+    assert fine == pytest.approx(ours, rel=1e-3) and abs(coarse - ours) > 1e-3
 
 
 def test_angles_are_log_normal():

@@ -64,12 +64,14 @@ def test_cost_grows_with_width():
 
 def test_the_winner_of_a_search_and_the_optimal_triple(monkeypatch):
     monkeypatch.setattr(features, "measure", lambda seen: {"fid": float(seen.sum())})
+    monkeypatch.setattr(features, "fid_error", lambda seen: 0.5)
+    told = lambda found: (found["accuracy"], found["fid"], found["fid +-"])  # noqa: E731
     scores = torch.tensor([[0.1, 0.9, 0.2], [0.3, 0.2, 0.8]])
     right = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
     seen = torch.arange(6.0).view(2, 3, 1)
-    assert scaling.best_of((scores, right, seen), 1) == (0.5, {"fid": 3.0})
-    assert scaling.best_of((scores, right, seen), 2) == (1.0, {"fid": 4.0})
-    assert scaling.best_of((scores, right, seen), 3) == (0.5, {"fid": 6.0})
+    assert told(scaling.best_of((scores, right, seen), 1)) == (0.5, 3.0, 0.5)
+    assert told(scaling.best_of((scores, right, seen), 2)) == (1.0, 4.0, 0.5)
+    assert told(scaling.best_of((scores, right, seen), 3)) == (0.5, 6.0, 0.5)
     rows = [
         {"gflops": 1.0, "accuracy": 0.5, "fid": 9.0},
         {"gflops": 2.0, "accuracy": 0.9, "fid": 12.0},
@@ -77,6 +79,25 @@ def test_the_winner_of_a_search_and_the_optimal_triple(monkeypatch):
     ]
     assert scaling.optimal(rows, (0.5, 1, 3, 9)) == {1: rows[0], 3: rows[1], 9: rows[1]}
     assert scaling.optimal(rows, (3, 9), by="fid") == {3: rows[0], 9: rows[2]}
+
+
+def test_intervals():
+    """Wilson's from his formula's textbook case (10 of 20), and one that stays a share; the bootstrap of a distance shrinks with the root of the sample."""
+    assert scaling.wilson(10, 20) == pytest.approx([0.2993, 0.7007], abs=1e-4)
+    low, high = scaling.wilson(20, 20)
+    assert low == pytest.approx(0.8389, abs=1e-4) and high == 1.0
+    real = features.Reference(
+        torch.zeros(16, dtype=torch.float64), torch.eye(16, dtype=torch.float64), points(500, 1)
+    )
+    few, many = (features.fid_error(points(n, 2, shift=1.0), draws=50, real=real) for n in (100, 1600))
+    assert 2.5 < few / many < 6.5
+    # the shift alone moves the distance by 2 sum(shift error): 1.96 * 2 * sqrt(16 / 1600)
+    assert many == pytest.approx(1.96 * 2 * 0.1, rel=0.4)
+
+
+def test_few_real_digits_are_not_at_zero():
+    few, many, all_of_them = (features.floor(n, draws=5) for n in (100, 400, 2004))
+    assert few > 2 * many > 0 and all_of_them == pytest.approx(0, abs=1e-3)
 
 
 def test_sliced_distance_of_a_shift():

@@ -14,6 +14,7 @@ from graphs import Graph, some_latent
 from PIL import Image
 
 from noisesearch.compat import COMFYUI
+from noisesearch.sampling import evaluator
 from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, SeedPruning, ZeroOrder
 from noisesearch.search.noise import NoiseRecipe
 from noisesearch.search.rollout import Rollout, recipes_from_json, recipes_to_json
@@ -124,6 +125,20 @@ def test_a_large_state_waits_longer(told, monkeypatch):
     sizes = [len(json.dumps(state)) for state in told]
     gaps = [later - before for before, later in zip(told.at, told.at[1:])]
     assert gaps and all(gap >= size / 1000 for gap, size in zip(gaps, sizes))
+
+
+def test_a_long_prompt_is_not_told_whole_each_time():
+    panel = Live(VIEWER)
+    panel.begin("search", SimpleNamespace(names=[], leading=0, held_out=None, prompt="many words " * 100_000))
+    assert panel.about["read"].startswith("many words many") and len(panel.about["read"]) <= 2004
+
+
+@torch.inference_mode()
+def test_a_sampler_is_tried_once_for_all_recipes_that_are_told(told, monkeypatch):
+    tried = []
+    monkeypatch.setattr(evaluator, "steps_alone", lambda solver: tried.append(1) or True)
+    searched(SeedPruning(), Live(VIEWER), Graph.mixture("CONST", steps=20), candidates=8)
+    assert tried == [1]
 
 
 @pytest.mark.parametrize("panel", [None, Live()], ids=["no panel", "no viewer"])

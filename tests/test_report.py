@@ -12,8 +12,10 @@ from noisesearch.nodes.report import NoiseSearchReport
 from noisesearch.nodes.search import NoiseSearchKSampler
 from noisesearch.nodes.sockets import Report
 from noisesearch.search.algorithms import SearchOverPaths, ZeroOrder
+from noisesearch.session import report as report_module
 from noisesearch.session import report_picture
 from noisesearch.session.report_picture import THEMES, _range, _ticks
+from noisesearch.session.summary import name_of
 from noisesearch.verifiers.ensemble import Ensemble
 
 
@@ -158,6 +160,27 @@ def test_what_is_no_report_is_refused(report):
 def test_a_report_without_pictures_still_has_its_curve():
     report = searched()
     assert told(Report(report))[1].shape[1] > 250
+
+
+@torch.inference_mode()
+def test_the_noises_of_a_long_climb_do_not_grow_with_its_square(monkeypatch):
+    """Those of the best are told whole; of the others where they begin and how much is left out."""
+    search = dict(search=ZeroOrder(1, pivot="always move"), candidates=9)
+    whole = searched(**search)["images"][0]
+    counts = {one["id"]: len(one["noise"].get("moves", ())) for one in whole["candidates"]}
+    assert sorted(counts.values()) == list(range(9))
+    monkeypatch.setattr(report_module, "MOST_DRAWS", sum(counts[id] + 1 for id in whole["ranking"][:3]))
+    image = searched(**search)["images"][0]
+    assert image["winner"]["recipe"] == whole["winner"]["recipe"]
+    for one, full in zip(image["candidates"], whole["candidates"]):
+        if one["id"] in whole["ranking"][:3] or counts[one["id"]] == 0:
+            assert one == full
+        elif one["noise"] != full["noise"]:
+            assert one == {**full, "noise": {"seed": 3, "left_out": counts[one["id"]]}}
+    told = [one["noise"] for one in image["candidates"] if "left_out" not in one["noise"]]
+    assert 3 <= len(told) < 9
+    cut = next(one for one in image["candidates"] if "left_out" in one["noise"])
+    assert name_of(cut) == f"candidate {cut['id']}"
 
 
 def page_of(width=640):
