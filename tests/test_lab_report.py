@@ -68,12 +68,8 @@ def test_the_best_within_a_budget():
 
 def test_verdicts_follow_from_the_rows(tables):
     found = {claim.text: claim for claim in claims.claims(tables)}
-    assert len(found) > 25 and {c.verdict for c in found.values()} <= {
-        "yes",
-        "**no**",
-        "undecided",
-        claims.MISSING,
-    }
+    assert len(found) > 25
+    assert {c.verdict for c in found.values()} <= {"yes", "**no**", "undecided", "not done", claims.MISSING}
     worse = {"reflow": {}}
     for name, bend in (("tuned teacher", 0.3), ("as many plain steps", 0.2), ("after reflow", 0.25)):
         worse["reflow"][f"{name}, curvature"] = {"curvature": bend}
