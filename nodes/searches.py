@@ -10,7 +10,7 @@ from ..search.algorithms.paths import AUTO, HALF, PRESETS
 from ..search.algorithms.zero_order import PIVOTS
 from ..search.rollout import PREVIEWS
 from .names import METHODS, NOISE
-from .sockets import SearchType, index_input, noise_in, recipes_at
+from .sockets import SearchType, centre_of, index_input, recipes_at
 
 CUSTOM = "custom"
 
@@ -95,7 +95,9 @@ class NoiseSearchZeroOrder(io.ComfyNode):
 
     @classmethod
     def execute(cls, neighbours, similarity, pivot, chains=ZeroOrder.chains, around=""):
-        return io.NodeOutput(ZeroOrder(neighbours, similarity, pivot, chains, noise_in(around)))
+        centre = centre_of(around)
+        begins = (centre.root, centre.index) if centre else ()
+        return io.NodeOutput(ZeroOrder(neighbours, similarity, pivot, chains, *begins))
 
 
 class NoiseSearchPaths(io.ComfyNode):

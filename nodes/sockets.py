@@ -5,7 +5,6 @@ from comfy_api.latest import io
 
 from ..compat import advanced
 from ..sampling.sigmas import MOST_STEPS
-from ..search.noise import NoiseRecipe
 from ..search.rollout import Recipe, recipes_from_json
 from ..session.wishes import AUTO, Wishes
 from ..untrusted import Short
@@ -268,17 +267,23 @@ def recipes_at(text: str, index: int) -> list[Recipe]:
     return [recipes[index]]
 
 
-def noise_in(text: str) -> NoiseRecipe | None:
-    """The noise of the one recipe in a text, None for an empty one."""
+def centre_of(text: str) -> Recipe | None:
+    """The one recipe in a text, of an image that its initial noise and its place in a latent batch describe; None for an empty text."""
     if not text.strip():
         return None
     recipes = recipes_from_json(text)
+    first = recipes[0].pieces[0]
     if len(recipes) != 1 or len(recipes[0].pieces) != 1:
         raise ValueError(
             f"around takes the recipe of one image that was sampled in one go, but this text has {len(recipes)} recipes, the first of {len(recipes[0].pieces)} pieces. "
             "What a search over paths made has no single noise to search around."
         )
-    return recipes[0].root
+    if first.start is not None or first.steps is not None:
+        raise ValueError(
+            "around takes the recipe of an image that was sampled over the whole schedule, but this one has a start or steps of its own. "
+            "Take the recipe of another image, or leave around empty."
+        )
+    return recipes[0]
 
 
 def result_outputs():

@@ -30,7 +30,7 @@ from .setup import Judge, Looks, Setup
 from .shelf import Kept, Shelf
 from .solvers import Trace, levels_asked
 from .spread import Spread
-from .toy import draws_on_the_way, learn
+from .toy import draws_on_the_way, learn, steps_alone
 from .varying import Varying
 from .waves import Swaps, Wave
 from .witness import GHOST, Watched, Witness
@@ -104,6 +104,11 @@ class Evaluator:
     def stochastic(self) -> bool | None:
         """Whether the sampler draws noise on the way; None = not known."""
         return draws_on_the_way(self.solver, self.model_sampling, self.schedule.sigmas)
+
+    @cached_property
+    def steps_alone(self) -> bool:
+        """Whether each step of the sampler by itself makes up the whole."""
+        return steps_alone(self.solver)
 
     # -- the driver's side ------------------------------------------------------------------------------------------
 
@@ -252,6 +257,11 @@ class Evaluator:
         if kept.finished:
             kept.image = image
         return image
+
+    def probe(self) -> None:
+        """Decode the latent that the search begins with, which tells how long that takes; counted as all decodes are."""
+        if self.looks.decode is not None:
+            self._decoded([self.sample.latent])
 
     # -- one batch --------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from .solvers import NOTHING, ROWS, SEEDS, Nothing, Solver
 SEEN = 8  # levels of a schedule that the toy is run over
 SAME = 1e-4  # difference of two results, in their spread, that is rounding
 SEEDS_TRIED = [11, 12, 13]
+PLAIN = (bool, int, float, str, type(None))
 
 _LEARNT: weakref.WeakKeyDictionary = (
     weakref.WeakKeyDictionary()
@@ -46,11 +47,14 @@ def learn(solver: Solver, model_sampling: Any, sigmas: torch.Tensor) -> None:
     """Find out how a sampler draws where that is not known; it stays None when its rows depend on each other all the same."""
     if solver.draws is not None:
         return
+    options = sorted(solver.options.items())
     try:
         known = _LEARNT.setdefault(solver.function, {})
     except TypeError:  # a callable that cannot be remembered
         known = {}
-    key = (repr(sorted(solver.options.items())), type(model_sampling).__mro__[1:])
+    if not all(isinstance(value, PLAIN) for _, value in options):  # of others nothing tells one from another
+        known = {}
+    key = (tuple(options), type(model_sampling).__mro__[1:])
     if key not in known:
         known[key] = _found(solver, model_sampling, _some(sigmas))
     solver.draws = known[key]

@@ -61,8 +61,8 @@ def expected_best(n: int, top: int, rho: float) -> float:
 def ranks(values: Sequence[float]) -> torch.Tensor:
     """float64 [n], 1 = the lowest; equal values share their mean rank."""
     x = torch.as_tensor(values, dtype=torch.float64)
-    below, level = (x[:, None] > x).double().sum(1), (x[:, None] == x).double().sum(1)
-    return below + (level + 1) / 2
+    _, place, level = torch.unique(x, return_inverse=True, return_counts=True)
+    return (level.cumsum(0) - (level - 1) / 2.0).to(torch.float64)[place]
 
 
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
@@ -74,12 +74,8 @@ def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
     return max(-1.0, min(1.0, float(one @ other) / size)) if size else 0.0
 
 
-def lower_bound(rho: float, pairs: float) -> float:
-    """What a rank correlation that was estimated from so many pairs (more than 3) is above, in nine cases of ten."""
-    return _bound(_fisher(rho), pairs - 3)
-
-
 def _bound(z: float, worth: float) -> float:
+    """What a rank correlation, on Fisher's scale, that is worth so many pairs beyond three is above, in nine cases of ten."""
     return math.tanh(z - CAUTION * math.sqrt(SPEARMAN / worth)) if worth > 0 else -1.0
 
 

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ..untrusted import legible
 from .algorithms.base import FINISH, BudgetTooSmall, Search, Terms, as_search, fresh
 from .noise import NoiseRecipe
 from .rollout import Outcome, Rollout
@@ -18,6 +19,7 @@ from .selection import Comparison, Standing
 
 BY_HAND = "stopped by hand"
 OUT_OF_TIME = "the time limit is reached"
+SPENT = "the budget is spent"
 LEADERS = 8  # unfinished outcomes that are worth a look
 
 
@@ -221,10 +223,12 @@ class _Run:
         if not self.result.outcomes:
             if isinstance(error, BudgetTooSmall):
                 raise error
-            raise RuntimeError(f"The search algorithm {name} failed: {error}") from error
+            raise RuntimeError(
+                f"The search algorithm {name} failed: {legible(error, encoding='utf-8')}"
+            ) from error
         logging.exception("NoiseSearch: the search algorithm %s failed.", ascii(name))
         self.result.faults.append(
-            f"The search algorithm {name} failed ({type(error).__name__}: {error}). This is what it had found."
+            f"The search algorithm {name} failed ({type(error).__name__}: {legible(error, encoding='utf-8')}). This is what it had found."
         )
         self.result.stopped = "the search algorithm failed"
 
@@ -237,7 +241,7 @@ class _Run:
                 asked[len(told) :], costs[len(told) :]
             )  # a cache may have spared some of the price
         if len(told) < len(asked) and not self.result.stopped:
-            self.result.stopped = "the budget is spent"
+            self.result.stopped = SPENT
         if told:
             self.result.rounds.append([outcome.id for outcome in told])
         self.view.round = told

@@ -145,6 +145,15 @@ class Journaled:
         self._lineages: dict[int, bytes] = {}
         inner.record()
 
+    @property
+    def begun(self) -> bool:
+        """Whether the journal knows samples of this context already."""
+        try:
+            return self._journal is not None and self._journal.context(self.key) is not None
+        except JournalFault as fault:
+            self._off(fault)
+            return False
+
     # -- the driver's side ------------------------------------------------------------------------------------------
 
     @property

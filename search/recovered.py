@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from .journal import JournalFault
-from .journaled import Asked, Journaled, lineage_key
+from .journal import Journal, JournalFault
+from .journaled import Account, Asked, Journaled, Resumable, lineage_key
 from .rollout import Outcome, Rollout
 
 RECOVERED = "The image came from the search journal: nothing was sampled."
@@ -16,11 +16,22 @@ RECOVERED = "The image came from the search journal: nothing was sampled."
 
 class Recovered(Journaled):
     """The driver's Evaluator of a replay of these pieces. What the journal does not keep is sampled, and not written down; so is what was
-    cut on the way, for a recipe does not say what was looked at."""
+    cut on the way, for a recipe does not say what was looked at.
 
-    def __init__(self, pieces: Sequence[Rollout], *args: Any) -> None:
-        super().__init__(*args)
-        self._pieces = tuple(pieces)
+    contexts: (key, known, on_known) of `Journaled` for each context that may hold the sample, the best first."""
+
+    def __init__(
+        self,
+        pieces: Sequence[Rollout],
+        contexts: Sequence[tuple[str, str, Callable[[str], None]]],
+        inner: Resumable,
+        journal: Journal,
+        memory: Any,
+        account: Account,
+    ) -> None:
+        key, known, on_known = contexts[0]
+        super().__init__(inner, journal, key, memory, account, known, on_known)
+        self._pieces, self._contexts = tuple(pieces), tuple(contexts)
         self._kept: Mapping[str, torch.Tensor] | None = None
 
     def evaluate(
@@ -50,11 +61,20 @@ class Recovered(Journaled):
         lineage = b""
         for piece in self._pieces:
             lineage = lineage_key(lineage, piece)
-        if self._journal is None:
-            return {}
         try:
-            self._look(self._journal)
-            return {} if self._context is None else self._journal.tensors(self._context, lineage)
+            for context in self._contexts:
+                self.key, self.known, self.on_known = context
+                if self._journal and (kept := self._of_this_model(self._journal, lineage)):
+                    return kept
         except JournalFault as fault:
             self._off(fault)
-            return {}
+        return {}
+
+    def _of_this_model(self, journal: Journal, lineage: bytes) -> Mapping[str, torch.Tensor]:
+        """The latents in the context of `key`. What it does not keep is not worth asking the model for."""
+        context = journal.context(self.key)
+        kept = {} if context is None else journal.tensors(context.id, lineage)
+        self._context = None
+        if kept:
+            self._look(journal)
+        return {} if self._context is None else kept

@@ -146,7 +146,7 @@ class Recipe:
     @property
     def is_a_seed(self) -> bool:
         """Whether a stock sampler with the seed it begins with makes the same."""
-        return len(self.pieces) == 1 and self.root.plain
+        return is_a_seed(self.pieces)
 
     @property
     def noises(self) -> list[NoiseRecipe]:
@@ -200,6 +200,18 @@ class Recipe:
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             reason = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
             raise ValueError(f"This NoiseSearch recipe is damaged: {reason}. {UNCHANGED}") from error
+
+
+def is_a_seed(pieces: Sequence[Rollout]) -> bool:
+    """Whether a lineage is the noise of one seed and nothing else, sampled over the user's own schedule, as far as it goes."""
+    first = pieces[0]
+    unasked = first.start is None and first.steps is None
+    return len(pieces) == 1 and unasked and first.noise is not None and first.noise.plain
+
+
+def says_a_seed(pieces: Sequence[Mapping[str, Any]]) -> bool:
+    """`is_a_seed` of a finished recipe's pieces as `Recipe.to_dict` writes them: a seed is all that they say."""
+    return len(pieces) == 1 and set(pieces[0]) == {"noise"} and set(pieces[0]["noise"]) == {"seed"}
 
 
 def _piece(entry: dict[str, Any], version: int, parent: int | None) -> Rollout:

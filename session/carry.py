@@ -12,6 +12,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ..compat import COMFYUI
 from ..search.rollout import Recipe
 from ..untrusted import excerpt
 from .found import Found, FoundOne
+from .provenance import files_among, nodes_above
 from .report import clean
 
 KEY = "noise_search"
@@ -46,9 +48,10 @@ def record_of(found: Found, made: dict[str, Any]) -> dict[str, Any]:
         "top": [entry for one in found.found for entry in _top(one)],
     }
     record = clean(record)
-    while len(json.dumps(record)) > LARGEST and record["top"]:
-        record["top"].pop()
-    return record
+    top = record.pop("top")
+    room = LARGEST - len(json.dumps({**record, "top": []}))
+    sizes = accumulate(len(json.dumps(entry)) + len(", ") for entry in top)
+    return {**record, "top": [entry for entry, size in zip(top, sizes) if size - len(", ") <= room]}
 
 
 def _winner(one: FoundOne) -> dict[str, Any]:
@@ -159,15 +162,8 @@ def graph_key(prompt: Any, node_id: str) -> str | None:
     """sha256 of a node and all that it is made of; None for a graph that cannot be read."""
     if not isinstance(prompt, dict):
         return None
-    seen: dict[str, Any] = {}
-    waiting = [node_id]
-    while waiting:
-        id = waiting.pop()
-        node = prompt.get(id)
-        if id in seen or not isinstance(node, dict) or not isinstance(node.get("inputs"), dict):
-            continue
-        seen[id] = [node.get("class_type"), node["inputs"]]
-        waiting += [value[0] for value in node["inputs"].values() if _is_link(value)]
+    nodes = nodes_above(prompt.get, node_id)
+    seen = {id: [node.get("class_type"), node["inputs"]] for id, node in nodes.items()}
     try:
         return hashlib.sha256(json.dumps([node_id, seen], sort_keys=True).encode()).hexdigest()
     except (TypeError, ValueError, RecursionError):
@@ -175,22 +171,5 @@ def graph_key(prompt: Any, node_id: str) -> str | None:
 
 
 def files_behind(prompt: Any, node_id: str | None) -> list[str]:
-    """The names of files that a node is made of: the values of inputs called ..._name on the way up from it."""
-    found: list[str] = []
-    seen, waiting = set(), [str(node_id)]
-    while waiting and isinstance(prompt, dict):
-        id = waiting.pop()
-        node = prompt.get(id)
-        if id in seen or not isinstance(node, dict) or not isinstance(node.get("inputs"), dict):
-            continue
-        seen.add(id)
-        for name, value in node["inputs"].items():
-            if _is_link(value):
-                waiting.append(value[0])
-            elif isinstance(value, str) and name.endswith("_name") and "." in value:
-                found.append(value)
-    return found
-
-
-def _is_link(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
+    """The names of files that a node is made of, each once; [] for a graph that cannot be read."""
+    return files_among(nodes_above(prompt.get, str(node_id))) if isinstance(prompt, dict) else []

@@ -13,6 +13,7 @@ from ..search.drafts import Seen, rank_correlation, seen_of
 from ..search.driver import BY_HAND, OUT_OF_TIME, Result
 from ..search.rollout import Outcome, Recipe, Rollout, lineage
 from .drafting import Drafts
+from .faults import Faults
 from .plan import Plan
 
 
@@ -40,45 +41,58 @@ class Finals:
 NOT_AT_ALL = (
     "The image is a draft: it was not rendered with all steps, because the search was told to stop twice."
 )
+NONE_CAME_OUT = "The image is a draft: no render of it with all steps came out."
 
 
-def finals_of(plan: Plan, result: Result, hurried: Callable[[], bool]) -> Finals:
+def finals_of(plan: Plan, result: Result, hurried: Callable[[], bool], faults: Faults) -> Finals:
     """Render the best drafts of a search, as many as was planned, one after the other; one where the search was stopped before its end.
 
-    hurried: whether there is no time for what is not rendered yet.
+    hurried: whether there is no time for what is not rendered yet. One that fails is noted in `faults`, and costs the others nothing.
     """
-    drafts, renderer = plan.drafts, plan.renderer
-    assert drafts is not None and renderer is not None
-    if hurried():
-        return Finals([], [], [NOT_AT_ALL])
+    drafts = plan.drafts
+    assert drafts is not None and plan.renderer is not None
     count = 1 if result.stopped in (BY_HAND, OUT_OF_TIME) else drafts.top
-    chosen = result.ranking[:count]
-    roots = [lineage(result.outcomes, outcome.id)[0].noise for outcome in chosen]
     first = max(result.outcomes) + 1
-    asked = [(first + i, Rollout(noise)) for i, noise in enumerate(roots)]
-    renderer.flight.landed = True  # the search has its image
-    runs = plan.finals or renderer
-    outcomes = [outcome for wave in runs.evaluate(asked, hurried) for outcome in wave]
-    if plan.finals:
-        plan.finals.bring([outcome.id for outcome in outcomes])
-    rendered = list(zip(chosen, outcomes))
-    if not rendered:
-        return Finals([], [], [NOT_AT_ALL])
-    notes, well = [], []
-    for draft, outcome in rendered:
-        kept = renderer.shelf[outcome.id]
-        assert kept.latent is not None and kept.denoised is not None  # it is finished
-        if not bool(kept.latent.isfinite().all()):
-            notes.append(
-                "A final render came out with values that are not numbers (NaN or infinite), and was left aside."
-            )
-            continue
-        recipe = Recipe((outcome.rollout,), plan.sample.index)
-        image = renderer.image(outcome.id)
-        well.append(Final(draft, outcome, recipe, kept.latent, kept.denoised, image))
+    plan.renderer.flight.landed = True  # the search has its image
+    rendered, notes, well = [], [], []
+    for place, draft in enumerate(result.ranking[:count]):
+        if hurried():
+            break
+        with faults.spared(f"The final render of candidate {draft.id}"):
+            root = lineage(result.outcomes, draft.id)[0].noise
+            final = _rendered(plan, draft, first + place, Rollout(root), hurried)
+            if final is None:  # given up
+                break
+            rendered.append((draft, final.outcome))
+            if bool(final.latent.isfinite().all()):
+                well.append(final)
+            else:
+                notes.append(
+                    "A final render came out with values that are not numbers (NaN or infinite), and was left aside."
+                )
+    if not well:
+        notes.append(NOT_AT_ALL if hurried() else NONE_CAME_OUT)
     order = [one.id for one in plan.comparison.best([one.outcome for one in well], len(well))]
     best = sorted(well, key=lambda one: order.index(one.outcome.id))
     return Finals(best, rendered, notes)
+
+
+def _rendered(
+    plan: Plan, draft: Outcome, id: int, rollout: Rollout, hurried: Callable[[], bool]
+) -> Final | None:
+    """A draft with all steps, judged; None where it was given up because there is no time."""
+    renderer = plan.renderer
+    assert renderer is not None
+    runs = plan.finals or renderer
+    outcomes = [outcome for wave in runs.evaluate([(id, rollout)], hurried) for outcome in wave]
+    if not outcomes:
+        return None
+    if plan.finals:
+        plan.finals.bring([id])
+    kept = renderer.shelf[id]
+    assert kept.latent is not None and kept.denoised is not None  # it is finished
+    recipe = Recipe((rollout,), plan.sample.index)
+    return Final(draft, outcomes[0], recipe, kept.latent, kept.denoised, renderer.image(id))
 
 
 def account_of(drafts: Drafts, finals: Finals, witness: dict, seen: Seen) -> dict[str, Any]:

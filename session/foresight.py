@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
+from ..search.drafts import rank_correlation
 from ..search.driver import Result
 from ..search.rollout import Outcome
 from ..search.selection import Comparison
@@ -26,15 +27,16 @@ def foresight(result: Result, comparison: Comparison) -> list[dict]:
                 pairs[parent.rollout.stop, outcome.rollout.stop].append((parent, outcome))
     found = []
     for (level, next), both in sorted(pairs.items(), reverse=True):
-        before, after = ([comparison.utilities(some)[one.id] for one in some] for some in zip(*both))
-        correlation = spearman(before, after) if len(both) >= FEWEST else None
-        if correlation is not None:
+        if len(both) < FEWEST:
+            continue
+        before, after = (_utilities(comparison, some) for some in zip(*both))
+        if len(set(before)) > 1 and len(set(after)) > 1:  # else there is no order to compare
             found.append(
                 {
                     "flow_time": level,
                     "next": next,
                     "samples": len(both),
-                    "rank_correlation": round(correlation, 4),
+                    "rank_correlation": round(rank_correlation(before, after), 4),
                 }
             )
     return found
@@ -53,16 +55,6 @@ def in_words(found: Sequence[dict]) -> list[str]:
     )
 
 
-def spearman(one: Sequence[float], two: Sequence[float]) -> float | None:
-    """Rank correlation, ties at their mean rank; None when all values of one side are equal."""
-    a, b = _ranks(one), _ranks(two)
-    middle = (len(a) + 1) / 2
-    product = sum((x - middle) * (y - middle) for x, y in zip(a, b))
-    size = sum((x - middle) ** 2 for x in a) * sum((y - middle) ** 2 for y in b)
-    return product / size**0.5 if size > 0 else None
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    below = [sum(other < value for other in values) for value in values]
-    level = [sum(other == value for other in values) for value in values]
-    return [1 + b + (n - 1) / 2 for b, n in zip(below, level)]
+def _utilities(comparison: Comparison, some: Sequence[Outcome]) -> list[float]:
+    told = comparison.utilities(some)
+    return [told[one.id] for one in some]

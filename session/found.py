@@ -20,8 +20,8 @@ class FoundOne:
 
     wished: the settings before planning (those it ran with are in `result`). latents, images: of the best few, best first. denoised: the
     winner's last clean prediction. scores, held_out: of the winner as it is handed on. leading: the one of them that speaks where one number must, NaN without a
-    judge. chosen: the id of the winner among the candidates. top_ids, top_recipes, top_scores: of `latents`. drafts: what the report says
-    of them, None where there were none. rows: samples that ran at once, at the end; batching: whether they shared batches, and why.
+    judge. chosen: the id of the winner among the candidates. top_ids, top_recipes, top_scores: of `latents`. rendered: which of top_ids
+    are drafts that were rendered with all steps. drafts: what the report says of them, None where there were none. rows: samples that ran at once, at the end; batching: whether they shared batches, and why.
     answers: what scores were made of, by outcome id and verifier. foresight: how previews agreed with later looks (`foresight.py`).
     spread: how different candidates look (`sampling/spread.py`), None for few of them. forecast: what more candidates would bring
     (`prospect.py`), None where nothing was compared. notes: what the user should know.
@@ -48,6 +48,7 @@ class FoundOne:
     final_nfe: int
     rows: int
     batching: str
+    rendered: frozenset[int] = frozenset()
     drafts: dict[str, Any] | None = None
     foresight: list[dict] = field(default_factory=list)
     spread: float | None = None

@@ -28,6 +28,7 @@ from .provenance import Origin, Untraceable
 SETTING = "NoiseSearch.Journal.Enabled"
 FOLDER, FILE = "noise_search", "journal.sqlite3"
 MOST_KNOWN = 1000
+ALONE = " alone"  # ends the key of a context whose samples did not share batches
 
 _open: dict[Path, Journal] = {}
 # {context key: (its mark, the model that its rows are of)}: rows of a model that is still in memory need no confirmation
@@ -74,7 +75,7 @@ def journaled(
     stand in, for its last digits."""
 
     def make() -> Journaled:
-        key = context_key(setup, evaluator, origin) + " alone" * alone
+        key = context_key(setup, evaluator, origin) + ALONE * alone
         memory = JudgesMemory(judge, judge_key(judge, evaluator.jobs.early is not None))
         return Journaled(evaluator, the_journal(), key, memory, ledger, *_known_model(setup, key))
 
@@ -88,7 +89,9 @@ def recovered(
 
     def make() -> Journaled:
         key = context_key(setup, evaluator, origin)
-        return Recovered(pieces, evaluator, the_journal(), key, None, ledger, *_known_model(setup, key))
+        # what ran alone has the digits of a stock sampler
+        contexts = [(one, *_known_model(setup, one)) for one in (key + ALONE, key)]
+        return Recovered(pieces, contexts, evaluator, the_journal(), None, ledger)
 
     return _traced(make)[0]
 

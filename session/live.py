@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +15,10 @@ from PIL import Image
 
 from ..compat import COMFYUI
 from ..sampling.ledger import Ledger
-from ..search.driver import BY_HAND, Limits, Progress
-from ..search.rollout import Outcome, Recipe, Rollout, lineage, recipes_to_json
+from ..search.driver import BY_HAND, SPENT, Limits, Progress
+from ..search.journaled import lineage_key
+from ..search.rollout import Outcome, Recipe, Rollout, is_a_seed, lineage, recipes_to_json
+from ..untrusted import legible
 from . import pictures
 from .faults import Faults
 from .found import FoundOne
@@ -33,6 +35,7 @@ ON_THE_WAY = 8  # unfinished ones beside
 MOST_SEEN = 16  # images that wait for the next state
 POINTS = 400
 SOON = 3.0  # seconds of a search before it is worth a forecast; the last state has one in any case
+LONGEST_READ = 2000  # characters of the prompt, which is told each time
 LONGEST_RECIPE = 2000  # characters of one that is told while the search runs
 LONGEST_LAST = 8000  # and at its end
 
@@ -66,7 +69,7 @@ class Live:
             "judges": judge.names if judge else [],
             "leading": judge.leading if judge else 0,
             "held_out": judge.held_out.name if judge and judge.held_out is not None else None,
-            "read": judge.prompt if judge else "",
+            "read": legible(judge.prompt, LONGEST_READ, "utf-8") if judge else "",
         }
         self.tell()
 
@@ -83,10 +86,20 @@ class Live:
     def glance(self, picture: Image.Image) -> None:
         with self.faults.spared("The panel's pictures"):
             assert self.viewer is not None
-            pictures.drop(self.sampling)
+            self.no_sample()
             self.sampling = pictures.name_of(self.viewer.run, str(time.monotonic()))
             pictures.write(self.sampling, picture)
         self.tell()
+
+    def no_sample(self) -> None:
+        """Take the picture of a running sample away."""
+        name, self.sampling = self.sampling, None
+        pictures.drop(name)
+
+    def close(self) -> None:
+        """The search is over, however it ended: no sample runs any more."""
+        with self.faults.spared("The panel's pictures"):
+            self.no_sample()
 
     @property
     def rests(self) -> bool:
@@ -114,8 +127,7 @@ class Live:
         if self.viewer is None:
             return {}
         with self.faults.spared("The panel"):
-            pictures.drop(self.sampling)
-            self.sampling = None
+            self.no_sample()
             for one in self.searches:
                 one.catch_up()
             return {UI: [self.state("done", notes, awaiting)]}
@@ -166,7 +178,7 @@ class LiveSearch:
     judge: str = ""  # the name of the leading one
     whole: int = 0  # NFE of one candidate
     key: str = ""  # what tells its pictures from others'
-    index: int = 0  # of the sample in its latent batch
+    final_key: str = ""  # and those of drafts that were rendered with all steps
     candidates: int = 0  # asked for; 0 where only NFE are
     held_out: dict[int, float] = field(default_factory=dict)
     outcomes: dict[int, Outcome] = field(default_factory=dict)
@@ -190,9 +202,12 @@ class LiveSearch:
     _ahead: float = 0.0  # when it may be told anew
     _before: tuple[int, int] = (0, 0)  # the ledger's NFE when its turn came: told, paid
     _pictures: dict[int, str] = field(default_factory=dict)
-    _seen: dict[int, torch.Tensor] = field(default_factory=dict)  # images [(T,) H, W, C] since it was told
+    _seen: dict[int, torch.Tensor] = field(
+        default_factory=dict
+    )  # small images, uint8 [h, w, 3], since it was told
     _best: Callable[[int], list[int]] | None = None  # gives the best so many, when they have changed since
-    _recipes: dict[int, str | None] = field(default_factory=dict)
+    _recipe: Callable[[Mapping[int, Outcome], int], Recipe] | None = None  # None: all are in _recipes
+    _recipes: dict[int, Recipe] = field(default_factory=dict)  # of what is shown at the end
     _cards: dict[int, dict[str, Any]] = field(default_factory=dict)  # what is told of those on the board
     _dots: dict[int, list[Any]] = field(default_factory=dict)  # and of all
 
@@ -209,26 +224,44 @@ class LiveSearch:
     # -- what it is told ------------------------------------------------------------------------------------------------
 
     def planned(
-        self, plan: str, limits: Limits, whole: int, candidates: int, index: int, key: str, judge: Any
+        self,
+        plan: str,
+        limits: Limits,
+        whole: int,
+        candidates: int,
+        key: str,
+        final_key: str,
+        judge: Any,
     ) -> None:
-        """key: of the journal, which tells its pictures from others'; "" without one. judge: None for a replay."""
+        """key, final_key: of the journal, of candidates and of drafts rendered with all steps, which tell their pictures from others';
+        "" without one. judge: None for a replay."""
         self.plan, self.limits, self.whole = plan, limits, whole
-        self.candidates, self.index = candidates, index
+        self.candidates = candidates
         self.key = key or (self.live.viewer.run if self.live.viewer else "") + f" {len(self.live.searches)}"
+        self.final_key = final_key or f"{self.key} final"
         if judge:
             self.held_out, self.leading, self.judge = judge.witness, judge.leading, judge.names[judge.leading]
 
     @_beside
-    def begin(self, ledger: Ledger, looks: Any, decode: Callable[[], Any]) -> None:
-        """Its turn has come. looks: what tells the time of decoding and judging from others'. decode: decodes one, as a probe."""
+    def recipes_by(self, recipe: Callable[[Mapping[int, Outcome], int], Recipe]) -> None:
+        """recipe: gives that of a finished outcome, as the outputs have it."""
+        self._recipe = recipe
+
+    @_beside
+    def begin(self, ledger: Ledger, looks: Any, probe: Callable[[], Any] | None) -> None:
+        """Its turn has come. looks: what tells the time of decoding and judging from others'. probe: decodes one, to see how long that
+        takes; None where it is not worth it."""
         self.phase, self.pace, self._before = "running", Pace(looks), (ledger.told, ledger.nfe)
         self.live.tell()
-        self.pace.probe(self.limits.nfe // self.whole if self.whole else 0, decode)
+        if probe:
+            self.pace.probe(self.limits.nfe // self.whole if self.whole else 0, probe)
 
     @_beside
     def saw(self, ids: Sequence[int], images: torch.Tensor) -> None:
-        """The images [B, (T,) H, W, C] of these outcomes, which are told of next."""
-        self._seen.update(zip(ids, images))
+        """The images [B, (T,) H, W, C] of these outcomes, which are told of next. Only what is shown of them is kept."""
+        for id, image in zip(ids, images):
+            if id not in self._pictures and id not in self._seen:
+                self._seen[id] = pictures.small(image)
 
     def advance(self, ledger: Ledger) -> None:
         """After an evaluation."""
@@ -257,8 +290,7 @@ class LiveSearch:
         self.pace.wave(ledger.nfe - self._before[1], ledger.decodes, looking)
         if len(self._seen) > MOST_SEEN:
             self.catch_up()
-        pictures.drop(self.live.sampling)  # what it shows is among them now
-        self.live.sampling = None
+        self.live.no_sample()  # what it shows is among them now
         self.live.tell()
 
     @_beside
@@ -281,21 +313,25 @@ class LiveSearch:
         self.unfinished, self.finished = [], len(result.ranking)
         self._foreseen = self.finished, found.forecast
         self.why = why(found, self.judge, self.leading)
-        for id in [id for id, text in self._recipes.items() if text is None]:  # long ones are told now
-            del self._recipes[id]
-            self._cards.pop(id, None)
-        for id, image in zip(found.top_ids, found.images):
-            if found.drafts:  # what is there is the draft
-                name = pictures.name_of(f"{self.key} final", repr(lineage(self.outcomes, id)))
+        shown = {id for id in (*self.top, min(self.outcomes)) if self.outcomes[id].finished}
+        recipes = {id: self._recipe_of(id) for id in shown.difference(found.top_ids)}
+        self._recipes = recipes | dict(zip(found.top_ids, found.top_recipes))
+        self._recipe = None  # it holds on to all latents of the search
+        self._cards.clear()
+        for id, image, recipe in zip(found.top_ids, found.images, found.top_recipes):
+            if id in found.rendered:  # what is there is the draft
+                name = named(self.final_key, recipe.pieces)
                 pictures.write(name, pictures.small(image[0]))
                 self._pictures[id] = name
                 self._cards.pop(id, None)
-            elif id not in self._pictures:
-                self._seen[id] = image[0]
+            else:
+                self.saw([id], image)
 
     # -- what it says -----------------------------------------------------------------------------------------------------
 
     def state(self, last: bool) -> dict[str, Any]:
+        if last:  # which has room for long recipes
+            self._cards.clear()
         board = [*self.top, *self.unfinished]
         first = min(self.outcomes, default=None)
         return {
@@ -359,13 +395,14 @@ class LiveSearch:
 
     def _card(self, id: int, last: bool) -> dict[str, Any]:
         outcome = self.outcomes[id]
-        pieces = lineage(self.outcomes, id)
+        recipe = self._recipe_of(id) if outcome.finished else None
+        pieces = recipe.pieces if recipe else lineage(self.outcomes, id)
         noise = pieces[0].noise
         return {
             "id": id,
             "seed": None if noise is None else str(noise.seed),
-            "plain": len(pieces) == 1 and noise is not None and noise.plain,
-            "recipe": self._recipe(id, pieces, last),
+            "plain": is_a_seed(pieces),
+            "recipe": self._told(id, recipe, last) if recipe else None,
             "scores": [_short(score) for score in outcome.scores],
             "held_out": _short(self.held_out.get(id)),
             "nfe": outcome.nfe,
@@ -373,14 +410,14 @@ class LiveSearch:
             "picture": self._pictures.get(id),
         }
 
-    def _recipe(self, id: int, pieces: Sequence[Rollout], last: bool) -> str | None:
-        if not pieces[-1].finished:
-            return None
-        if id not in self._recipes:
-            text = recipes_to_json([Recipe(tuple(pieces), self.index)], COMFYUI)
-            most = LONGEST_LAST if last else LONGEST_RECIPE
-            self._recipes[id] = text if len(text) <= most or id == self.chosen else None
-        return self._recipes[id]
+    def _recipe_of(self, id: int) -> Recipe:
+        """As the outputs have it."""
+        return self._recipe(self.outcomes, id) if self._recipe else self._recipes[id]
+
+    def _told(self, id: int, recipe: Recipe, last: bool) -> str | None:
+        text = recipes_to_json([recipe], COMFYUI)
+        most = LONGEST_LAST if last else LONGEST_RECIPE
+        return text if len(text) <= most or id == self.chosen else None
 
     def _points(self) -> list[list[Any]]:
         """All that was tried, thinned out evenly where it is much, but for the best and what they come from."""
@@ -413,13 +450,18 @@ class LiveSearch:
         for id in ids:
             if id in self._pictures:
                 continue
-            name = pictures.name_of(self.key, repr(lineage(self.outcomes, id)))
+            name = named(self.key, lineage(self.outcomes, id))
             if id in self._seen:
-                pictures.write(name, pictures.small(self._seen.pop(id)))
+                pictures.write(name, self._seen.pop(id))
             elif not pictures.there(name):
                 continue
             self._pictures[id] = name
             self._cards.pop(id, None)
+
+
+def named(key: str, pieces: Sequence[Rollout]) -> str:
+    """The file of an image's picture. key: of its search. pieces: all that made it."""
+    return pictures.name_of(key, functools.reduce(lineage_key, pieces, b"").hex())
 
 
 def why(found: FoundOne, judged_by: str, leading: int) -> str:
@@ -436,8 +478,10 @@ def why(found: FoundOne, judged_by: str, leading: int) -> str:
         said += f" (the first candidate has {first.scores[leading]:.3g})" if first.scores else ""
     elif count > 1 and first.id == found.chosen:
         said += ", the first candidate itself"
+    if result.stopped in ("", SPENT):  # as expected
+        return f"{said}."
     ended = "You stopped it" if result.stopped == BY_HAND else f"It ended because {result.stopped}"
-    return f"{said}. {ended}." if result.stopped else f"{said}."
+    return f"{said}. {ended}."
 
 
 def _clocks() -> tuple[float, float]:

@@ -29,6 +29,11 @@ def small(image: torch.Tensor) -> torch.Tensor:
     return (frame * 255).round().to(torch.uint8).cpu()
 
 
+def drawn(picture: torch.Tensor) -> Image.Image:
+    """picture: uint8 [h, w, 1 or 3]."""
+    return Image.fromarray(picture.squeeze(-1).numpy())
+
+
 def middle(image: torch.Tensor) -> torch.Tensor:
     """The image itself, or the frame in the middle of a video."""
     return image if image.ndim == 3 else image[image.shape[0] // 2]
@@ -50,7 +55,7 @@ def there(name: str) -> bool:
 
 def write(name: str, picture: torch.Tensor | Image.Image) -> None:
     """picture: uint8 [h, w, 1 or 3], or an image."""
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture.squeeze(-1).numpy())
+    image = picture if isinstance(picture, Image.Image) else drawn(picture)
     image.thumbnail((LARGEST, LARGEST))
     encoded = io.BytesIO()
     image.convert("RGB").save(encoded, "JPEG", quality=QUALITY)

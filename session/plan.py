@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -19,11 +20,14 @@ from ..sampling.setup import Looks, Setup
 from ..sampling.slicing import Sample, draws_noise, guider_of, samples_of
 from ..sampling.solvers import Solver
 from ..sampling.toy import learn
+from ..sampling.varying import check as can_be_varied
 from ..search.algorithms.base import BudgetTooSmall, Ground, Search, fresh
 from ..search.algorithms.replay import Replay
 from ..search.driver import Limits, terms
 from ..search.journaled import Journaled
+from ..search.rollout import DECODERS, PREVIEWS, Outcome, Recipe, lineage
 from ..search.selection import Comparison
+from ..untrusted import choice, legible
 from .decoding import decoder
 from .drafting import Drafts, Shorter, drafts_of, price_of
 from .evidence import Evidence
@@ -32,8 +36,9 @@ from .judging import Judge
 from .live import Live, LiveSearch
 from .progress import LiveProgress
 from .prospect import prospect
-from .sketching import sketch_of
+from .sketching import Sketch, sketch_of
 from .provenance import Origin
+from .uncut import uncut
 from .wishes import AUTO, Wishes
 
 
@@ -89,6 +94,11 @@ class Plan:
         """Whether the last rendering samples what the search sampled, alone; other sigmas give another image."""
         return self.renderer is not None and self.renderer.schedule is self.evaluator.schedule
 
+    def recipe(self, outcomes: Mapping[int, Outcome], id: int) -> Recipe:
+        """What gives a finished outcome's image again, as it is handed on and shown."""
+        anew = self.renderer is not None and not self.renders_the_same
+        return uncut(Recipe(lineage(outcomes, id), self.sample.index), self.evaluator, anew)
+
     @property
     def comparison(self) -> Comparison:
         return self.judge.comparison if self.judge else Comparison()
@@ -136,21 +146,33 @@ def plans_of(
     samples = samples_of(latent, task.guider.model_patcher)
     rows = task.wishes.batch_size or rows_that_fit(task.guider, samples[0].latent.shape)
     plans, panel = [], panel or Live()
+    # a decoder is loaded once, for all samples
+    sketch = cache(lambda how: sketch_of(how, task.guider.model_patcher, task.vae))
     for i, sample in enumerate(samples):
         settings, place = task.settings.of_sample(i, len(samples), sample.index)
         one = replace(task, guider=guider_of(task.guider, i), settings=settings)
-        plans.append(_plan(one, replace(sample, index=place), rows, ledger, live, panel.search()))
+        sample = replace(sample, index=place)
+        plans.append(_plan(one, sample, rows, ledger, live, panel.search(), sketch))
     return plans
 
 
 def _plan(
-    task: Task, sample: Sample, rows: int, ledger: Ledger, live: LiveProgress, shown: LiveSearch
+    task: Task,
+    sample: Sample,
+    rows: int,
+    ledger: Ledger,
+    live: LiveProgress,
+    shown: LiveSearch,
+    sketch: Callable[[str], Sketch | None],
 ) -> Plan:
     wished, wishes = task.settings, task.wishes
     judge = None if task.verifier is None else Judge(task.verifier, task.prompt, ledger)
     early = bool(judge and wished.needs_verifier and judge.needs_previews)
     setup = Setup(task.guider, task.solver, task.schedule, sample)
     settings, drafts, evidence, notes = _chosen(task, setup, judge, early)
+    _check_looks(settings)
+    if settings.varies:
+        can_be_varied(task.guider)
     if judge and settings.needs_verifier:
         _check(judge, settings, wishes)
     if draws_noise(task.guider):
@@ -162,7 +184,7 @@ def _plan(
         early,
         wishes.keep_top,
         lambda one: live.glance(ledger.nfe, one),
-        sketch_of(settings.decoder, task.guider.model_patcher, task.vae),
+        sketch(settings.decoder),
     )
 
     def advance() -> None:
@@ -222,13 +244,13 @@ def _plan(
         limits,
         whole,
         0 if wishes.budget_nfe else wishes.candidates,
-        sample.index,
         kept.key if kept else "",
+        finals.key if finals else "",
         judge,
     )
     if judge and settings.needs_verifier and not drafts:
         shown.foresee = partial(prospect, search, judge.comparison)
-    return Plan(
+    plan = Plan(
         sample,
         task.settings,
         search,
@@ -245,6 +267,8 @@ def _plan(
         evidence,
         notes,
     )
+    shown.recipes_by(plan.recipe)
+    return plan
 
 
 def _chosen(
@@ -280,7 +304,7 @@ def _chosen(
         here = terms(Evaluator(setup, Ledger(), Looks()), Limits(budget))
         here = here if here.stochastic is False and here.levels else None
     steps, why = len(task.schedule.sigmas) - 1, found.why if found else ""
-    search, said = settings.settled(Ground(budget, whole, steps, drafts.steps if drafts else 0, why, here))
+    search, said = settings.settled(Ground(budget, whole, steps, why, here))
     said = said or why
     return search, None if search.reinjects else drafts, evidence, ((said,) if said else ())
 
@@ -288,6 +312,13 @@ def _chosen(
 def _may_be_cut(task: Task, early: bool) -> bool:
     """Whether a search may stop samples on the way and put noise back in. early: a judge follows each to its end."""
     return not (early or task.final or task.wishes.plain or float(task.schedule.sigmas[-1]) > 0)
+
+
+def _check_looks(settings: Search) -> None:
+    """What a search of another pack says of its previews is anybody's words."""
+    name = legible(settings.name, 60)
+    choice(settings.decoder, DECODERS, f"decoder for the previews of {name}")
+    choice(settings.preview, PREVIEWS, f"preview for {name}")
 
 
 def _check(judge: Judge, settings: Search, wishes: Wishes) -> None:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from ..sampling.glances import Picture
+from .pictures import LARGEST, drawn, small
 
 REFRESH = 0.1  # seconds between updates without a picture
 
@@ -33,7 +34,7 @@ class LiveProgress:
 
     def best(self, nfe: int, text: str, image: torch.Tensor | None) -> None:
         """image: [1, (T,) H, W, C] in [0, 1]."""
-        picture = None if image is None or self.shows else ("JPEG", _picture(image), 512)
+        picture = None if image is None or self.shows else ("JPEG", drawn(small(image[0])), LARGEST)
         self.bar.update_absolute(nfe, self.total, picture)
         self.say(text)
 
@@ -50,11 +51,6 @@ class LiveProgress:
             readable = text.encode("utf-8", "replace").decode()  # lone surrogates
             # to whoever queued it, not to every tab
             running.send_progress_text(readable, self.node_id, running.client_id)
-
-
-def _picture(image: torch.Tensor) -> Image.Image:
-    frame = image[0] if image.ndim == 4 else image[0, image.shape[1] // 2]
-    return Image.fromarray((frame[..., :3].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy())
 
 
 def announce(node_id: str | None, run: str) -> None:

@@ -11,7 +11,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,34 +48,46 @@ class Origin:
         return self._above[inputs]
 
     def files(self) -> list[str]:
-        """The names of files above the node: the values of inputs called ..._name, in order, each once."""
-        found: set[str] = set()
-        waiting, seen = [self.node_id], set()
-        while waiting:
-            node_id = waiting.pop()
-            if node_id in seen or not self.graph.has_node(node_id):
-                continue
-            seen.add(node_id)
-            for name, value in self._node(node_id)["inputs"].items():
-                if self.is_link(value):
-                    waiting.append(value[0])
-                elif isinstance(value, str) and name.endswith("_name") and "." in value:
-                    found.add(value)
-        return sorted(found)
+        """The names of files that the node is made of, in order, each once."""
+        return files_among(nodes_above(self._known, self.node_id))
 
     def is_link(self, value: Any) -> bool:
-        return (
-            isinstance(value, list)
-            and len(value) == 2
-            and isinstance(value[0], str)
-            and isinstance(value[1], (int, float))
-            and self.graph.has_node(value[0])
-        )
+        return is_link(value) and self.graph.has_node(value[0])
+
+    def _known(self, node_id: str) -> Any:
+        return self.graph.get_node(node_id) if self.graph.has_node(node_id) else None
 
     def _node(self, node_id: str) -> Mapping[str, Any]:
         if not self.graph.has_node(node_id):
             raise Untraceable(f"the graph has no node {excerpt(node_id, 40)}")
         return self.graph.get_node(node_id)
+
+
+def nodes_above(node_of: Callable[[str], Any], node_id: str) -> dict[str, Any]:
+    """A node and all that it is made of, by id. node_of: gives a node of a prompt, None for one that there is not."""
+    found: dict[str, Any] = {}
+    waiting = [node_id]
+    while waiting:
+        id = waiting.pop()
+        node = None if id in found else node_of(id)
+        if isinstance(node, Mapping) and isinstance(node.get("inputs"), Mapping):
+            found[id] = node
+            waiting += [value[0] for value in node["inputs"].values() if is_link(value)]
+    return found
+
+
+def files_among(nodes: Mapping[str, Any]) -> list[str]:
+    """The names of files that nodes are given: the values of inputs called ..._name, in order, each once."""
+    given = [pair for node in nodes.values() for pair in node["inputs"].items()]
+    return sorted(
+        {value for name, value in given if isinstance(value, str) and name.endswith("_name") and "." in value}
+    )
+
+
+def is_link(value: Any) -> bool:
+    """Whether a node's input looks like one that comes from another node."""
+    two = isinstance(value, list) and len(value) == 2
+    return two and isinstance(value[0], str) and isinstance(value[1], (int, float))
 
 
 class _Walk:

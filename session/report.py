@@ -9,6 +9,7 @@ from typing import Any
 
 from ..sampling.ledger import Ledger
 from ..search.algorithms.base import Search
+from ..search.driver import Result
 from ..search.rollout import Outcome
 from ..untrusted import excerpt
 from .faults import Faults
@@ -17,6 +18,9 @@ from .judging import Judge
 
 VERSION = 1
 DEEPEST = 40  # of what a search says of itself
+MOST_DRAWS = (
+    200_000  # seeds in the noises of an image's candidates: over a long climb they grow with its square
+)
 
 
 def report_of(
@@ -86,7 +90,7 @@ def _notes(judges: Sequence[Judge], ledger: Ledger, found: Sequence[FoundOne], f
 
 
 def _image(one: FoundOne, faults: Faults) -> dict:
-    result = one.result
+    result, noises = one.result, _noises(one.result)
     return {
         "winner": {
             "id": one.chosen,
@@ -112,18 +116,35 @@ def _image(one: FoundOne, faults: Faults) -> dict:
         "rounds": result.rounds,
         "ranking": [outcome.id for outcome in result.ranking],
         "candidates": [
-            _candidate(outcome, one.witness.get(outcome.id), one.answers.get(outcome.id))
+            _candidate(outcome, noises[outcome.id], one.witness.get(outcome.id), one.answers.get(outcome.id))
             for outcome in result.outcomes.values()
         ],
     }
 
 
-def _candidate(outcome: Outcome, held_out: float | None, answers: dict | None) -> dict:
+def _noises(result: Result) -> dict[int, dict | None]:
+    """The noise of each candidate; where all are too long to be told whole, that of the best. Of others the seed they begin with, and how
+    many seeds are `left_out`."""
+    ranked = {outcome.id: outcome for outcome in result.ranking}
+    found, room = {}, MOST_DRAWS
+    for id, outcome in {**ranked, **result.outcomes}.items():
+        noise = outcome.rollout.noise
+        if noise is None or noise.draws == 1:
+            found[id] = noise and noise.to_dict()
+        elif noise.draws <= room:
+            room -= noise.draws
+            found[id] = noise.to_dict()
+        else:
+            found[id] = {"seed": noise.seed, "left_out": noise.draws - 1}
+    return found
+
+
+def _candidate(outcome: Outcome, noise: dict | None, held_out: float | None, answers: dict | None) -> dict:
     rollout = outcome.rollout
     piece = {"parent": rollout.parent, "start": rollout.start, "steps": rollout.steps}
     return {
         "id": outcome.id,
-        "noise": rollout.noise.to_dict() if rollout.noise else None,
+        "noise": noise,
         "scores": outcome.scores,
         "held_out": held_out,
         "nfe": outcome.nfe,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,9 @@ CURVE = 250  # height of a curve
 COLUMNS = {1: 3, 2: 3, 3: 3, 5: 5, 6: 3, 9: 5, 10: 5}  # of so many pictures; else 4
 MOST_SEARCHES = 8  # of a latent batch
 POINTS = 4000
+TALLEST = 16_384  # pixels of the picture: the more there is to show, the smaller it is shown
+MOST_PIXELS = 32_000_000  # of all of it
+SMALLEST = 16  # pixels that an image is shown in
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,9 @@ def picture_of(
     theme: str = "dark",
 ) -> Image.Image:
     """report: of a search or of Score and Sort Images. pictures: for each image of the report [(id, scores, uint8 [h, w, 3])], best first; of Score and Sort Images one list.
-    top: how many the contact sheet shows at most. width: pixels, 480 or more. ValueError for what is no report."""
+    top: how many the contact sheet shows at most. width: pixels, 480 or more. ValueError for what is no report.
+
+    Its height is TALLEST pixels at most, and its area about MOST_PIXELS, whatever the report holds."""
     check(report)
     page = _Page(width, THEMES[theme])
     if "kept" in report:
@@ -61,6 +67,7 @@ def picture_of(
     else:
         images = report["images"]
         for place, image in enumerate(images[:MOST_SEARCHES]):
+            page.share(min(len(images), MOST_SEARCHES) - place)
             few = pictures[place] if place < len(pictures) else ()
             _searched(page, report, image, few[:top], f"Image {place + 1} · " if len(images) > 1 else "")
         if len(images) > MOST_SEARCHES:
@@ -86,7 +93,7 @@ def _searched(page: _Page, report: Mapping, image: Mapping, few: Sequence, befor
         _curve(page, report, image, points, leading)
     known = {one["id"]: one for one in image["candidates"]}
     labels = [
-        (_rank(rank, scores, leading), name_of(known[id], known) if id in known else "")
+        (_rank(rank, scores, leading), name_of(known[id]) if id in known else "")
         for rank, (id, scores, _) in enumerate(few)
     ]
     page.sheet([picture for *_, picture in few], labels)
@@ -224,6 +231,8 @@ class _Page:
     def __init__(self, width: int, theme: Theme) -> None:
         self.width, self.theme = max(width, 480), theme
         self.y: float = MARGIN
+        self.tallest = min(TALLEST, MOST_PIXELS // self.width)
+        self._until: float = self.tallest
         self._image = Image.new("RGB", (self.width * FINE, 600 * FINE), theme.back)
         self._draw = ImageDraw.Draw(self._image)
 
@@ -240,15 +249,21 @@ class _Page:
             larger.paste(self._image, (0, 0))
             self._image, self._draw = larger, ImageDraw.Draw(larger)
 
+    def share(self, parts: int) -> None:
+        """What comes next is one of so many parts, which share the height that is left."""
+        self._until = self.y + (self.tallest - self.y) / parts
+
     # -- pieces, one below the other ---------------------------------------------------------------------------------
 
     def words(self, text: str, size: int, colour: str, lines: int = 1) -> None:
         """A paragraph, cut off after so many lines."""
-        room, rest = self.width - 2 * MARGIN, _drawable(text).split()
+        room = float(self.width - 2 * MARGIN)
+        rest = text[: int(lines * room)].split()  # no letter is narrower than a pixel
         for left in range(lines, 0, -1):
             taken = len(rest)
-            while left > 1 and taken > 1 and self.measure(" ".join(rest[:taken]), size) > room:
-                taken -= 1
+            if left > 1:
+                some = range(1, taken + 1)
+                taken = max(1, bisect_right(some, room, key=lambda n: self.measure(" ".join(rest[:n]), size)))
             line, rest = self.fit(" ".join(rest[:taken]), size, room), rest[taken:]
             if line:
                 self._room(self.y + 2 * size)
@@ -268,11 +283,17 @@ class _Page:
         return box
 
     def sheet(self, pictures: Sequence[torch.Tensor], labels: Sequence[tuple[str, str]]) -> None:
-        """Pictures uint8 [h, w, 3] in rows, the first with a frame, each above what is said of it."""
+        """Pictures uint8 [h, w, 3] in rows, the first with a frame, each above what is said of it. Smaller where there are many for the room."""
         columns = COLUMNS.get(len(pictures), 4)
-        side = (self.width - 2 * MARGIN - (columns - 1) * GAP) / columns
+        most = (self.width - 2 * MARGIN + GAP) // (SMALLEST + GAP)
         shape = max((picture.shape[0] / picture.shape[1] for picture in pictures), default=1.0)
-        height = side * min(shape, 1.8)
+        while True:
+            side = (self.width - 2 * MARGIN - (columns - 1) * GAP) / columns
+            height = side * min(shape, 1.8)
+            rows = -(-len(pictures) // columns)
+            if self.y + rows * (height + 34 + GAP / 2) <= self._until - MARGIN or columns >= most:
+                break
+            columns += 1
         for first in range(0, len(pictures), columns):
             self._room(self.y + height + 40 + MARGIN)
             for place in range(first, min(first + columns, len(pictures))):
@@ -281,6 +302,7 @@ class _Page:
                 told, name = labels[place]
                 at = corner[0] + 2, self.y + height + 8
                 colour = self.theme.best if place == 0 else self.theme.text
+                told = self.fit(told, 15, side)
                 self.text(at, told, 15, colour, "la")
                 room = side - self.measure(told, 15) - 20
                 self.text(
@@ -326,11 +348,13 @@ class _Page:
 
     def fit(self, text: str, size: int, room: float) -> str:
         """The text, cut off where there is no room for all of it."""
+        text = text[: max(0, math.ceil(room)) + 1]
         if self.measure(text, size) <= room:
             return text
-        while text and self.measure(text + " ...", size) > room:
-            text = text[:-1]
-        return text.rstrip() + " ..." if text else ""
+        most = bisect_right(
+            range(1, len(text) + 1), room, key=lambda n: self.measure(text[:n] + " ...", size)
+        )
+        return text[:most].rstrip() + " ..." if most else ""
 
     def line(self, points: Sequence[tuple[float, float]], colour: str, width: float) -> None:
         self._draw.line([(x * FINE, y * FINE) for x, y in points], colour, round(width * FINE), "curve")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,10 @@ from ..search.algorithms import RandomSearch
 from ..search.algorithms.base import as_search, prices
 from ..search.driver import Limits, Progress, Result, run, terms
 from ..search.noise import NoiseRecipe
-from ..search.rollout import Recipe, lineage
+from ..search.rollout import Recipe
 from .drafting import Drafts, Shorter
 from .faults import Faults
-from .finals import Finals, account_of, finals_of, shown_by
+from .finals import account_of, finals_of, shown_by
 from .foresight import foresight, in_words
 from .found import Found, FoundOne, assembled
 from .judging import FINAL, Judge
@@ -32,7 +33,6 @@ from .prospect import prospect
 from .provenance import Origin
 from .report import report_of
 from .stop import Stopper
-from .uncut import uncut
 from .wishes import Wishes
 
 ALIKE = 0.05  # share of variance between candidates below which there is little to choose from
@@ -69,17 +69,18 @@ def search_images(
         guider, sampler, sigmas, wished, verifier, vae, prompt, wishes, final_sigmas, origin, shorter
     )
     panel = panel or Live()
-    ledger, live, faults = Ledger(), LiveProgress(node_id, 1, panel.glances), panel.faults
-    plans = plans_of(task, latent, ledger, live, panel)
-    judges = [plan.judge for plan in plans if plan.judge]
-    panel.begin(plans[0].search.name, plans[0].judge)
-    live.total = sum(plan.limits.nfe for plan in plans)
-    found = []
-    while plans:  # one after the other, so that each one's latents can go
-        found.append(_Running(plans.pop(0), wishes, ledger, live, faults, stopper or Stopper()).run(seed))
-    report = report_of(wished, seed, judges, ledger, found, faults)
-    with faults.spared("The progress line"):
-        live.say(_last_words(found, judges))
+    with closing(panel):
+        ledger, live, faults = Ledger(), LiveProgress(node_id, 1, panel.glances), panel.faults
+        plans = plans_of(task, latent, ledger, live, panel)
+        judges = [plan.judge for plan in plans if plan.judge]
+        panel.begin(plans[0].search.name, plans[0].judge)
+        live.total = sum(plan.limits.nfe for plan in plans)
+        found = []
+        while plans:  # one after the other, so that each one's latents can go
+            found.append(_Running(plans.pop(0), wishes, ledger, live, faults, stopper or Stopper()).run(seed))
+        report = report_of(wished, seed, judges, ledger, found, faults)
+        with faults.spared("The progress line"):
+            live.say(_last_words(found, judges))
     return assembled(compat.fix_empty_latent(guider.model_patcher, latent), found, report)
 
 
@@ -132,7 +133,7 @@ class _Running:
         handed = [
             Handed(
                 id,
-                self._recipe(result, id),
+                plan.recipe(result.outcomes, id),
                 *_finished(evaluator.shelf[id]),
                 evaluator.image(id),
                 result.outcomes[id].scores,
@@ -152,6 +153,10 @@ class _Running:
         if coupling.lowered:
             self.notes.append(f"Candidates ran {batching}.")
         spread = evaluator.spread.share
+        if evaluator.spread.fault:
+            self.notes.append(
+                f"How different the candidates look was not measured ({evaluator.spread.fault})."
+            )
         if spread is not None and spread < ALIKE:
             self.notes.append(
                 f"The candidates look alike: {spread:.1%} of all that varies in their pixels differs from seed to seed, so there is little to choose from. "
@@ -185,6 +190,7 @@ class _Running:
             final_nfe=self.ledger.nfe - self.before - search_nfe,
             rows=evaluator.batch.rows,
             batching=batching,
+            rendered=frozenset(one.id for one in handed if one.final is not None),
             drafts=drafts,
             foresight=foreseen,
             spread=spread,
@@ -210,22 +216,15 @@ class _Running:
         plan, model = self.plan, self.plan.evaluator.model
         names = plan.judge.names if plan.judge else []
         looks = type(model).__name__, tuple(plan.sample.latent.shape), tuple(names)
-        decode = plan.evaluator.looks.decode
-        plan.live.begin(self.ledger, looks, lambda: decode and decode(plan.sample.latent))
-
-    def _recipe(self, result: Result, id: int) -> Recipe:
-        plan = self.plan
-        anew = plan.renderer is not None and not plan.renders_the_same
-        return uncut(Recipe(lineage(result.outcomes, id), plan.sample.index), plan.evaluator, anew)
+        plan.live.begin(self.ledger, looks, plan.evaluator.probe if _worth_a_probe(plan) else None)
 
     def _finals(
         self, drafts: Drafts, result: Result, handed: list[Handed]
     ) -> tuple[list[Handed], dict[str, Any]]:
         """(the best drafts as they come out with all steps, then the other drafts; what the report says of them)."""
-        plan, finals = self.plan, Finals([], [], [])
+        plan = self.plan
         plan.live.finishing()
-        with self.faults.spared("Rendering the best drafts"):
-            finals = finals_of(plan, result, lambda: self.stopper.hurried)
+        finals = finals_of(plan, result, lambda: self.stopper.hurried, self.faults)
         self.notes += finals.notes
         if plan.finals:
             self.notes += plan.finals.notes
@@ -325,6 +324,14 @@ class _Running:
             said = _answers(self.plan.judge.answers.get(best.id, {})) if self.plan.judge else []
             line = f"{what} {_numbers(best.scores)} · {cost}"
             self.live.best(self.told + progress.nfe, "\n".join([line, *said]), image)
+
+
+def _worth_a_probe(plan: Plan) -> bool:
+    """Whether one decode more, to tell how long the search will take, is little beside it. Videos take long to decode, and what the
+    journal answers is not decoded at all."""
+    latent = plan.sample.latent
+    still = latent.ndim == 4 or latent.shape[2] == 1
+    return still and not (plan.journaled and plan.journaled.begun)
 
 
 def _finished(kept: Kept) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..search.rollout import says_a_seed
 from ..untrusted import legible
 from .prospect import duration
 from .prospect import in_words as forecast_in_words
@@ -63,7 +64,7 @@ def _searched(report: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
     lines = [f"Winner: {made_from(winner['recipe'], winner['seed'])}{_scores(report, image)}"]
     others = [known[id] for id in image["ranking"] if id != winner["id"] and id in known][:RUNNERS]
     if others:
-        told = [f"{name_of(one, known)} ({number(score_of(one['scores'], leading))})" for one in others]
+        told = [f"{name_of(one)} ({number(score_of(one['scores'], leading))})" for one in others]
         lines.append(f"Next best: {', '.join(told)}")
     if forecast := forecast_in_words(image.get("forecast")):
         lines.append(forecast)
@@ -72,19 +73,16 @@ def _searched(report: Mapping[str, Any], image: Mapping[str, Any]) -> list[str]:
 
 def made_from(recipe: Mapping[str, Any], seed: int) -> str:
     """The seed, where a stock sampler gives the image by it; else where it began."""
-    pieces = recipe.get("pieces") or [{}]
-    noise = pieces[0].get("noise") or {}
-    plain = len(pieces) == 1 and not noise.get("moves")
-    return f"seed {seed}" if plain else f"found from seed {seed}"
+    return f"seed {seed}" if says_a_seed(recipe["pieces"]) else f"found from seed {seed}"
 
 
-def name_of(candidate: Mapping[str, Any], known: Mapping[int, Mapping[str, Any]]) -> str:
-    root = candidate
-    while root.get("parent") is not None and root["parent"] in known:
-        root = known[root["parent"]]
-    noise = root.get("noise") or {}
-    plain = root is candidate and not noise.get("moves")
-    return f"seed {noise.get('seed')}" if plain else f"candidate {candidate['id']}"
+def name_of(candidate: Mapping[str, Any]) -> str:
+    """The seed of a candidate that is nothing else; else its number."""
+    if candidate.get("parent") is None:
+        piece = {name: candidate[name] for name in ("noise", "start", "steps") if name in candidate}
+        if says_a_seed([piece]):
+            return f"seed {candidate['noise']['seed']}"
+    return f"candidate {candidate['id']}"
 
 
 def _scores(report: Mapping[str, Any], image: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..sampling.evaluator import Evaluator
-from ..sampling.toy import steps_alone
 from ..search.rollout import Recipe
 
 
@@ -29,6 +28,6 @@ def _seamless(recipe: Recipe, evaluator: Evaluator) -> bool:
     return (
         all(snap(piece.stop) in levels for piece in recipe.pieces)
         and evaluator.stochastic is False
-        and steps_alone(evaluator.solver)
+        and evaluator.steps_alone
         and ledger.asked_nfe == ledger.nfe
     )

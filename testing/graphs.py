@@ -129,6 +129,7 @@ class Graph:
         stopper=None,
         origin=None,
         shorter=None,
+        panel=None,
         **wishes,
     ):
         vae = vae or PixelVAE()
@@ -149,6 +150,7 @@ class Graph:
             stopper=stopper,
             origin=origin,
             shorter=shorter,
+            panel=panel,
         )
 
 

@@ -1,5 +1,5 @@
 // What the menu does to graphs, on a small stand-in for LiteGraph. Prints what each story came to as JSON; tests/test_menu.py reads it.
-import { isPlain, isSearch, standIn, toPlain, toSearch, vaeFor, whyNoSeed, whyNot } from "./swap.mjs";
+import { isPlain, isSearch, standIn, toPlain, toSearch, vaeFor, whyNoSeed, whyNot } from "./extensions/noise-search/menu/swap.js";
 
 const WIDGETS = {
   KSampler: { seed: 0, control_after_generate: "randomize", steps: 20, cfg: 8, sampler_name: "euler", scheduler: "simple", denoise: 1 },

@@ -193,6 +193,23 @@ def test_a_stand_in_that_was_trained_is_found_again_and_not_after_its_lessons_ch
     assert taught == [0.2, 0.2]
 
 
+def test_how_often_the_stand_in_is_right_is_counted_by_kind_of_question(benchmark):
+    reader = benchmark("_reader")
+    scene = parse_scene("an orange arrow above a blue star on a white background")
+    kinds = {"shape": 1, "colour": 2, "position": 3, "count": 4, "background": 5}
+    for name, questions in reader.checks(scene).items():
+        assert {reader._kind(one) for one in questions} == {reader.ASKED[kinds[name]]}
+    assert reader._kind(reader.filled(reader.TEMPLATE, "a blue star above")) == "the whole prompt"
+    assert "Is there an arrow?" in reader.checks(scene)["shape"]
+
+    class Yes(torch.nn.Module):
+        def forward(self, eyes, words):
+            return torch.ones(len(words))
+
+    right = reader.accuracy(Yes(), lambda images: [images.mean((1, 2)).log_softmax(1)], count=300)
+    assert set(right) == set(reader.ASKED) and all(0.2 < share < 0.8 for share in right.values()), right
+
+
 def test_a_caption_covers_the_lower_left_corner_only(benchmark):
     reader, pictures = benchmark("_reader"), torch.rand(2, 64, 64, 3)
     changed = reader.captioned(pictures, "YES") != pictures

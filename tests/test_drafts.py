@@ -501,3 +501,46 @@ def test_a_judge_that_fails_at_last_loses_nothing():
     assert len(image["candidates"]) == 6 and image["drafts"]["finals"][0]["scores"] == [None]
     torch.testing.assert_close(found.latent["samples"], graph.stock(found.seed), atol=1e-6, rtol=0)
     assert found.seed == image["candidates"][image["ranking"][0]]["noise"]["seed"]
+
+
+class Fragile(PixelVAE):
+    """Cannot decode some latents."""
+
+    broken = ()
+
+    def decode(self, latents):
+        if any(torch.allclose(one, other, atol=1e-3) for one in latents for other in self.broken):
+            raise RuntimeError("no room")
+        return super().decode(latents)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@torch.inference_mode()
+def test_a_final_render_that_fails_costs_the_others_nothing(place):
+    graph, vae = graph_of(), Fragile()
+    wishes = {"candidates": 8, "verify_top": 3, "draft_steps": 4, "vae": vae, "verifier": target_judge()}
+    whole = graph.search(**wishes).report["images"][0]
+    expected = [one["draft"] for one in whole["drafts"]["finals"]]
+    seeds = [whole["candidates"][id]["noise"]["seed"] for id in expected]
+    vae.broken = graph.stock(seeds[place])
+    found = graph.search(**wishes)
+    image = found.report["images"][0]
+    left = [one for i, one in enumerate(whole["drafts"]["finals"]) if i != place]
+    assert [(one["draft"], one["scores"]) for one in image["drafts"]["finals"]] == [
+        (one["draft"], one["scores"]) for one in left
+    ]
+    assert image["winner"]["scores"] == max(one["scores"] for one in left)
+    torch.testing.assert_close(found.latent["samples"], graph.stock(found.seed), atol=1e-6, rtol=0)
+    (note,) = [note for note in found.report["notes"] if "no room" in note]
+    assert note.startswith(f"The final render of candidate {expected[place]} failed (RuntimeError: ")
+
+
+@torch.inference_mode()
+def test_where_every_final_render_fails_the_image_is_the_draft():
+    graph, vae = graph_of(), Fragile()
+    vae.broken = torch.cat([graph.stock(seed) for seed in range(11, 30)])
+    found = graph.search(candidates=8, draft_steps=4, vae=vae, verifier=target_judge())
+    assert found.report["images"][0]["drafts"]["finals"] == []
+    stock = with_steps(graph, 4).stock(found.seed)
+    torch.testing.assert_close(found.latent["samples"], stock, atol=1e-4, rtol=0)
+    assert any("The image is a draft: no render" in note for note in found.report["notes"])

@@ -12,8 +12,8 @@ from noisesearch.search.drafts import (
     expected_best,
     expected_maximum,
     foretold,
-    lower_bound,
     rank_correlation,
+    ranks,
     seen_of,
     shown,
 )
@@ -61,6 +61,18 @@ def test_the_rank_correlation_is_that_of_the_textbook():
     assert rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
     assert rank_correlation([1, 1], [1, 2]) == 0
     assert math.isnan(rank_correlation([1], [1]))
+    assert ranks([3, -math.inf, 3, 1, math.inf]).tolist() == [3.5, 1, 3.5, 2, 5]
+
+
+def test_the_rank_correlation_of_very_many_is_no_square_of_them():
+    """A square of 200 000 numbers would be 320 GB."""
+    many = range(200_000)
+    assert rank_correlation(many, many) == pytest.approx(1)
+
+
+def lower_bound(rho, pairs):
+    """Of a rank correlation that was estimated from so many pairs."""
+    return drafts._bound(drafts._fisher(rho), pairs - 3)
 
 
 def normal_pairs(rho, *shape, seed=0):

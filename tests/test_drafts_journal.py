@@ -2,14 +2,19 @@
 
 import json
 
+import folder_paths
 import pytest
 import torch
 from closed_form import PixelVAE, ScaledLatents, TargetVerifier
 from graphs import some_latent
+from noisesearch.search.algorithms import Replay
+from noisesearch.search.recovered import RECOVERED
+from noisesearch.session import pictures
 from noisesearch.session import journaling
 from noisesearch.session.evidence import Evidence
 from noisesearch.session.journaling import clear_journal, the_journal
-from test_drafts import STEPS, VIDEO, StopsAfter, graph_of
+from noisesearch.session.live import Live, Viewer
+from test_drafts import STEPS, VIDEO, StopsAfter, graph_of, with_steps
 from test_journaling import origin, restarted, same, searched, user  # noqa: F401
 from test_winner_again import pretend_gpu  # noqa: F401
 
@@ -55,6 +60,28 @@ def test_a_final_render_is_a_sample_of_the_plain_search():
 
 
 @torch.inference_mode()
+def test_the_panel_shows_finals_of_other_steps_in_pictures_of_their_own(tmp_path, monkeypatch):
+    """The drafts of both searches are the same ones."""
+    monkeypatch.setattr(folder_paths, "get_temp_directory", lambda: str(tmp_path))
+    boards = []
+    for steps in (STEPS, STEPS + 6):
+        graph, panel = graph_of(steps=steps), Live(Viewer(None, "workflow", "prompt", "3", str(steps)))
+        drafts = with_steps(graph, 4).sigmas
+        wishes = {**WISHES, "budget_nfe": 2 * steps + 32, "keep_top": 8}
+        found, _ = searched(graph, shorter=lambda _: drafts, panel=panel, **wishes)
+        finals = {one["draft"] for one in found.report["images"][0]["drafts"]["finals"]}
+        board = panel.ui([], False)["noise_search_state"][0]["searches"][0]["board"]
+        boards.append({one["id"]: one["picture"] for one in board})
+        for id, image in zip(found.found[0].top_ids, found.found[0].images):
+            pictures.write("expected.jpg", pictures.small(image[0]))
+            shown, expected = (pictures.folder() / name for name in (boards[-1][id], "expected.jpg"))
+            assert shown.read_bytes() == expected.read_bytes()
+    same_pictures = {id for id in boards[0] if boards[0][id] == boards[1].get(id)}
+    assert len(boards[0]) == 8 and len(finals) == 2 and len(same_pictures) >= 4
+    assert not same_pictures & finals
+
+
+@torch.inference_mode()
 def test_on_a_gpu_a_final_render_runs_alone(pretend_gpu, monkeypatch):  # noqa: F811
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "pretended")
     graph = graph_of()
@@ -64,6 +91,14 @@ def test_on_a_gpu_a_final_render_runs_alone(pretend_gpu, monkeypatch):  # noqa: 
     assert image["final_nfe"] == 2 * STEPS and image["search_nfe"] + image["final_nfe"] == image["budget_nfe"]
     torch.testing.assert_close(found.latent["samples"], graph.stock(found.seed), atol=1e-6, rtol=0)
     assert searched(graph, batch_size=8, **WISHES)[1] == 0
+    for place, recipe in enumerate(found.found[0].top_recipes[:2]):
+        picked, rows = searched(graph, Replay((recipe,)))
+        assert rows == 0 and RECOVERED in picked.report["notes"]
+        # as it was rendered alone, not as it was in a batch
+        assert torch.equal(picked.latent["samples"][0], found.top_latents["samples"][place])
+    restarted()
+    picked, rows = searched(graph, Replay((found.recipes[0],)))
+    assert rows == 2 * picked.report["totals"]["check_nfe"] == 4 and RECOVERED in picked.report["notes"]
 
 
 def earlier(graph, where=None, **wishes):

@@ -326,6 +326,18 @@ def test_an_algorithm_that_fails_later_loses_nothing_that_was_paid(request_, pai
     assert ["script failed" in fault for fault in result.faults] == [True]
 
 
+@pytest.mark.parametrize("paid", [[], [whole(1, 2)]], ids=["at once", "later"])
+def test_what_a_failing_algorithm_says_is_cut_and_put_in_one_line(paid):
+    def talkative(told):
+        raise ValueError("no\n" * 100_000 + "end")
+
+    try:
+        (said,) = search([*paid, talkative]).faults
+    except RuntimeError as error:
+        said = str(error)
+    assert ("no no no" in said) and len(said) < 1200 and "\n" not in said
+
+
 # -- errors pass through, and all is closed ------------------------------------------------------------------------------
 
 

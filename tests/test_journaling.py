@@ -4,6 +4,7 @@ import copy
 import gc
 import json
 import os
+from collections import OrderedDict
 
 import comfy.samplers
 import folder_paths
@@ -24,7 +25,8 @@ from noisesearch.search.algorithms.replay import Replay
 from noisesearch.search.journaled import OTHER_MODEL
 from noisesearch.search.recovered import RECOVERED
 from noisesearch.search.rollout import Recipe
-from noisesearch.session import journaling, provenance
+from noisesearch.session import journaling, pace, provenance
+from noisesearch.session.live import Live, Viewer
 from noisesearch.session.provenance import Origin
 from noisesearch.verifiers.ensemble import Ensemble
 
@@ -565,6 +567,17 @@ def test_comfyuis_setting_switches_it_off_for_all_nodes(settings, on, tmp_path, 
     assert journal_is_on() is on
 
 
+def test_nothing_is_decoded_for_the_time_left_of_what_the_journal_answers(tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_paths, "get_temp_directory", lambda: str(tmp_path))
+    decodes = []
+    for _ in range(2):
+        monkeypatch.setattr(pace, "_looks", OrderedDict())
+        panel = Live(Viewer(None, "workflow", "prompt", "3", "run"))
+        found, _ = searched(Graph.mixture("CONST"), panel=panel, keep_top=1)
+        decodes.append(found.report["totals"]["decodes"])
+    assert decodes == [8 + 1, 1], "each candidate and the probe; then the winner alone"
+
+
 @pytest.mark.parametrize("name", ["random", "zero order"])
 def test_a_picked_image_that_is_journaled_is_not_sampled(name):
     graph, settings = Graph.mixture("CONST"), ALGORITHMS[name]
@@ -583,6 +596,8 @@ def test_a_picked_image_that_is_not_journaled_is_sampled():
     searched(graph)
     picked, rows = searched(graph, Replay((Recipe((fresh(4711),)),)))
     assert rows == 2 * graph.steps and RECOVERED not in picked.report["notes"]
+    restarted()  # nor is the model asked whether it is still the journal's
+    assert searched(graph, Replay((Recipe((fresh(4711),)),)))[1] == 2 * graph.steps
     assert torch.allclose(picked.latent["samples"], graph.stock(4711), atol=1e-5)
 
 

@@ -5,18 +5,23 @@ import math
 from collections import OrderedDict
 from types import SimpleNamespace
 
+import comfy.model_management as mm
 import folder_paths
 import pytest
 import torch
-from closed_form import PixelVAE, TargetVerifier
+from closed_form import PixelVAE, ScaledLatents, TargetVerifier
 from graphs import Graph, some_latent
 from PIL import Image
 
-from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
-from noisesearch.search.rollout import recipes_from_json
+from noisesearch.compat import COMFYUI
+from noisesearch.sampling import evaluator
+from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, SeedPruning, ZeroOrder
+from noisesearch.search.noise import NoiseRecipe
+from noisesearch.search.rollout import Rollout, recipes_from_json, recipes_to_json
 from noisesearch.session import live, pace, pictures
 from noisesearch.session.live import BOARD, POINTS, Live, Viewer
 from noisesearch.session.pace import Pace
+from noisesearch.session.progress import LiveProgress
 from noisesearch.session.run import Wishes, search_images
 from noisesearch.verifiers.ensemble import Ensemble
 
@@ -49,8 +54,8 @@ def told(monkeypatch, tmp_path):
     return told
 
 
-def searched(settings=None, panel=None, graph=None, verifier=None, **wishes):
-    graph, vae = graph or Graph.mixture("CONST"), PixelVAE()
+def searched(settings=None, panel=None, graph=None, verifier=None, vae=None, **wishes):
+    graph, vae = graph or Graph.mixture("CONST"), vae or PixelVAE()
     verifier = verifier or TargetVerifier(vae.decode(some_latent(seed=1))[0])
     wishes = Wishes(**{"candidates": 6, "batch_size": 2, **wishes})
     return search_images(
@@ -90,7 +95,9 @@ def test_the_last_state_is_the_report_in_pictures(told):
     best, first = one["board"][0]["scores"][0], one["first"]["scores"][0]
     assert f"The best of 6 by {state['judges'][0]}: {best:.3g}" in one["why"]
     assert best == first or f"the first candidate has {first:.3g}" in one["why"]
-    assert one["why"].endswith("It ended because the budget is spent.")
+    assert (
+        one["stopped"] == "the budget is spent" and "ended" not in one["why"]
+    )  # as expected: not a word of it
 
 
 @torch.inference_mode()
@@ -120,6 +127,20 @@ def test_a_large_state_waits_longer(told, monkeypatch):
     assert gaps and all(gap >= size / 1000 for gap, size in zip(gaps, sizes))
 
 
+def test_a_long_prompt_is_not_told_whole_each_time():
+    panel = Live(VIEWER)
+    panel.begin("search", SimpleNamespace(names=[], leading=0, held_out=None, prompt="many words " * 100_000))
+    assert panel.about["read"].startswith("many words many") and len(panel.about["read"]) <= 2004
+
+
+@torch.inference_mode()
+def test_a_sampler_is_tried_once_for_all_recipes_that_are_told(told, monkeypatch):
+    tried = []
+    monkeypatch.setattr(evaluator, "steps_alone", lambda solver: tried.append(1) or True)
+    searched(SeedPruning(), Live(VIEWER), Graph.mixture("CONST", steps=20), candidates=8)
+    assert tried == [1]
+
+
 @pytest.mark.parametrize("panel", [None, Live()], ids=["no panel", "no viewer"])
 @torch.inference_mode()
 def test_nobody_watches_nothing_is_drawn(panel, told, tmp_path):
@@ -138,6 +159,36 @@ def test_watching_changes_nothing(settings, told):
     torch.testing.assert_close(found.latent["samples"], alone.latent["samples"], atol=0, rtol=0)
     assert found.report["totals"]["nfe"] == alone.report["totals"]["nfe"]
     assert found.report["notes"] == alone.report["notes"]
+
+
+@torch.inference_mode()
+def test_the_panel_tells_the_recipes_that_the_outputs_have(told):
+    """Of samples that were cut without a trace, say."""
+    panel = Live(VIEWER)
+    found = searched(SeedPruning(), panel, Graph.mixture("CONST", steps=20), candidates=8, keep_top=3)
+    board = final(panel)["searches"][0]["board"]
+    one = found.found[0]
+    texts = [recipes_to_json([recipe], COMFYUI) for recipe in one.top_recipes]
+    assert [entry["recipe"] for entry in board][:3] == texts and [e["id"] for e in board[:3]] == one.top_ids
+    assert len(board) > 3 and all(entry["plain"] for entry in board)
+    assert all(len(recipes_from_json(entry["recipe"])[0].pieces) == 1 for entry in board)
+    while_it_ran = [entry for state in told for entry in state["searches"][0]["board"] if entry["recipe"]]
+    assert while_it_ran and all(entry["plain"] for entry in while_it_ran)
+
+
+@torch.inference_mode()
+def test_long_recipes_are_told_at_the_end_for_every_sample_of_a_batch(told, monkeypatch):
+    monkeypatch.setattr(live, "LONGEST_RECIPE", 120)
+    panel = Live(VIEWER)
+    graph = Graph.mixture("CONST", latent={"samples": torch.zeros(2, 4, 8, 8)})
+    searched(ZeroOrder(2, 0.7), panel, graph, candidates=9)
+    short = [entry["recipe"] for state in told for one in state["searches"] for entry in one["board"]]
+    assert None in short
+    for one in final(panel)["searches"]:
+        assert len(one["board"]) == 9
+        for entry in one["board"]:
+            assert recipes_from_json(entry["recipe"])[0].root.seed == int(entry["seed"])
+            assert entry["plain"] == (len(entry["recipe"]) < 120)
 
 
 @torch.inference_mode()
@@ -171,14 +222,42 @@ def test_a_batch_has_a_search_for_each_sample(told):
     assert [one["chosen"] for one in searches] == [one.result.winner.id for one in found.found]
     assert [recipes_from_json(one["board"][0]["recipe"])[0].index for one in searches] == [0, 1]
     assert [state["searches"][1]["phase"] for state in told][0] == "waiting"
+    assert all(one._recipe is None for one in panel.searches), "it holds on to the latents"
     names = [{entry["picture"] for entry in one["board"]} for one in searches]
     assert not names[0] & names[1]
+
+
+def test_pictures_are_told_apart_by_all_that_makes_an_image():
+    """And by nothing else: another run of the same search, where it has other ids, finds its picture again."""
+    noises = [NoiseRecipe(3), NoiseRecipe(3, vary=(0.3, 0.5)), NoiseRecipe(3, vary=(0.4, 0.5))]
+    noises += [NoiseRecipe(3).move(4, 0.5), NoiseRecipe(3, mix=((3, 0.6), (4, 0.8)))]
+    made = [[Rollout(noise)] for noise in noises] + [[Rollout(NoiseRecipe(3), stop=0.5)]]
+    made += [[Rollout(NoiseRecipe(3), stop=0.5), Rollout(parent=7)]]
+    names = [live.named("key", pieces) for pieces in made]
+    assert len(set(names)) == len(made) and not {live.named("another", pieces) for pieces in made} & set(
+        names
+    )
+    assert live.named("key", [Rollout(NoiseRecipe(3), stop=0.5), Rollout(parent=40)]) == names[-1]
 
 
 def test_a_video_shows_its_middle_frame():
     video = torch.stack([torch.full((4, 6, 3), value) for value in (0.0, 0.2, 1.0, 0.4)])
     assert pictures.small(video).unique().tolist() == [255]
     assert pictures.small(video).shape == (4, 6, 3)
+
+
+def test_the_progress_bar_shows_the_same_small_picture(monkeypatch):
+    shown = []
+    progress = LiveProgress("5", 10)
+    monkeypatch.setattr(progress.bar, "update_absolute", lambda nfe, total, picture: shown.append(picture))
+    video = torch.stack([torch.full((600, 1200, 3), value) for value in (0.0, math.nan, 1.0)])
+    video[1, :300] = 0.2
+    progress.best(1, "", video[None])
+    ((kind, picture, size),) = shown
+    assert (kind, picture.size, size) == ("JPEG", (512, 256), 512)
+    assert (picture.getpixel((9, 9)), picture.getpixel((9, 250))) == ((51, 51, 51), (0, 0, 0))
+    progress.best(1, "", torch.rand(1, 8, 8, 1))
+    assert shown[1][1].size == (8, 8)
 
 
 def test_a_large_picture_is_made_small():
@@ -220,6 +299,22 @@ def test_running_samples_are_shown_in_the_panel_where_there_is_one(told):
     assert Live(Viewer("client", None, "prompt", "5", "run")).glances is None, "no front end, no panel"
 
 
+@pytest.mark.parametrize("error", [mm.InterruptProcessingException, RuntimeError])
+@torch.inference_mode()
+def test_a_search_that_is_cancelled_or_fails_leaves_no_picture_of_a_running_sample(told, error):
+    panel, graph = Live(VIEWER), Graph.mixture("CONST")
+
+    class Cancelled(TargetVerifier):
+        def score(self, batch):
+            panel.glances(Image.new("RGB", (8, 8)))
+            assert (pictures.folder() / panel.sampling).is_file()
+            raise error("cancelled")
+
+    with pytest.raises(error):
+        searched(panel=panel, graph=graph, verifier=Cancelled(PixelVAE().decode(some_latent(seed=1))[0]))
+    assert panel.sampling is None and not list(pictures.folder().iterdir())
+
+
 # -- the time that is left --------------------------------------------------------------------------------------------------
 
 
@@ -257,6 +352,21 @@ def test_what_a_decode_takes_is_remembered(clock):
     assert len(asked) == 1, "a few candidates are not worth a probe, and one probe is enough"
 
 
+@pytest.mark.parametrize("dims, probes", [(2, 1), (3, 0)])
+@torch.inference_mode()
+def test_the_probe_is_counted_and_is_none_for_videos(dims, probes, told, clock):
+    shape = (4, 8, 8) if dims == 2 else (4, 3, 8, 8)
+    decodes = []
+    for panel in (None, Live(VIEWER)):
+        vae = PixelVAE(ScaledLatents(dims))
+        judge = TargetVerifier(PixelVAE(ScaledLatents(dims)).decode(some_latent(shape=shape))[0])
+        graph = Graph.mixture("CONST", latent={"samples": torch.zeros(1, *shape)}, dims=dims)
+        found = searched(panel=panel, graph=graph, verifier=judge, vae=vae)
+        assert found.report["totals"]["decodes"] == vae.decodes
+        decodes.append(vae.decodes)
+    assert decodes[1] - decodes[0] == probes
+
+
 @torch.inference_mode()
 def test_images_do_not_pile_up_where_no_client_listens(told, monkeypatch):
     panel, most = Live(Viewer(None, "workflow", "prompt", "5", "run")), []
@@ -265,8 +375,16 @@ def test_images_do_not_pile_up_where_no_client_listens(told, monkeypatch):
     def counted(self, ids, images):
         saw(self, ids, images)
         most.append(len(self._seen))
+        assert all(one.dtype == torch.uint8 and one.shape == (8, 8, 3) for one in self._seen.values())
+        storages = {
+            one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in self._seen.values()
+        }
+        assert sum(storages.values()) == 8 * 8 * 3 * len(self._seen), "of whole batches"
 
     monkeypatch.setattr(live.LiveSearch, "saw", counted)
-    searched(panel=panel, candidates=100)
+    graph = Graph.mixture("CONST", latent={"samples": torch.zeros(1, 4, 3, 8, 8)}, dims=3)
+    vae = PixelVAE(ScaledLatents(3))
+    judge = TargetVerifier(vae.decode(some_latent(shape=(4, 3, 8, 8)))[0])
+    searched(panel=panel, graph=graph, verifier=judge, vae=vae, candidates=100)
     assert not told and max(most) <= live.MOST_SEEN + 2
     assert all(entry["picture"] for entry in final(panel)["searches"][0]["board"])

@@ -1,29 +1,12 @@
 """The sampler's menu: a plain sampler becomes a search in its place, and back. web/menu/swap.js runs in node on a stand-in for LiteGraph."""
 
-import json
-import os
-import shutil
-import subprocess
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
+from page_scripts import told_by
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
-    node = shutil.which("node")
-    if node is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("node is not installed")
-    folder = tmp_path_factory.mktemp("menu")
-    shutil.copy(ROOT / "web" / "menu" / "swap.js", folder / "swap.mjs")
-    shutil.copy(ROOT / "tests" / "menu_swap.mjs", folder / "menu_swap.mjs")
-    run = subprocess.run(
-        [node, str(folder / "menu_swap.mjs")], capture_output=True, text=True, encoding="utf-8", timeout=60
-    )
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout)
+    return told_by("menu_swap", tmp_path_factory.mktemp("menu"))
 
 
 KEPT = {"model": "Loader", "positive": "Text", "negative": "Other", "latent_image": "Other"}

@@ -143,8 +143,8 @@ def test_inside_a_subgraph_too(page):
     assert wires == {**edges, "verifier": "NoiseSearchLoadVerifier"} and kept == seed
 
 
-def press_in_menu(page, kind, words):
-    """Right-click the title of the node of a type and press an entry of the menu that opens."""
+def title_of(page, kind):
+    """Put the title of the node of a type into view; where it is on the page."""
     at = page.page.evaluate(
         """kind => {
             const node = app.graph.nodes.find(n => n.type === kind);
@@ -159,7 +159,12 @@ def press_in_menu(page, kind, words):
         kind,
     )
     page.page.wait_for_timeout(300)
-    page.page.mouse.click(*at, button="right")
+    return at
+
+
+def press_in_menu(page, kind, words):
+    """Right-click the title of the node of a type and press an entry of the menu that opens."""
+    page.page.mouse.click(*title_of(page, kind), button="right")
     page.page.get_by_text(words, exact=True).click()
 
 
@@ -170,6 +175,7 @@ def test_a_button_above_the_selected_node_where_the_menu_asks_no_extension(page)
     before = types(page)
 
     def press(kind, label, icon):
+        title_of(page, kind)  # the button is above it
         page.page.evaluate(
             "kind => app.canvas.selectItems([app.graph.nodes.find(n => n.type === kind)])", kind
         )

@@ -162,3 +162,24 @@ def test_a_pass_that_does_not_fit_is_said_before_anything_runs():
     with pytest.raises(BudgetTooSmall):
         graph.search(Planning(), budget_nfe=3)
     assert graph.model.spy.rows == 0
+
+
+@pytest.mark.parametrize(
+    "member, said",
+    [
+        (
+            {"decoder": "PNG"},
+            "decoder for the previews of planned 'PNG'. There are: the VAE, TAESD, latent2rgb",
+        ),
+        ({"decoder": None}, "decoder for the previews of planned None"),
+        ({"preview": "cheap"}, "preview for planned 'cheap'. There are: extra evaluation, free"),
+    ],
+)
+@torch.inference_mode()
+def test_a_search_that_asks_for_previews_that_there_are_not_is_refused(member, said):
+    graph = Graph.mixture("CONST")
+    graph.model.spy.reset()
+    own = type("Own", (Planned,), {"cuts": True, **member})(4, 0.5)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        graph.search(own, candidates=4)
+    assert graph.model.spy.rows == 0

@@ -260,6 +260,24 @@ def test_a_batch_has_a_search_for_each_image(page):
     assert [f"seed {image['winner']['seed']}" for image in report["images"]] == [boards[0][0], boards[1][1]]
 
 
+def test_use_says_that_another_image_of_the_batch_has_no_candidate_yet(page):
+    workflow = graph(candidates=2000)
+    next(node for node in workflow["nodes"] if node["id"] == 4)["widgets_values"][2] = 2
+    page.load(workflow)
+    page.queue()
+    page.wait_for_cards(2)
+    words = "Image 2 has no candidate that can go on yet"
+    page.cards.first.locator(".nsp-use").dispatch_event("click")
+    page.wait("panel.querySelector('.nsp-said').textContent.startsWith(argument)", words)
+    page.cards.first.locator(".nsp-open-card").dispatch_event("click")
+    page.page.locator(".nsp-primary").click()
+    assert page.page.locator(".nsp-dialog .nsp-said").inner_text().startswith(words)
+    page.page.keyboard.press("Escape")
+    assert page.title().startswith("Searching") and page.widget("pick") == ""
+    page.server.interrupt()
+    page.wait_for_title("Cancelled")
+
+
 def test_the_seed_is_copied(pages):
     page = pages()
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

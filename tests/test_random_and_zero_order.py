@@ -65,6 +65,18 @@ def test_a_search_around_a_noise_begins_there():
     assert pivots(requests[1]) == {around, other.noise}
 
 
+@pytest.mark.parametrize(
+    "index, places, begins",
+    [(0, [0], [0]), (2, [0], [2]), (0, [4], [0]), (2, [0, 1, 2], [0, 1, 2]), (5, [0, 1], [5, 6])],
+)
+def test_the_noise_to_begin_at_is_that_of_its_sample(index, places, begins):
+    """The same seeds are another noise at another place of a batch."""
+    settings = ZeroOrder(around=NoiseRecipe(3), index=index)
+    samples = [settings.of_sample(i, len(places), place) for i, place in enumerate(places)]
+    assert samples == [(settings, begin) for begin in begins]
+    assert ZeroOrder().of_sample(0, 1, 7) == (ZeroOrder(), 7)
+
+
 @every_pivot
 def test_the_first_pivot_is_the_users_own_image(pivot):
     assert climb(ZeroOrder(2, pivot=pivot))[0] == [Rollout(NoiseRecipe(7))]

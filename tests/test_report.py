@@ -12,7 +12,10 @@ from noisesearch.nodes.report import NoiseSearchReport
 from noisesearch.nodes.search import NoiseSearchKSampler
 from noisesearch.nodes.sockets import Report
 from noisesearch.search.algorithms import SearchOverPaths, ZeroOrder
+from noisesearch.session import report as report_module
+from noisesearch.session import report_picture
 from noisesearch.session.report_picture import THEMES, _range, _ticks
+from noisesearch.session.summary import name_of
 from noisesearch.verifiers.ensemble import Ensemble
 
 
@@ -157,6 +160,76 @@ def test_what_is_no_report_is_refused(report):
 def test_a_report_without_pictures_still_has_its_curve():
     report = searched()
     assert told(Report(report))[1].shape[1] > 250
+
+
+@torch.inference_mode()
+def test_the_noises_of_a_long_climb_do_not_grow_with_its_square(monkeypatch):
+    """Those of the best are told whole; of the others where they begin and how much is left out."""
+    search = dict(search=ZeroOrder(1, pivot="always move"), candidates=9)
+    whole = searched(**search)["images"][0]
+    counts = {one["id"]: len(one["noise"].get("moves", ())) for one in whole["candidates"]}
+    assert sorted(counts.values()) == list(range(9))
+    monkeypatch.setattr(report_module, "MOST_DRAWS", sum(counts[id] + 1 for id in whole["ranking"][:3]))
+    image = searched(**search)["images"][0]
+    assert image["winner"]["recipe"] == whole["winner"]["recipe"]
+    for one, full in zip(image["candidates"], whole["candidates"]):
+        if one["id"] in whole["ranking"][:3] or counts[one["id"]] == 0:
+            assert one == full
+        elif one["noise"] != full["noise"]:
+            assert one == {**full, "noise": {"seed": 3, "left_out": counts[one["id"]]}}
+    told = [one["noise"] for one in image["candidates"] if "left_out" not in one["noise"]]
+    assert 3 <= len(told) < 9
+    cut = next(one for one in image["candidates"] if "left_out" in one["noise"])
+    assert name_of(cut) == f"candidate {cut['id']}"
+
+
+def page_of(width=640):
+    page = report_picture._Page(width, THEMES["dark"])
+    page.drawn = []
+    page.text = lambda at, text, *_: page.drawn.append(text)
+    return page
+
+
+@pytest.mark.parametrize(
+    "text, lines",
+    [("a" * 100_000, 1), ("ab " * 40_000, 2), ("\u4e2d" * 100_000, 1)],
+    ids=["word", "words", "cjk"],
+)
+def test_a_long_prompt_is_cut_without_measuring_all_of_it(text, lines):
+    """It is anybody's text: what is drawn are the most letters that fit, found in few tries."""
+    page, measured = page_of(), []
+    measure = page.measure
+    page.measure = lambda some, size: measured.append(len(some)) or measure(some, size)
+    page.words(text, 15, "white", lines=2)
+    assert sum(measured) < 60_000 and len(page.drawn) == lines
+    room = 640 - 2 * report_picture.MARGIN
+    assert all(room - 40 < measure(line, 15) <= room for line in page.drawn)
+    assert page.drawn[-1].endswith(" ...")
+
+
+@pytest.mark.parametrize("room", [-5, 0, 3, 20, 21, 60, 200])
+def test_what_fits_is_the_longest_beginning_that_does(room):
+    page, text = page_of(), "candidate 12345, and a few words"
+    beginnings = [text[:n].rstrip() + " ..." for n in range(1, len(text))]
+    fitting = [cut for cut in ([text, *beginnings[::-1]]) if page.measure(cut, 13) <= room]
+    assert page.fit(text, 13, room) == (fitting[0] if fitting else "")
+
+
+@pytest.mark.parametrize("searches, top, width", [(1, 64, 4096), (8, 64, 1024), (8, 64, 480), (8, 1, 4096)])
+def test_the_picture_is_not_taller_than_can_be_shown(searches, top, width, monkeypatch):
+    """Many images are shown smaller, all of them."""
+    candidate = {"id": 0, "noise": {"seed": 3}, "scores": [0.5], "stop": 0, "nfe": 4}
+    image = {"winner": {"seed": 3, "scores": [0.5], "id": 0}, "candidates": [candidate], "ranking": [0]}
+    image |= {"search_nfe": 4, "final_nfe": 0, "seconds": 1.0, "curve": []}
+    report = {"images": [image] * searches, "totals": {}, "search": {}, "verifiers": ["a judge"] * 500}
+    pictures = [[(0, [0.5], torch.zeros(18, 10, 3, dtype=torch.uint8))] * top] * searches
+    tiles = []
+    monkeypatch.setattr(report_picture._Page, "_tile", lambda self, corner, size, *_: tiles.append(corner))
+    monkeypatch.setattr(report_picture, "FINE", 1)
+    picture = report_picture.picture_of(report, pictures, top, width)
+    assert picture.height <= report_picture.TALLEST
+    assert picture.height * width <= report_picture.MOST_PIXELS
+    assert len(set(tiles)) == searches * top
 
 
 def test_an_axis_has_few_round_ticks():

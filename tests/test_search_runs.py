@@ -10,7 +10,9 @@ from noisesearch.nodes.candidates import NoiseSearchCandidates, NoiseSearchFromR
 from noisesearch.session.noises import RecipeNoise, seed_of
 from noisesearch.nodes.search import NoiseSearchKSampler
 from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
-from noisesearch.search.rollout import recipes_from_json, recipes_to_json
+from noisesearch.nodes.searches import NoiseSearchZeroOrder
+from noisesearch.search.noise import NoiseRecipe
+from noisesearch.search.rollout import Recipe, Rollout, recipes_from_json, recipes_to_json
 from noisesearch.verifiers.base import Verifier
 from noisesearch.verifiers.ensemble import Ensemble
 
@@ -403,3 +405,22 @@ def test_samplers_that_cannot_be_foreseen_are_named():
             ValueError, match=f"{function.__name__}.*{message}|{message}.*{function.__name__}"
         ):
             Graph.mixture("CONST", own_sampler=comfy.samplers.KSAMPLER(function)).search(candidates=3)
+
+
+@torch.inference_mode()
+def test_a_search_around_an_image_of_a_batch_begins_with_that_image():
+    """Its recipe says which sample of the batch it is, and on a latent of one sample its noise is still the same."""
+    whole = Graph.mixture("CONST", latent={"samples": torch.zeros(3, 4, 8, 8)})
+    recipe = recipes_to_json([Recipe((Rollout(NoiseRecipe(5)),), 2)])
+    settings = NoiseSearchZeroOrder.execute(2, 0.7, "keep best", around=recipe).result[0]
+    found = Graph.mixture("CONST").search(settings, candidates=1, budget_nfe=6)
+    torch.testing.assert_close(found.latent["samples"][0], whole.stock(5)[2], atol=1e-5, rtol=0)
+    assert found.recipes == [Recipe((Rollout(NoiseRecipe(5)),), 2)]
+    assert (found.latent["samples"][0] - whole.stock(5)[0]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("piece", [{"start": 0.7}, {"steps": 3}])
+def test_a_search_begins_around_whole_samples_only(piece):
+    text = recipes_to_json([Recipe((Rollout(NoiseRecipe(5), **piece),))])
+    with pytest.raises(ValueError, match="a start or steps of its own"):
+        NoiseSearchZeroOrder.execute(2, 0.7, "keep best", around=text)

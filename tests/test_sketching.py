@@ -1,21 +1,26 @@
 """Previews by ComfyUI's approximate decoders, and how well previews foresaw what became of the samples."""
 
+import math
+from types import SimpleNamespace
+
 import comfy.utils
 import folder_paths
 import pytest
 import torch
 from closed_form import PixelVAE
-from comfy.taesd.taesd import Decoder
+from comfy.taesd.taesd import TAESD, Decoder
 from fake_evaluator import FakeEvaluator
 from graphs import Graph, some_latent
 from noisesearch.search.algorithms import ParticleSearch, SeedPruning
 from noisesearch.search.algorithms.base import Search
+from noisesearch.search.drafts import rank_correlation
 from noisesearch.search.driver import Limits, run
 from noisesearch.search.noise import NoiseRecipe
-from noisesearch.search.rollout import Rollout
+from noisesearch.search.rollout import Outcome, Rollout
 from noisesearch.search.selection import Comparison
+from noisesearch.session import sketching
 from noisesearch.session.fingerprint import context_key
-from noisesearch.session.foresight import foresight, in_words, spearman
+from noisesearch.session.foresight import foresight, in_words
 from noisesearch.session.sketching import sketch_of
 from noisesearch.verifiers.base import Verifier
 
@@ -135,6 +140,16 @@ def test_finished_and_sketched_images_of_one_request_have_sizes_of_their_own(for
     assert top["id"] == max((0, 2, 4), key=lambda id: scores[id])
 
 
+@torch.inference_mode()
+def test_a_decoder_is_loaded_once_for_all_samples_of_a_batch(formatted, taesd, monkeypatch):
+    formatted.latent, loaded = {"samples": torch.zeros(3, 4, 8, 8)}, []
+    monkeypatch.setattr(
+        sketching, "TAESD", lambda *args, **options: loaded.append(1) or TAESD(*args, **options)
+    )
+    found = formatted.search(SeedPruning(decoder="TAESD"), candidates=4, verifier=Seen())
+    assert len(found.recipes) == 3 and loaded == [1]
+
+
 @pytest.mark.parametrize("decoder, says", [("latent2rgb", "ScaledLatents"), ("TAESD", "none for it")])
 @torch.inference_mode()
 def test_what_comfyui_has_not_is_refused_before_anything_runs(decoder, says):
@@ -179,6 +194,16 @@ def test_the_journal_tells_previews_by_their_decoder(formatted, taesd, monkeypat
 # -- foresight -----------------------------------------------------------------------------------------------------------
 
 
+def looked(before, after):
+    """A result of samples that were looked at twice, with these scores."""
+    count = len(before)
+    parents = [
+        Outcome(i, Rollout(NoiseRecipe(i), stop=0.5), (float(score),), 5) for i, score in enumerate(before)
+    ]
+    children = [Outcome(count + i, Rollout(parent=i), (float(score),), 5) for i, score in enumerate(after)]
+    return SimpleNamespace(outcomes={one.id: one for one in (*parents, *children)})
+
+
 @pytest.mark.parametrize(
     "one, two, correlation",
     [
@@ -186,11 +211,29 @@ def test_the_journal_tells_previews_by_their_decoder(formatted, taesd, monkeypat
         ([1, 2, 3], [3, 2, 1], -1.0),
         ([1, 2, 3, 4], [2, 1, 4, 3], 0.6),
         ([1, 1, 2], [1, 2, 3], 0.75**0.5),  # ranks 1.5, 1.5, 3
-        ([1, 1, 1], [1, 2, 3], None),
+        ([math.nan, 1, 2], [1, 2, 3], 1.0),  # what could not be judged comes last
+        ([1, 1, 1], [1, 2, 3], None),  # there is no order
+        ([1, 2], [1, 2], None),  # too few
     ],
 )
-def test_rank_correlation_by_hand(one, two, correlation):
-    assert spearman(one, two) == (None if correlation is None else pytest.approx(correlation))
+def test_foresight_by_hand(one, two, correlation):
+    told = [found["rank_correlation"] for found in foresight(looked(one, two), Comparison())]
+    assert told == ([] if correlation is None else [pytest.approx(correlation, abs=1e-4)])
+
+
+class Counted(Comparison):
+    """Counts how often it is asked."""
+
+    asked = 0
+
+    def utilities(self, pool):
+        type(self).asked += 1
+        return super().utilities(pool)
+
+
+def test_foresight_asks_once_for_each_side_however_many_samples():
+    (found,) = foresight(looked(range(4000), reversed(range(4000))), Counted())
+    assert (found["samples"], found["rank_correlation"], Counted.asked) == (4000, -1.0, 2)
 
 
 def test_foresight_pairs_each_sample_with_its_next_look():
@@ -202,7 +245,7 @@ def test_foresight_pairs_each_sample_with_its_next_look():
     children = [o for o in result.outcomes.values() if o.rollout.stop == stops[1]]
     scores = [(result.outcomes[o.rollout.parent].scores[0], o.scores[0]) for o in children]
     assert found[0]["samples"] == len(children) and found[0]["rank_correlation"] == pytest.approx(
-        spearman(*zip(*scores)), abs=1e-4
+        rank_correlation(*zip(*scores)), abs=1e-4
     )
     assert "rank correlation" in in_words(found)[0] and in_words([]) == []
 

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from types import SimpleNamespace
 
 import comfyui_version
 import pytest
@@ -21,6 +22,7 @@ from noisesearch.search.algorithms import (
     ZeroOrder,
 )
 from noisesearch.session import carry
+from noisesearch.session.provenance import Origin
 from noisesearch.session.pick import read_pick
 from noisesearch.session.run import Wishes, search_images
 from noisesearch.session.stop import Stopper, running, stop
@@ -318,6 +320,41 @@ def test_a_record_is_bounded_and_finds_its_way_back():
     assert queued["extra_data"]["extra_pnginfo"]["noise_search"]["1"] == record
     prompt["2"]["inputs"]["ckpt_name"] = "other.safetensors"
     assert carry.on_prompt({"prompt": prompt})["extra_data"]["extra_pnginfo"] == {}
+
+
+@pytest.mark.parametrize("largest", [0, 4000, 4001, 6000, 200_000])
+@torch.inference_mode()
+def test_a_record_holds_as_many_runners_up_as_it_has_room_for(largest, monkeypatch):
+    """Each is written out once to see how long it is."""
+    found = Graph.mixture("CONST").search(ZeroOrder(1), candidates=12, keep_top=12)
+    monkeypatch.setattr(carry, "LARGEST", 10**9)
+    whole = carry.record_of(found, {})
+    fits = [n for n in range(13) if len(json.dumps({**whole, "top": whole["top"][:n]})) <= largest]
+    monkeypatch.setattr(carry, "LARGEST", largest)
+    dumps, written = json.dumps, []
+    monkeypatch.setattr(carry.json, "dumps", lambda data, **how: written.append(1) or dumps(data, **how))
+    record = carry.record_of(found, {})
+    assert record == {**whole, "top": whole["top"][: max(fits, default=0)]} and len(written) <= 13
+
+
+def test_the_files_behind_a_node_are_the_same_whoever_asks():
+    """Of a graph with a circle, a branch that meets itself, a link to nothing and nodes that are none."""
+    prompt = {
+        "1": {"class_type": "A", "inputs": {"a": ["2", 0], "b": ["3", 1], "c": ["9", 0], "e": ["5", 0]}},
+        "2": {"class_type": "B", "inputs": {"lora_name": "b.safetensors", "back": ["1", 0], "name": "a.b"}},
+        "3": {"class_type": "C", "inputs": {"ckpt_name": "a.safetensors", "too": ["2", 0], "vae_name": 3}},
+        "4": {"class_type": "D", "inputs": {"ckpt_name": "not.above"}},
+        "5": 7,
+    }
+    dynamic = SimpleNamespace(has_node=prompt.__contains__, get_node=prompt.__getitem__)
+    expected = ["a.safetensors", "b.safetensors"]
+    assert carry.files_behind(prompt, "1") == Origin(dynamic, "1").files() == expected
+    assert carry.files_behind(None, "1") == carry.files_behind(prompt, None) == []
+    key = carry.graph_key(prompt, "1")
+    prompt["4"]["inputs"]["ckpt_name"] = prompt["9"] = "another"
+    assert carry.graph_key(prompt, "1") == key
+    prompt["3"]["inputs"]["vae_name"] = 4
+    assert carry.graph_key(prompt, "1") != key
 
 
 @pytest.mark.parametrize(

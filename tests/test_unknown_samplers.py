@@ -144,6 +144,32 @@ def test_what_was_found_out_is_remembered():
     assert calls
 
 
+class Setting:
+    """An option whose words do not tell it from another."""
+
+    def __init__(self, noise):
+        self.noise = noise
+
+    def __repr__(self):
+        return "a setting"
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_options_that_look_the_same_are_not_taken_for_the_same(first):
+    def sampler(model, x, sigmas, extra_args=None, callback=None, disable=None, setting=None):
+        for sigma, lower in zip(sigmas, sigmas[1:]):
+            x = x + (lower - sigma) * (x - model(x, sigma * x.new_ones([len(x)]), **extra_args)) / sigma
+            x = x + lower * torch.randn_like(x) if setting.noise else x
+        return x
+
+    graph, drawn = Graph.mixture("EPS"), {}
+    for noise in (first, not first):
+        solver = Solver(KSAMPLER(sampler, {"setting": Setting(noise)}))
+        learn(solver, graph.model.get_model_object("model_sampling"), graph.sigmas)
+        drawn[noise] = solver.draws
+    assert drawn == {False: NOTHING, True: None}
+
+
 SINGLE = {
     "steps as Euler does": True,
     "a known one without noise": True,

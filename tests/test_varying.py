@@ -9,7 +9,9 @@ from graphs import Graph, evaluated, half_mask, some_latent
 from noisesearch.nodes.early_searches import NoiseSearchVaryConditioning
 from noisesearch.sampling.spread import Spread
 from noisesearch.sampling.varying import Varying, varied
+from noisesearch.session import run as session_run
 from noisesearch.search.algorithms import (
+    Auto,
     RandomSearch,
     Replay,
     SearchOverPaths,
@@ -161,6 +163,23 @@ def test_a_model_without_tokens_is_refused():
         Varying(graph.sigmas, None, 0).guider(graph.guider, [NoiseRecipe(7, vary=(0.4, 0.5))])
 
 
+VARIED = NoiseRecipe(7, vary=(0.4, 0.5))
+
+
+@pytest.mark.parametrize(
+    "search",
+    [Varied(RandomSearch()), Varied(Auto()), Replay((Recipe((Rollout(VARIED),)),)), ZeroOrder(around=VARIED)],
+    ids=lambda one: one.name,
+)
+@torch.inference_mode()
+def test_a_search_that_cannot_vary_is_refused_before_it_begins(search, monkeypatch):
+    graph = prompted()
+    graph.positive = [[None, {}]]
+    monkeypatch.setattr(session_run, "run", lambda *_: pytest.fail("the search has begun"))
+    with pytest.raises(ValueError, match="not prompted by tokens"):
+        graph.search(search, candidates=4)
+
+
 # -- searches and recipes --------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +260,35 @@ def test_the_share_of_variance_between_candidates():
         0.5, abs=0.05
     )  # half of it is common to two unrelated ones
     assert spread_of([*[picture] * 4, picture * torch.nan]) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_video_counts_by_the_mean_of_its_frames_without_a_copy_of_it(monkeypatch):
+    videos = torch.rand(5, 6, 64, 64, 3, generator=torch.Generator().manual_seed(0))
+    assert spread_of(videos) == pytest.approx(spread_of(videos.double().mean(1)), abs=1e-6)
+    assert spread_of(videos.half()) == pytest.approx(spread_of(videos), abs=1e-3)
+    largest = []
+    for name in ("double", "float", "to"):
+        real = getattr(torch.Tensor, name)
+
+        def copied(self, *args, _real=real, **options):
+            largest.append(self.numel())
+            return _real(self, *args, **options)
+
+        monkeypatch.setattr(torch.Tensor, name, copied)
+    Spread().add(videos[0])
+    assert max(largest) == videos[0, 0].numel()
+
+
+@torch.inference_mode()
+def test_what_cannot_be_counted_costs_no_search(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no such size")
+
+    monkeypatch.setattr(torch.nn.functional, "adaptive_avg_pool2d", broken)
+    report = Graph.mixture("CONST").search(candidates=6).report
+    assert "spread" not in report["images"][0] and len(report["images"][0]["ranking"]) == 6
+    (note,) = [note for note in report["notes"] if "no such size" in note]
+    assert note == "How different the candidates look was not measured (RuntimeError: 'no such size')."
 
 
 @torch.inference_mode()

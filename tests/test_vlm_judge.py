@@ -295,6 +295,64 @@ def test_labels_differ():
     assert len(label("x" * 400)) < 70
 
 
+@pytest.mark.parametrize(
+    "questions",
+    [
+        ("Is it cat (2)?", "Is there a cat?", "Is it a cat?"),
+        ("Is it a cat?", "Is it the cat?", "Is it cat (2)?", "Is it cat (2) (2)?", "Is there a cat (2)?"),
+        tuple(f"Is there {'a very ' * 40} large number {i}?" for i in range(12)),
+    ],
+)
+def test_labels_that_are_cut_or_numbered_alike_differ_and_no_answer_is_lost(questions):
+    names = labels(questions)
+    assert len(set(names)) == len(questions)
+    judge = vlm_judge(StandIn(lambda picture, said: 0.5), "checks of the prompt", "\n".join(questions))
+    assert judge.score(Batch(images(1))).item() == pytest.approx(0.5 ** len(questions))
+    assert list(judge.answers()[0]) == names
+
+
+@pytest.mark.parametrize(
+    "ask, what",
+    [
+        ("the whole prompt", "The template"),
+        ("checks of the prompt", "The list of questions"),
+        ("hands", "The list of questions"),
+        ("grader of the paper", "The instruction"),
+        ("UnifiedReward 2.0", "The instruction"),
+    ],
+)
+def test_texts_without_end_are_refused_when_the_judge_is_made(ask, what):
+    lines = "\n".join(f"# remark {i}" for i in range(1000)) if "questions" in what else "word " * 1000
+    with pytest.raises(
+        ValueError, match=f"{what} of VLM Judge has 4000 letters at most, and was given"
+    ) as error:
+        NoiseSearchVLMJudge.execute(StandIn(), ask, lines)
+    assert len(str(error.value)) < 300
+    many = "{}" * 9
+    with pytest.raises(
+        ValueError, match=f"{what} of VLM Judge has the prompt in 8 places at most, and was given 9"
+    ):
+        NoiseSearchVLMJudge.execute(StandIn(), ask, many)
+    longest = (
+        "\n".join(f"Is number {i} there?".ljust(199) for i in range(20))
+        if "questions" in what
+        else "x" * 4000
+    )
+    assert NoiseSearchVLMJudge.execute(StandIn(), ask, longest).result
+
+
+def test_a_prompt_without_end_is_refused_before_anything_is_sampled():
+    clip, endless = StandIn(questioned), "cat " * 3000
+    for ask in ("the whole prompt", "checks of the prompt", "counts", "grader of the paper"):
+        judge = vlm_judge(clip, ask)
+        with pytest.raises(ValueError, match="prompts of 10000 letters at most, and this one has 12000"):
+            judge.check(endless)
+    with pytest.raises(ValueError, match="prompts of 10000 letters at most"):
+        NoiseSearchVLMQuestions.execute(clip, endless)
+    vlm_judge(clip, "hands").check(endless)  # it does not read the prompt
+    assert clip.transformer.read == []
+
+
 def test_what_is_asked_ends_in_yes_or_no():
     assert asked("Is {} there?", "a cat") == "Is a cat there? Please answer Yes or No."
     assert asked("Is it? Answer yes or no!", "") == "Is it? Answer yes or no!"

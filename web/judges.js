@@ -1,5 +1,6 @@
 // Load Judge says behind each judge which file it lacks. Combine Judges shows the weights of the judges that are connected.
 import { app } from "../../scripts/app.js";
+import { widgetOf } from "./widgets.js";
 
 const LOAD = "NoiseSearchLoadVerifier";
 const COMBINE = "NoiseSearchVerifierEnsemble";
@@ -43,7 +44,7 @@ app.registerExtension({
   nodeCreated(node) {
     if (node.comfyClass === COMBINE) showWeights(node);
     if (node.comfyClass !== LOAD) return;
-    const scorer = node.widgets?.find((widget) => widget.name === "scorer");
+    const scorer = widgetOf(node, "scorer");
     if (scorer) scorer.options.getOptionLabel = label;
   },
   loadedGraphNode(node) {

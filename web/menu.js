@@ -73,7 +73,7 @@ function winner(node) {
   return search ? winnerOf(search) : undefined;
 }
 
-export function items(node) {
+function items(node) {
   if (isPlain(node)) return [entry(THERE, whyNot(node), () => swap(node, () => toSearch(node, make, missing)))];
   if (!isSearch(node)) return [];
   const won = winner(node);

@@ -45,7 +45,11 @@ function showAll() {
 
 async function restore() {
   showAll();
-  await store.restore().catch((error) => console.warn("NoiseSearch: the history cannot be read.", error));
+  await store.restore().catch(unread);
+}
+
+function unread(error) {
+  console.warn("NoiseSearch: the history cannot be read.", error);
 }
 
 store.onChange((key) => {
@@ -61,7 +65,7 @@ api.addEventListener("noise_search.run", () => {}); // for other clients
 api.addEventListener("executed", ({ detail }) => store.rememberOutputs({ [detail.node]: detail.output }));
 api.addEventListener("execution_interrupted", ({ detail }) => store.ended(detail.prompt_id, "cancelled"));
 api.addEventListener("execution_error", ({ detail }) => store.ended(detail.prompt_id, "failed"));
-api.addEventListener("execution_success", restore); // what was missed while the page was loading
+api.addEventListener("execution_success", ({ detail }) => store.succeeded(detail?.prompt_id).catch(unread));
 
 app.registerExtension({
   name: "NoiseSearch.Panel",
@@ -69,7 +73,7 @@ app.registerExtension({
     if (isSearching(node)) addPanel(node);
   },
   onNodeOutputsUpdated(outputs) {
-    store.rememberOutputs(outputs);
+    store.rememberOutputs(outputs, true);
   },
   afterConfigureGraph: restore,
 });

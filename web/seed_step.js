@@ -1,9 +1,9 @@
 // A random search tries the seeds from `seed` to `seed + candidates - 1`. "increment" therefore goes on behind the last of them,
 // or the next search would pay for all but one of them again.
 import { app } from "../../scripts/app.js";
+import { widgetOf } from "./widgets.js";
 
 const NODE = "NoiseSearchKSampler";
-const widgetOf = (node, name) => node.widgets?.find((widget) => widget.name === name);
 
 function withStep(node, control, hook) {
   const original = control[hook];

@@ -63,15 +63,14 @@ class Terms:
 class Ground:
     """Where a search is to run, for those that choose among others.
 
-    budget: NFE in all. whole: NFE of a sample with all of the user's steps, of which there are `steps`. drafts: steps of the drafts that
-    would be searched, 0 = none; why: what decided on them. terms: of samples with all steps, where a search of its own choice may stop
+    budget: NFE in all. whole: NFE of a sample with all of the user's steps, of which there are `steps`. why: what decided whether
+    drafts would be searched. terms: of samples with all steps, where a search of its own choice may stop
     them on the way and put noise back in; None where not (the user wished for drafts, say, or the sampler draws noise on the way).
     """
 
     budget: int
     whole: int
     steps: int
-    drafts: int
     why: str
     terms: Terms | None = None
 
@@ -94,6 +93,8 @@ class Search(Short):
     """None of its candidates depends on what others scored, so their scores foretell those of more (`search/forecast.py`)."""
     drafts: ClassVar[bool] = False
     """It wants drafts where they pay, if the user did not say (`draft_steps`)."""
+    varies: bool = False
+    """Some of its noises also vary the conditioning (`NoiseRecipe.vary`), so there must be a prompt to vary."""
     preview: str = EXTRA
     """How an unfinished sample is shown to verifiers: one more evaluation at its own level, or FREE (the solver's last prediction)."""
     decoder: str = BY_VAE

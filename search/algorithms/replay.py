@@ -19,6 +19,10 @@ class Replay(Search):
     reinjects = True  # for all that concerns it, final_sigmas above all: it runs what the recipe says
     needs_verifier = False
 
+    @property
+    def varies(self) -> bool:  # type: ignore[override]
+        return any(recipe.root.vary is not None for recipe in self.recipes)
+
     def of_sample(self, index: int, count: int, place: int) -> tuple[Replay, int]:
         """Its own recipe, or the one there is, whose seeds give every sample a noise of its own, as stock seeds do."""
         if len(self.recipes) not in (1, count):

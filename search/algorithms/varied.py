@@ -59,6 +59,10 @@ class Varied(Search):
         return self.inner.reinjects
 
     @property
+    def varies(self) -> bool:  # type: ignore[override]
+        return True
+
+    @property
     def preview(self) -> str:  # type: ignore[override]
         return self.inner.preview
 

@@ -24,6 +24,7 @@ class ZeroOrder(Search):
         "restart when stuck": as "keep best", but when no neighbour is better, a new random noise; the best of all restarts wins.
     chains: >= 1, how many climb side by side, each from a noise of its own and without a look at the others; their candidates share batches.
     around: the noise to begin at, in place of the seed's. The first chain begins with it, the others with neighbours of it.
+    index: which sample of a latent batch `around` was made for, on which its random numbers hang.
     """
 
     neighbours: int = 4
@@ -31,6 +32,7 @@ class ZeroOrder(Search):
     pivot: str = KEEP_BEST
     chains: int = 1
     around: NoiseRecipe | None = None
+    index: int = 0
     name = "zero-order search"
 
     def __post_init__(self) -> None:
@@ -44,6 +46,15 @@ class ZeroOrder(Search):
             )
         if self.pivot not in PIVOTS:
             raise ValueError(f"The pivot rule is one of {', '.join(PIVOTS)}, not {self.pivot!r}.")
+
+    @property
+    def varies(self) -> bool:  # type: ignore[override]
+        return self.around is not None and self.around.vary is not None
+
+    def of_sample(self, index: int, count: int, place: int) -> tuple[ZeroOrder, int]:
+        """Of a batch that has the sample which `around` was made for, that one begins with it; else the first one does."""
+        in_the_batch = count > 1 and self.index < count
+        return self, place if self.around is None or in_the_batch else self.index + index
 
     def begin(self, seed: int, best: Best) -> Asking:
         """Chain 0 is what a lone chain does; chain c is what a lone chain does from the seed mix(seed, c)."""

@@ -11,7 +11,17 @@ import torch
 from ...untrusted import choice, excerpt, legible
 from ..base import Batch, ImageVerifier, check_prompt, finite, per_video
 from ..networks.vlm import Look, VisionLanguageModel
-from .vlm_questions import TEMPLATE, asked, filled, has_place, labels, made_by, questions_of
+from .vlm_questions import (
+    TEMPLATE,
+    asked,
+    check_length,
+    filled,
+    has_place,
+    labels,
+    made_by,
+    questions_of,
+    within,
+)
 from .vlm_rubric import Rubric
 
 COMBINE = ("product", "mean", "min")
@@ -65,6 +75,8 @@ class VlmJudge(ImageVerifier):
 
     def check(self, prompt: str) -> None:
         super().check(prompt)
+        if self.needs_prompt:
+            check_length(prompt)
         self._odd.clear()
         self._asked, self._example = 0, ""
 
@@ -91,7 +103,7 @@ class YesProbability(VlmJudge):
 
     def __init__(self, model: VisionLanguageModel, template: str = TEMPLATE):
         super().__init__(model)
-        self.template = template.strip() or TEMPLATE
+        self.template = within(template.strip() or TEMPLATE, "The template")
         self.needs_prompt = has_place(self.template)
 
     def look(self, image: torch.Tensor, prompt: str) -> dict[str, float]:
@@ -152,6 +164,7 @@ class Marks(VlmJudge):
 
     def __init__(self, model: VisionLanguageModel, rubric: Rubric, name: str = "VLM marks"):
         super().__init__(model)
+        within(rubric.instruction, "The instruction")
         self.rubric, self.name = rubric, name
         self.needs_prompt = has_place(rubric.instruction)
 

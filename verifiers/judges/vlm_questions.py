@@ -11,6 +11,9 @@ from ...untrusted import excerpt, legible
 
 MOST = 32  # questions
 LONGEST = 400  # letters of one
+MOST_TEXT = 4000  # letters of a template, an instruction, or all questions together
+MOST_PROMPT = 10_000  # letters of a prompt
+MOST_PLACES = 8  # where the prompt goes in one text
 MADE = 12  # at most, of one prompt
 YES_OR_NO = "Please answer Yes or No."
 TEMPLATE = f'Does this figure show "{{}}"? {YES_OR_NO}'  # VQAScore's (Lin et al. 2024, arXiv 2404.01291)
@@ -37,8 +40,31 @@ def has_place(template: str) -> bool:
     return bool(_PLACE.search(template))
 
 
+def within(text: str, what: str) -> str:
+    """The text, as it is. ValueError for one too long to be asked of every image."""
+    if len(text) > MOST_TEXT:
+        raise ValueError(
+            f"{what} of VLM Judge has {MOST_TEXT} letters at most, and was given {len(text)}: {excerpt(text, 60)}. It is read for every image: shorten it."
+        )
+    places = len(_PLACE.findall(text))
+    if places > MOST_PLACES:
+        raise ValueError(
+            f"{what} of VLM Judge has the prompt in {MOST_PLACES} places at most, and was given {places}: {excerpt(text, 60)}. Write {{}} once."
+        )
+    return text
+
+
+def check_length(prompt: str) -> None:
+    """ValueError for a prompt that no vision-language model would read in reasonable time."""
+    if len(prompt) > MOST_PROMPT:
+        raise ValueError(
+            f"VLM Judge reads prompts of {MOST_PROMPT} letters at most, and this one has {len(prompt)}: {excerpt(prompt, 60)}. Shorten it, or give the search a shorter one in `prompt`."
+        )
+
+
 def questions_of(text: str) -> tuple[str, ...]:
     """One a line; empty lines, and those that begin with #, are left out. ValueError for too many or too long ones."""
+    within(text, "The list of questions")
     lines = [" ".join(line.split()) for line in text.splitlines()]
     found = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
     if len(found) > MOST:
@@ -70,9 +96,12 @@ def labels(questions: Iterable[str]) -> list[str]:
     """A label for each, no two alike."""
     found: list[str] = []
     for question in questions:
-        short = label(question)
-        number = sum(known == short or known.startswith(f"{short} (") for known in found)
-        found.append(f"{short} ({number + 1})" if number else short)
+        short = name = label(question)
+        number = 1
+        while name in found:
+            number += 1
+            name = f"{short} ({number})"
+        found.append(name)
     return found
 
 
@@ -85,6 +114,7 @@ def listed_in(answer: str) -> tuple[str, ...]:
 
 def made_by(model: Any, prompt: str) -> tuple[str, ...]:
     """The model's own questions to a prompt, in one call; asked again they cost nothing. ValueError when it writes none."""
+    check_length(prompt)
     told = filled(SPLIT, prompt)
     key = json.dumps([model.fingerprint(), told], sort_keys=True)
     if key not in _made:

@@ -1,5 +1,6 @@
 // A plain sampler becomes a search node in its place, and back. Knows graphs as LiteGraph has them, and nothing of the page: `make`
 // creates a node of a type. Every function that changes a graph returns the new node.
+import { isLinked, nameOf, widgetOf } from "../widgets.js";
 
 const KSAMPLER = "NoiseSearchKSampler";
 const SAMPLER = "NoiseSearchSampler";
@@ -174,7 +175,7 @@ function setSeed(node, seed) {
 
 // -- nodes -------------------------------------------------------------------------------------------------------------------
 
-export function typeOf(node) {
+function typeOf(node) {
   return node?.comfyClass ?? node?.type;
 }
 
@@ -197,10 +198,6 @@ function dress(node, old) {
   if (old.flags?.collapsed) node.flags = { ...node.flags, collapsed: true };
 }
 
-function widgetOf(node, name) {
-  return node.widgets?.find((widget) => widget.name === name);
-}
-
 function value(node, name) {
   return widgetOf(node, name)?.value;
 }
@@ -216,14 +213,6 @@ function copyValues(node, old, names) {
 
 function linkOf(graph, id) {
   return graph.getLink?.(id) ?? graph.links?.get?.(id) ?? graph.links?.[id] ?? graph._links?.get?.(id);
-}
-
-function isLinked(node, name) {
-  return node.inputs?.some((input) => nameOf(input) === name && input.link != null) ?? false;
-}
-
-function nameOf(input) {
-  return input.widget?.name ?? input.name;
 }
 
 // Where a wire comes from: a node's output, or an input of the subgraph that the node is in.

@@ -1,7 +1,8 @@
 // What the buttons do. Each changes widgets or wires as a person would, so that undo takes it back in one step.
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
-import { asOneStep, queue, setWidget, widgetOf } from "./nodes.js";
+import { widgetOf } from "../widgets.js";
+import { asOneStep, queue, setWidget } from "./nodes.js";
 
 const ZERO_ORDER = "NoiseSearchZeroOrder";
 const REJECTED = "noise_search_rejected"; // a property of the node: saved with it
@@ -28,9 +29,19 @@ export function winnerOf(search) {
   return search.board.find((one) => one.id === search.chosen) ?? search.board[0];
 }
 
+// Why a candidate cannot go on now; "" where it can. The images of a batch go on together.
+export function whyNotUse(state, sample, candidate) {
+  if (pickOf(state, sample, candidate)) return "";
+  const lacking = state.searches.findIndex((one, i) => i !== sample && !winnerOf(one)?.recipe);
+  if (lacking < 0) return "Wait until the search is over";
+  const image = `Image ${lacking + 1}`;
+  return state.searches[lacking].phase === "done"
+    ? `${image} has no candidate that can go on, and the images of a batch go on together: search again`
+    : `${image} has no candidate that can go on yet, and the images of a batch go on together: wait for it`;
+}
+
 export async function use(node, state, sample, candidate) {
   const pick = pickOf(state, sample, candidate);
-  if (!pick) return;
   if (state.run) await stop(state.run);
   asOneStep(node, () => setWidget(node, "pick", pick));
   await queue();

@@ -14,7 +14,7 @@ export function origin(candidate) {
   return candidate.level > 0 ? "on the way" : `recipe from ${candidate.seed}`;
 }
 
-export function scoreText(candidate, state) {
+function scoreText(candidate, state) {
   return candidate.scores.length ? number(candidate.scores[state.leading] ?? null) : "–";
 }
 
@@ -73,9 +73,9 @@ class Card {
     this.rank = el("span", { class: "nsp-rank" });
     this.open = el("button", { class: "nsp-open-card", type: "button", onclick: act("open") }, this.image, this.empty, this.rank);
     this.useButton = button("nsp-use", "Use", "Use this one: it is rendered once and goes on", act("use"));
-    this.moreButton = button("nsp-icon", icon("around"), "More like this: search around it", act("more"));
-    this.copyButton = button("nsp-icon", icon("copy"), "Copy seed or recipe", act("copy"));
-    this.rejectButton = button("nsp-icon nsp-reject", icon("reject"), "Reject: not shown again, kept in the journal", act("reject"));
+    this.moreButton = button(null, icon("around"), "More like this: search around it", act("more"));
+    this.copyButton = button(null, icon("copy"), "Copy seed or recipe", act("copy"));
+    this.rejectButton = button("nsp-reject", icon("reject"), "Reject: not shown again, kept in the journal", act("reject"));
     this.tools = el("div", { class: "nsp-tools" }, this.useButton, this.moreButton, this.copyButton);
     this.score = el("span", { class: "nsp-score" });
     this.held = el("span", { class: "nsp-held-score" });
@@ -113,14 +113,15 @@ class Card {
 
   picture(candidate) {
     const url = pictureUrl(candidate);
-    if (url && this.url !== url) {
-      this.url = url;
-      this.image.src = url;
-      show(this.image, true);
-      show(this.empty, false);
-    } else if (!url && !this.url) {
-      this.missing();
+    if (this.url === url) return;
+    this.url = url;
+    if (!url) {
+      this.image.removeAttribute("src");
+      return this.missing();
     }
+    this.image.src = url;
+    show(this.image, true);
+    show(this.empty, false);
   }
 
   missing() {

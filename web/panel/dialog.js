@@ -5,13 +5,9 @@ import { el, number, setText, show } from "./dom.js";
 
 let open = null;
 
-export function closeDialog() {
-  open?.close();
-}
-
 // candidates: those of the leaderboard. does: {use, more, copy, reject}. view: whose state it shows.
 export function openDialog(view, candidate) {
-  closeDialog();
+  open?.close();
   open = new Dialog(view, candidate);
 }
 
@@ -95,8 +91,9 @@ class Dialog {
     const candidate = this.candidate;
     const next = this.candidates[this.candidates.indexOf(candidate) + 1] ?? this.candidates[0];
     if (name === "copy") return setText(this.said, await this.view.does.copy(candidate));
+    const why = this.view.does[name](candidate);
+    if (name === "use" && why) return setText(this.said, why);
     if (name !== "reject") this.close();
-    this.view.does[name](candidate);
     if (name === "reject" && next && next.id !== candidate.id) {
       this.id = next.id;
       this.draw();

@@ -1,5 +1,6 @@
-// Our nodes in the graph: which they are, by what id the server knows them, their widgets.
+// Our nodes in the graph: which they are, by what id the server knows them, and changes as a person makes them.
 import { app } from "../../../scripts/app.js";
+import { widgetOf } from "../widgets.js";
 
 export const SEARCHING = ["NoiseSearchKSampler", "NoiseSearchSampler"];
 
@@ -31,14 +32,6 @@ export function searchingNodes(graph = rootGraph(), above = "", depth = 0) {
     if (isSearching(node)) return [[id, node]];
     return node.subgraph ? searchingNodes(node.subgraph, `${id}:`, depth + 1) : [];
   });
-}
-
-export function widgetOf(node, name) {
-  return node.widgets?.find((widget) => widget.name === name);
-}
-
-export function isLinked(node, name) {
-  return node.inputs?.some((input) => (input.widget?.name ?? input.name) === name && input.link != null) ?? false;
 }
 
 export function setWidget(node, name, value) {

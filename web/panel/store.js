@@ -1,6 +1,7 @@
 // What is known of each search node: its last search, and what was picked since. Fed by events, outputs, history and pictures.
 import { api } from "../../../scripts/api.js";
 import { rootGraph, searchingNodes, workflowId } from "./nodes.js";
+import { firstSeed, isASeed } from "./recipes.js";
 
 const UI = "noise_search_state";
 const KEPT = "NoiseSearch.Panel.States"; // in the browser, for after a restart of the server
@@ -8,8 +9,10 @@ const MOST_KEPT = 12;
 const LARGEST_KEPT = 60_000; // characters of one
 const ENTRIES = 64; // of the server's history
 
-const known = new Map(); // "workflow|execution id" -> {search, picked, ended}
+const known = new Map(); // "workflow|execution id" -> {search, picked, ended, old}; old: read somewhere, not heard of as it happened
+const asked = new Set(); // workflows whose history was read
 const listeners = new Set();
+let loading = true; // a prompt that runs now may have told something before anybody listened
 
 export function onChange(listener) {
   listeners.add(listener);
@@ -21,6 +24,11 @@ function keyOf(workflow, node) {
 
 export function entryOf(executionId) {
   return known.get(keyOf(workflowId(), executionId)) ?? null;
+}
+
+// The state that an entry is about.
+function shown(entry) {
+  return entry.picked ?? entry.search;
 }
 
 function tell(key, entry) {
@@ -40,48 +48,79 @@ function isState(state) {
   return state?.noise_search === 1 && Array.isArray(state.searches) && typeof state.node === "string";
 }
 
-export function remember(state) {
+// old: the state was read somewhere; it does not say when it was made.
+export function remember(state, old = false) {
   if (!isState(state)) return;
   const key = keyOf(state.workflow, state.node);
   const before = known.get(key);
   const again = before?.search?.prompt === state.prompt;
-  if (again && before.search.phase === "done") return; // an event that is late, or told again
+  if (again && before.search.phase === "done") {
+    before.old &&= old;
+    return; // an event that is late, or told again
+  }
+  if (old && !mayReplace(before, state)) return;
   const entry = state.picked
-    ? { search: before?.search ?? null, picked: state, ended: null }
-    : { search: state, picked: null, ended: null };
+    ? { search: before?.search ?? null, picked: state, ended: null, old }
+    : { search: state, picked: null, ended: null, old };
   if (state.phase === "done" && state.workflow) keep(key, entry);
   tell(key, entry);
 }
 
-// {node: output} of an `executed` event, a prompt's outputs or the front end's own store
-export function rememberOutputs(outputs) {
+// What was read replaces what was read before, and the end of a search replaces what was heard of it; it never replaces another search.
+function mayReplace(before, state) {
+  if (!before || before.old) return true;
+  return shown(before).prompt === state.prompt && shown(before).phase !== "done";
+}
+
+// {node: output} of an `executed` event; old: out of the front end's own store
+export function rememberOutputs(outputs, old = false) {
   for (const output of Object.values(outputs ?? {})) {
-    if (Array.isArray(output?.[UI])) remember(output[UI].at(-1)); // a list of inputs makes several
+    if (Array.isArray(output?.[UI])) remember(output[UI].at(-1), old); // a list of inputs makes several
   }
 }
 
 // how: "cancelled" or "failed"
 export function ended(prompt, how) {
   for (const [key, entry] of known) {
-    const state = entry.picked ?? entry.search;
-    if (state?.prompt === prompt && state.phase !== "done") tell(key, { ...entry, ended: how });
+    const state = shown(entry);
+    if (state.prompt === prompt && state.phase !== "done") tell(key, { ...entry, ended: how });
   }
 }
 
 // -- after a reload -----------------------------------------------------------------------------------------------------
 
+// The history is read once for each workflow: what happens after that is heard.
 export async function restore() {
   const workflow = workflowId();
   const ids = searchingNodes().map(([id]) => id);
-  if (!workflow || !ids.some((id) => !entryOf(id))) return;
+  if (!workflow || !ids.some((id) => !heard(id))) return;
   fromBrowser(workflow, ids);
   fromPicture(ids);
-  await fromHistory(workflow);
+  if (asked.has(workflow)) return;
+  asked.add(workflow);
+  await fromHistory(workflow).catch((error) => {
+    asked.delete(workflow);
+    throw error;
+  });
+}
+
+// Once more, where a prompt has ended that may have told something while the page was loading.
+export async function succeeded(prompt) {
+  const missed = [...known.values()].map(shown).some((state) => state.prompt === prompt && state.phase !== "done");
+  if (!loading && !missed) return;
+  loading = false;
+  asked.clear();
+  await restore();
+}
+
+function heard(id) {
+  const entry = entryOf(id);
+  return Boolean(entry && !entry.old && shown(entry).phase === "done");
 }
 
 async function fromHistory(workflow) {
   const reply = await api.fetchApi(`/history?max_items=${ENTRIES}`);
-  if (!reply.ok) return;
+  if (!reply.ok) throw new Error(`HTTP ${reply.status}`);
   const entries = Object.values(await reply.json());
   entries.sort((a, b) => (b.prompt?.[0] ?? 0) - (a.prompt?.[0] ?? 0)); // the newest first
   const found = new Map();
@@ -99,8 +138,8 @@ async function fromHistory(workflow) {
   }
   for (const [key, entry] of found) {
     const now = known.get(key);
-    const live = now?.search && !now.old && (now.search.phase !== "done" || now.search.prompt !== entry.search?.prompt);
-    if (!live) tell(key, { ...entry, search: entry.search ?? now?.search ?? null });
+    if (mayReplace(now, shown(entry))) tell(key, { ...entry, search: entry.search ?? now?.search ?? null, old: true });
+    else if (!now.search) tell(key, { ...now, search: entry.search }); // what was picked from, before the page was loaded
   }
 }
 
@@ -148,8 +187,8 @@ function fromPicture(ids) {
 function stateOf(record, node) {
   const board = record.top.map((one, id) => ({
     id,
-    seed: String(one.recipe?.pieces?.[0]?.noise?.seed ?? ""),
-    plain: one.recipe?.pieces?.length === 1 && !one.recipe.pieces[0].noise?.moves && !one.recipe.pieces[0].noise?.seeds,
+    seed: String(firstSeed(one.recipe) ?? ""),
+    plain: isASeed(one.recipe),
     recipe: JSON.stringify(one.recipe),
     scores: Array.isArray(one.scores) ? one.scores : [],
     held_out: id === 0 ? (record.winners?.[0]?.held_out ?? null) : null,

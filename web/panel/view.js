@@ -5,7 +5,7 @@ import { Board } from "./board.js";
 import { drawCurve } from "./curve.js";
 import { openDialog, redrawDialog } from "./dialog.js";
 import { duration, el, number, plural, setText, show, signed } from "./dom.js";
-import { isLinked, widgetOf } from "./nodes.js";
+import { isLinked, widgetOf } from "../widgets.js";
 
 const MORE = 8;
 
@@ -20,7 +20,7 @@ export class View {
     this.stops = 0;
     this.does = {
       open: (candidate) => openDialog(this, candidate),
-      use: (candidate) => this.run(actions.use(node, this.state, this.sample, candidate)),
+      use: (candidate) => this.use(candidate),
       more: (candidate) => this.around(candidate),
       copy: (candidate) => this.copy(candidate),
       reject: (candidate) => this.reject(candidate),
@@ -41,7 +41,7 @@ export class View {
     this.samples = el("div", { class: "nsp-samples", role: "group", "aria-label": "Sample of the batch" });
     this.board = new Board(this.does);
     this.judges = el("select", { class: "nsp-judges", "aria-label": "Whose scores the curve shows", onchange: () => this.pickJudge() });
-    this.curve = el("div", { class: "nsp-curves" });
+    this.curve = el("div");
     this.legend = el("div", { class: "nsp-legend" });
     this.forecast = el("span", { class: "nsp-forecast" });
     this.moreButton = el("button", { type: "button", title: "Raises candidates and queues; the journal pays for those that are there", onclick: () => this.run(actions.searchMore(this.node, this.more)) });
@@ -266,6 +266,14 @@ export class View {
     this.drawHead();
     const heard = await actions.stop(this.state.run).catch(() => false);
     if (!heard && this.running) setText(this.said, "The search is over already, or the server does not answer.");
+  }
+
+  // Why it cannot be used yet; "" where it goes on now.
+  use(candidate) {
+    const why = actions.whyNotUse(this.state, this.sample, candidate);
+    setText(this.said, why);
+    if (!why) this.run(actions.use(this.node, this.state, this.sample, candidate));
+    return why;
   }
 
   around(candidate) {
