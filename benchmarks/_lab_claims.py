@@ -238,7 +238,7 @@ def on_the_student(rows, nfe):
     ]
     ours, verdicts = [MISSING, MISSING], [MISSING, MISSING]
     if all(groups):
-        own = [[r for r in group if r["steps"] * r["candidates"] <= nfe] for group in groups]
+        own = [[r for r in group if scaling.evaluations(r) <= nfe] for group in groups]
         right = [max(group, key=lambda r: r["accuracy"]) for group in own]
         near = [min(group, key=lambda r: r["fid"]) for group in own]
         ours = [" / ".join(f"{r['accuracy']:.1%}" for r in right), " / ".join(fid(r)[4:] for r in near)]
@@ -345,8 +345,10 @@ def searched(table):
     rows = [r for r in table.values() if r.get("model", "").startswith("width")]
     by_width = {width: scaling.of_width(rows, width) for width in scaling.WIDTHS}
     alone = [r for r in by_width[max(scaling.WIDTHS)] if r["candidates"] == 1]
-    between = [r for width in scaling.WIDTHS[1:-1] for r in by_width[width]]
-    least = by_width[min(scaling.WIDTHS)]
+    between, least = (
+        [r for width in widths for r in by_width[width] if r["candidates"] > 1]
+        for widths in (scaling.WIDTHS[1:-1], scaling.WIDTHS[:1])
+    )
     found = []
     for text, own, published, expected in (
         (

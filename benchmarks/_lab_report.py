@@ -300,11 +300,14 @@ def equal_cost_table(tables):
     """Each width's own best with search against the largest without, at the largest's costs: by the judge, then by FID."""
     rows = search_rows(tables)
     large = [r for r in scaling.of_width(rows, max(scaling.WIDTHS)) if r["candidates"] == 1]
+    small = [
+        [r for r in scaling.of_width(rows, width) if r["candidates"] > 1] for width in scaling.WIDTHS[:-1]
+    ]
     found = []
     for by, shown in (("accuracy", share), ("fid", fid)):
         for budget in sorted({r["gflops"] for r in large}):
             line = [f"{1000 * budget:.0f} MFLOPs, {'judge: right' if by == 'accuracy' else 'FID'}"]
-            for own in (large, *(scaling.of_width(rows, width) for width in scaling.WIDTHS[:-1])):
+            for own in (large, *small):
                 best = scaling.optimal(own, (budget,), by).get(budget)
                 line.append(f"{shown(best)} ({triple(best)})" if best else "-")
             found.append(line)
@@ -322,7 +325,7 @@ def equal_cost_table(tables):
 
 
 def distilled_rows(tables):
-    """Rows of the student, and of its teachers at any step count by Euler or DDPM."""
+    """Rows of the student, and of its teachers at any step count by Euler, DDPM or under guidance."""
     rows = [r for r in search_rows(tables) if not r["model"].startswith("width")]
     return {
         "student": [r for r in rows if r["model"] == "student"],
@@ -350,7 +353,7 @@ def distilled_table(tables):
         return MISSING
     for rows in groups.values():
         for row in rows:
-            row["nfe"] = row["steps"] * row["candidates"]
+            row["nfe"] = scaling.evaluations(row)
     parts = []
     times = [
         best_within([r for r in groups["student"] if r["steps"] == 2], "nfe", n, "accuracy")["ms"]

@@ -174,7 +174,7 @@ def derivatives(model, size=96):
 
 
 def searched_models(distilled=True, widths=None):
-    """What the search is run on: each width by DDIM, without guidance and with the best of every cell (rows of the table `widths`); the shipped student; and, as its controls, the teachers at several step counts by Euler and DDPM."""
+    """What the search is run on: each width by DDIM, without guidance and with the best of every cell (rows of the table `widths`); the shipped student; and, as its controls, the teachers at several step counts by Euler, DDPM and under guidance of 1.5."""
     models = {}
     for width in scaling.WIDTHS:
         most, net = scaling.MOST.get(width, 8), partial(scaling.train, width)
@@ -191,6 +191,8 @@ def searched_models(distilled=True, widths=None):
             ddpm = {count: digits.stock("ddpm", count) for count in (4, 8, 12)}
             models[name] = scaling.Searched(128, net, euler)
             models[f"{name}, DDPM"] = scaling.Searched(128, net, ddpm)
+            led = {count: digits.euler(count, 1.5) for count in (2, 4, 8)}
+            models[f"{name}, guided"] = scaling.Searched(128, net, led, evaluations=2)
     return models
 
 

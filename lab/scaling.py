@@ -210,6 +210,11 @@ def fill_search(table, models, prompts=400, steps=None, counts=CANDIDATES):
             print(f"search: {name}, {count} steps, up to {max(tried)} candidates", flush=True)
 
 
+def evaluations(row, width=128):
+    """Network evaluations of a row of a network of that width: steps x candidates, twice that under guidance."""
+    return round(row["gflops"] / gflops(width))
+
+
 def of_width(rows, width):
     """The rows of one of the five generators, with guidance and without."""
     return [row for row in rows if row.get("model") in (f"width {width}", f"width {width}, guided")]
