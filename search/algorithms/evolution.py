@@ -68,7 +68,9 @@ class Evolution(Search):
     def reinjects(self) -> bool:  # type: ignore[override]
         return self.refined > 0
 
-    cuts = reinjects
+    @property
+    def cuts(self) -> bool:  # type: ignore[override]
+        return self.refined > 0
 
     @property
     def keeps(self) -> int:  # type: ignore[override]
