@@ -55,7 +55,7 @@ class Bench:
         self.world, self.problem, self.budgets = world, problem, budgets
         self.seed = 10_000 * problem.place + 100_000_000 * repeat + 7
         self.guider, self.verifier = world.guider(problem), world.verifier(problem)
-        self.sampler = comfy.samplers.sampler_object("euler")
+        self.sampler = comfy.samplers.sampler_object(world.sampler)
         self.one = world.steps  # NFE of a sample
         self.pools: dict[int, Pool] = {}
         self.rendered: dict[bytes, torch.Tensor] = {}
@@ -202,7 +202,7 @@ class Remembering(Verifier):
 
 
 def by_the_pack(
-    settings: Any, steps: int | None = None, anytime: bool = False, sampler: str = "euler", **wishes
+    settings: Any, steps: int | None = None, anytime: bool = False, sampler: str | None = None, **wishes
 ) -> Callable[[Bench], dict]:
     """A search of the pack, as the nodes run it. steps: of a candidate (None = the user's; fewer = the winner is rendered anew).
     anytime: one run serves all budgets, since a shorter one is its beginning."""
@@ -217,7 +217,7 @@ def by_the_pack(
             try:
                 result = search_images(
                     bench.guider,
-                    comfy.samplers.sampler_object(sampler),
+                    comfy.samplers.sampler_object(sampler) if sampler else bench.sampler,
                     bench.world.sigmas(own),
                     {"samples": bench.world.latent},
                     bench.seed,

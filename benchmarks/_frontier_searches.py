@@ -6,6 +6,7 @@ from _frontier_race import Contestant, by_the_pack, more_steps, random_search
 
 from noisesearch.search.algorithms import (
     Auto,
+    Evolution,
     ParticleSearch,
     RandomSearch,
     SearchOverPaths,
@@ -19,15 +20,22 @@ CHEAP = ("digits", "mixture")
 
 def contestants(name: str, world) -> list[Contestant]:
     steps = [few for few in STEPS if few < world.steps and (few != 10 or name in (*CHEAP, "scenes"))]
+    if world.steps < min(STEPS):
+        steps = [1]
     found = [Contestant(f"random, {world.steps} steps", random_search(), control=True)]
     found += [Contestant(f"random, {few} steps", random_search(few), control=True) for few in steps]
+    if world.steps < min(STEPS):  # a few-step model: what may win there is a search of many evaluations
+        searches = {"zero-order N=4": ZeroOrder(4), "evolution": Evolution()}
+        return found + [Contestant(label, by_the_pack(one, anytime=True)) for label, one in searches.items()]
     found += [
         Contestant(f"random, {few} steps, best 2 rendered", random_search(few, finalists=2)) for few in (3, 5)
     ]
     found += [
         Contestant("zero-order N=4, 5 steps", by_the_pack(ZeroOrder(4), 5, anytime=True)),
         Contestant("Search: Auto", by_the_pack(Auto())),
+        Contestant("evolution, 4 steps", by_the_pack(Evolution(), 4, anytime=True)),
         Contestant("paths N=2", by_the_pack(SearchOverPaths(2))),
+        Contestant("seeds, then paths N=1", by_the_pack(SearchOverPaths(1, seeds=-1))),
         Contestant("seed pruning", by_the_pack(SeedPruning())),
         Contestant("seed pruning, 7 steps", by_the_pack(SeedPruning(), 7)),
         Contestant("particles, euler_ancestral", by_the_pack(ParticleSearch(), sampler="euler_ancestral")),

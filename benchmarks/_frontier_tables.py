@@ -6,6 +6,7 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -13,12 +14,27 @@ from _frontier_race import REFERENCE, best_of, from_thumb
 from _paired import Paired, holm, paired
 
 POOLS, RANDOM, LONGER = "pools", "random, ", "one sample, more steps"
+AUTO = "Search: Auto"
+CHOSE = 41  # of each world, the first problems: what the rule of Search: Auto was written from
+MANY = 100  # evaluations
 SHUFFLES = 256  # of the placebos, for each problem
 PAPER_1 = (
     "CLIPScore 0.709 -> .739 -> .757 -> .777 -> .790 with 1, 2, 4, 8, 16 candidates; flat with more steps"
 )
 PAPER_10 = "IS 382, 420, 446, 457, 470 with 10, 25, 50, 100, 250 NFE a candidate at n = 256; at 1000 NFE in all, 50 is best (411), then 100 (404), 250 (383)"
 PAPER_6 = "IS at about 13 000 NFE 284 with zero-order N=2 and 296 with N=8, at about 600 NFE the smaller N leads (FID 5.4 with N=2, 6.2 with N=4); paths: small N early, large N late"
+
+
+@dataclass(frozen=True)
+class Some:
+    """Rows that are no file."""
+
+    found: dict
+
+
+def place(problem: str) -> int:
+    """Of a problem in its world."""
+    return int(problem.rpartition("#")[2])
 
 
 class Results:
@@ -79,15 +95,35 @@ class Results:
 
     @cached_property
     def best_control(self) -> str:
-        """By its mean over all budgets, on these very problems: that favours it."""
+        """By its mean over all budgets and problems."""
         return max(self.controls, key=lambda label: self._mean(label))
 
     def _mean(self, label: str) -> float:
         return math.fsum(self.share(label, budget) or 0.0 for budget in self.budgets)
 
+    def best_control_of(self, label: str) -> str:
+        """The best one on the very problems and budgets that a search was run at: that favours the control."""
+        if label in self.controls:
+            return self.best_control
+        budgets = self.fits(label)
+
+        def mean(control: str) -> float:
+            there = [problem for problem in self.at[label] if problem in self.at[control]]
+            return math.fsum(self.pooled(control, problem, budgets) for problem in there) / max(len(there), 1)
+
+        return max((one for one in self.controls if set(budgets) <= set(self.fits(one))), key=mean)
+
+    def later(self) -> Results:
+        """Of the problems that the rule of Search: Auto was not written from."""
+        order = sorted({problem for problem, *_ in self.rows.found}, key=place)
+        first = set(order[:CHOSE])
+        return Results(
+            self.name, Some({k: row for k, row in self.rows.found.items() if k[0] not in first}), self.budgets
+        )
+
     def difference(self, label: str, control: str | None = None) -> Paired | None:
         """To a control at the same cost, averaged over the budgets that it can be run at."""
-        control = control or self.best_control
+        control = control or self.best_control_of(label)
         budgets = self.fits(label)
         both = [problem for problem in self.at[label] if problem in self.at[control]]
         if len(both) < 2 or not budgets:
@@ -153,7 +189,15 @@ def tables(kept: dict, budgets: dict[str, tuple[int, ...]]) -> str:
     if not worlds:
         return "Nothing has been measured yet."
     parts = [summary(worlds), *(race_table(world) for world in worlds)]
-    parts += [overall(worlds), goal(worlds), placebos(worlds), particles(worlds), correlations(worlds)]
+    parts += [
+        overall(worlds, "all budgets"),
+        many(worlds),
+        of_auto(worlds),
+        goal(worlds),
+        placebos(worlds),
+        particles(worlds),
+        correlations(worlds),
+    ]
     parts += [figure_1(worlds), figure_6(worlds), figure_10(worlds)]
     return "\n\n".join(part for part in parts if part)
 
@@ -171,33 +215,33 @@ def points(found: Paired | None) -> str:
     return "" if found is None else found.points()
 
 
+SHOWN = {  # by README: what it says, and the row
+    "random seeds, all steps": "random, {} steps",
+    "random seeds, drafts of 3 steps": "random, 3 steps",
+    "the same, the best 2 rendered": "random, 3 steps, best 2 rendered",
+    "random seeds, drafts of 4 steps": "random, 4 steps",
+    "evolution, drafts of 4 steps": "evolution, 4 steps",
+    "search over paths, 2 paths": "paths N=2",
+    "Search: Auto": AUTO,
+}
+
+
 def summary(worlds: list[Results]) -> str:
     """The few rows that README shows, of the worlds that leave something to win."""
     shown = [world for world in worlds if REFERENCE in world.budgets and world.name != "mixture"]
-    rows = {
-        "random search, the user's steps": "random, {} steps",
-        "random search, 3 steps": "random, 3 steps",
-    }
-    rows |= {
-        "the same, the best 2 rendered": "random, 3 steps, best 2 rendered",
-        "random search, 4 steps": "random, 4 steps",
-        "seed pruning, 7 steps": "seed pruning, 7 steps",
-    }
-    rows |= {
-        "zero-order search, 5 steps": "zero-order N=4, 5 steps",
-        "search over paths, 2 paths": "paths N=2",
-    }
     lines = []
-    for said, label in rows.items():
-        cells = []
+    for said, label in SHOWN.items():
+        cells, counts = [], []
         for world in shown:
             own = label.format(world.one)
             there = own in world.labels
             cells += [percent(world.share(own, budget)) if there else "" for budget in world.budgets]
             cells.append(points(world.difference(own)) if there and own != world.best_control else "")
-        lines.append([said, *cells])
-    columns = [f"{w.name}: {c}" for w in shown for c in (*map(str, w.budgets), "to the best control")]
-    return f"### In short: all right, in %, at the cost of so many samples\n\n{table(['search', *columns], lines)}"
+            counts.append(str(len(world.at[own])) if there else "")
+        lines.append([said, *cells, " / ".join(counts)])
+    costs = [f"{w.name}: {c}" for w in shown for c in (*map(str, w.budgets), "to the best control")]
+    title = "### In short: all right, in %, at the cost of so many samples"
+    return f"{title}\n\n{table(['search', *costs, 'problems'], lines)}"
 
 
 def race_table(world: Results) -> str:
@@ -234,7 +278,14 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def overall(worlds: list[Results]) -> str:
+def many(worlds: list[Results]) -> str:
+    """The same where there is much to spend: what climbs needs time."""
+    costs = {world.name: tuple(b for b in world.budgets if b * world.one >= MANY) for world in worlds}
+    some = [Results(world.name, world.rows, costs[world.name]) for world in worlds if costs[world.name]]
+    return overall(some, f"budgets of {MANY} evaluations or more") if some else ""
+
+
+def overall(worlds: list[Results], which: str) -> str:
     """Difference to each world's best control, with p values adjusted over the worlds; and over all worlds, each worth the same."""
     labels = dict.fromkeys(label for world in worlds for label in world.labels if label not in world.controls)
     lines = []
@@ -249,14 +300,37 @@ def overall(worlds: list[Results]) -> str:
             one = there.get(world.name)
             mark = "*" if one and adjusted[world.name] < 0.05 else ""
             cells.append(points(one) + mark)
-        mean = math.fsum(one.mean for one in there.values()) / len(there)
-        error = math.sqrt(math.fsum((one.high - one.low) ** 2 for one in there.values())) / 2 / len(there)
-        cells.append(f"{100 * mean:+.1f} [{100 * (mean - error):+.1f}, {100 * (mean + error):+.1f}]")
-        lines.append([label, *cells])
-    title = "### To the best control, all budgets, in points\n\nThe best controls: "
+        lines.append([label, *cells, over_all(list(there.values()))])
+    title = f"### To the best control, {which}, in points\n\nThe best controls over all problems: "
     title += "; ".join(f"{world.name} {world.best_control.removeprefix(RANDOM)}" for world in worlds)
-    title += ". `*`: not 0 at 5 % after Holm's correction over the worlds."
+    title += ". Each search is held against the best one on the problems and costs that it was run at. "
+    title += "`*`: not 0 at 5 % after Holm's correction over the worlds."
     return f"{title}\n\n{table(['search', *(w.name for w in worlds), 'all'], lines)}"
+
+
+def over_all(found: list[Paired]) -> str:
+    """Of several worlds, each worth the same."""
+    mean = math.fsum(one.mean for one in found) / len(found)
+    error = math.sqrt(math.fsum((one.high - one.low) ** 2 for one in found)) / 2 / len(found)
+    return f"{100 * mean:+.1f} [{100 * (mean - error):+.1f}, {100 * (mean + error):+.1f}]"
+
+
+def of_auto(worlds: list[Results]) -> str:
+    """Its rule was written from the first problems, so it is judged by the later ones."""
+    lines = []
+    for said, some in (("all problems", worlds), ("the later ones", [world.later() for world in worlds])):
+        some = [world for world in some if AUTO in world.labels and len(world.at[AUTO]) > 1]
+        cells = {
+            world.name: f"{points(world.difference(AUTO))}, {len(world.at[AUTO])} problems" for world in some
+        }
+        if some:
+            pooled = over_all([found for world in some if (found := world.difference(AUTO))])
+            lines.append([said, *(cells.get(world.name, "") for world in worlds), pooled])
+    title = f"### {AUTO} to the best control of the same problems, in points\n\n"
+    title += f"Its rule was written from the first {CHOSE} problems of a world at most: only the later ones are a test of it."
+    return (
+        f"{title}\n\n{table(['problems', *(world.name for world in worlds), 'all'], lines)}" if lines else ""
+    )
 
 
 def goal(worlds: list[Results]) -> str:

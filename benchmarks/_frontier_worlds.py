@@ -46,10 +46,11 @@ class Problem:
 
 
 class World:
-    """steps: of the user. rows: how many samples run at once."""
+    """steps, sampler: of the user. rows: how many samples run at once."""
 
     name: str
     steps: int
+    sampler = "euler"
     rows = 32
 
     def prompts(self):
@@ -66,7 +67,7 @@ class World:
         return found[:count]
 
     def sigmas(self, steps: int) -> torch.Tensor:
-        return ksampler_sigmas(self.model, steps, "euler", "simple", 1.0)
+        return ksampler_sigmas(self.model, steps, self.sampler, "simple", 1.0)
 
 
 class Drawn(World):
@@ -78,7 +79,7 @@ class Drawn(World):
 
     def __init__(self):
         settings = WORLDS[self.demo]
-        self.steps, self.cfg = settings.steps, settings.cfg
+        self.steps, self.cfg, self.sampler = settings.steps, settings.cfg, settings.sampler
         self.model, self.clip, self.vae = load_world(self.demo)
         if self.half:
             self.model.set_model_compute_dtype(torch.bfloat16)
@@ -111,6 +112,10 @@ class Digits(Drawn):
     name = demo = "digits"
     half = False
     rows = 64
+
+
+class TwoStepDigits(Digits):
+    name, demo = "two-step digits", "digits, two-step"
 
 
 class Scenes(Drawn):
@@ -221,5 +226,6 @@ MAKERS = {
     "scenes": Scenes,
     "digits": Digits,
     "mixture": Mixture,
+    "two-step digits": TwoStepDigits,
     "storyboards of 3": lambda: Storyboards(3),
 }

@@ -168,7 +168,7 @@ def share(values, per: int = 1) -> tuple[float, float, float]:
         (p + z * z / (2 * n)) / (1 + z * z / n),
         z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)),
     )
-    return p, centre - spread, centre + spread
+    return p, max(0.0, centre - spread), min(1.0, centre + spread)
 
 
 def interval(values, per: int = 1) -> str:

@@ -4,6 +4,7 @@
     make bench ARGS="frontier -- --minutes 20"                     stop measuring after 20 CPU minutes; the next run goes on
     make bench ARGS="frontier -- --tables"                         only the tables, of what is there
     make bench ARGS="frontier -- --tune"                           the same on the problems that settings are chosen on
+    make bench ARGS="frontier -- --budgets 32 --problems 32"       at other costs; their rows are kept apart
     make bench ARGS="frontier -- --search my_search.py:MySearch"   yours beside ours
 
 Costs are in samples at the user's steps. Who samples candidates with fewer steps pays for rendering the winner at the user's steps; all
@@ -24,13 +25,21 @@ import torch  # isort: skip
 from _frontier_race import Bench, Contestant, by_the_pack, pools_of, race
 from _frontier_rows import Rows
 from _frontier_searches import contestants
-from _frontier_tables import tables
+from _frontier_tables import Results, race_table, tables
 from _frontier_worlds import MAKERS
+
+from noisesearch.search.algorithms.base import Search
 
 CACHE = ROOT / ".cache" / "frontier"
 BUDGETS = {"mixture": (4, 8, 16, 32), "scenes": (4, 8), "digits": (4, 8)}
 FEWER = (4, 8, 16)  # where a sample is dear; with 16 scenes and digits leave nothing to win
 RACED = ("storyboards", "careless", "scenes", "digits", "mixture")
+MORE = (  # beside the race: worlds, and costs where they are not the world's own
+    ("storyboards of 3", ()),
+    ("storyboards", (32,)),
+    ("careless", (32,)),
+    ("two-step digits", (8, 64)),
+)
 POOLS = "pools"
 CHUNK = 8
 
@@ -39,6 +48,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worlds", nargs="+", default=list(RACED), choices=list(MAKERS))
     parser.add_argument("--problems", type=int, default=128, help="problems per world (default: 128)")
+    parser.add_argument("--start", type=int, default=0, help="the first of them (default: 0)")
     parser.add_argument("--seeds", type=int, default=1, help="searches per problem (default: 1)")
     parser.add_argument("--minutes", type=float, default=0, help="CPU minutes to measure; 0 = to the end")
     parser.add_argument(
@@ -50,19 +60,34 @@ def main(arguments=None):
     parser.add_argument(
         "--search", nargs="+", default=[], metavar="FILE.py:CLASS", help="searches of your own"
     )
+    parser.add_argument(
+        "--steps", nargs="+", type=int, default=[0, 5], help="of their candidates; 0 = the user's"
+    )
     parser.add_argument("--tables", action="store_true", help="measure nothing")
+    parser.add_argument(
+        "--budgets", nargs="+", type=int, default=[], help="costs in samples, instead of the world's own"
+    )
     parser.add_argument("--tune", action="store_true", help="the other half of the problems")
     parser.add_argument("--cache", type=Path, default=CACHE)
     options = parser.parse_args(arguments)
-    part = "tune" if options.tune else "race"
-    kept = {name: Rows(options.cache / f"{name}-{part}.jsonl".replace(" ", "_")) for name in options.worlds}
+    kept = {name: rows_of(name, options, options.budgets) for name in options.worlds}
     if not options.tables:
         measure(options, kept)
-    print(tables(kept, {name: budgets_of(name) for name in options.worlds}))
+    print(tables(kept, {name: budgets_of(name, options) for name in options.worlds}))
+    if options.worlds == list(RACED) and not options.budgets:
+        for name, budgets in MORE:
+            rows = rows_of(name, options, budgets)
+            if rows.found:
+                print(f"\n{race_table(Results(name, rows, budgets or FEWER))}")
 
 
-def budgets_of(world: str) -> tuple[int, ...]:
-    return BUDGETS.get(world, FEWER)
+def rows_of(world: str, options, budgets) -> Rows:
+    part = "-".join(["tune" if options.tune else "race", *map(str, budgets)])
+    return Rows(options.cache / f"{world}-{part}.jsonl".replace(" ", "_"))
+
+
+def budgets_of(world: str, options) -> tuple[int, ...]:
+    return tuple(options.budgets) or BUDGETS.get(world, FEWER)
 
 
 @torch.inference_mode()
@@ -71,11 +96,11 @@ def measure(options, kept):
     worlds = {name: MAKERS[name]() for name in options.worlds}
     began = time.process_time()
     for repeat in range(options.seeds):
-        for first in range(0, options.problems, CHUNK):
+        for first in range(options.start, options.problems, CHUNK):
             for name, world in worlds.items():
                 running = wanted(name, world, options)
                 for problem in world.problems(options.problems, options.tune)[first : first + CHUNK]:
-                    one(kept[name], world, problem, repeat, budgets_of(name), running)
+                    one(kept[name], world, problem, repeat, budgets_of(name, options), running)
                     if options.minutes and time.process_time() - began > 60 * options.minutes:
                         return
             done = time.process_time() - began
@@ -87,11 +112,11 @@ def wanted(name, world, options) -> list[Contestant]:
     found = [
         c for c in contestants(name, world) if c.control or any(part in c.label for part in options.only)
     ]
-    return found + [c for spec in options.search for c in of_others(spec, world)]
+    return found + [c for spec in options.search for c in of_others(spec, world, options.steps)]
 
 
-def of_others(spec: str, world) -> list[Contestant]:
-    """A class of another file at the user's steps, and with 5 steps a candidate where it puts no noise back."""
+def of_others(spec: str, world, steps: list[int]) -> list[Contestant]:
+    """A class of another file at the user's steps, and with fewer steps a candidate where it puts no noise back."""
     path, _, name = spec.rpartition(":")
     if not path or not Path(path).is_file():
         raise SystemExit(f"--search takes FILE.py:CLASS, and {spec!r} names no file that is there.")
@@ -102,10 +127,20 @@ def of_others(spec: str, world) -> list[Contestant]:
     if not hasattr(module, name):
         raise SystemExit(f"{path} has no class {name}.")
     settings = getattr(module, name)()
-    found = [Contestant(name, by_the_pack(settings))]
-    if not getattr(settings, "reinjects", False):
-        found.append(Contestant(f"{name}, 5 steps", by_the_pack(settings, 5)))
-    return found
+    most = 1 if getattr(settings, "reinjects", False) else world.steps
+    return [
+        Contestant(
+            f"{name}, {few} steps" if few else name,
+            by_the_pack(settings, few or None, not knows_budget(settings)),
+        )
+        for few in steps
+        if few < most
+    ]
+
+
+def knows_budget(settings) -> bool:
+    """Whether it plans for its budget. A run of one that does not begins with what a shorter run is."""
+    return getattr(type(settings), "plan", Search.plan) is not Search.plan
 
 
 def one(rows, world, problem, repeat, budgets, running):

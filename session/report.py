@@ -126,11 +126,12 @@ def _noises(result: Result) -> dict[int, dict | None]:
     """The noise of each candidate; where all are too long to be told whole, that of the best. Of others the seed they begin with, and how
     many seeds are `left_out`."""
     ranked = {outcome.id: outcome for outcome in result.ranking}
-    found, room = {}, MOST_DRAWS
+    found: dict[int, dict | None] = {}
+    room = MOST_DRAWS
     for id, outcome in {**ranked, **result.outcomes}.items():
         noise = outcome.rollout.noise
         if noise is None or noise.draws == 1:
-            found[id] = noise and noise.to_dict()
+            found[id] = noise.to_dict() if noise else None
         elif noise.draws <= room:
             room -= noise.draws
             found[id] = noise.to_dict()

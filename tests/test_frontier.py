@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from noisesearch.search.algorithms import RandomSearch
+from noisesearch.search.algorithms import RandomSearch, SeedPruning, ZeroOrder
 from noisesearch.verifiers.base import Batch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,7 +64,7 @@ def test_holm_is_that_of_r(benchmarks):
 class Counted:
     """A stand-in for a world: images are noises, the score is the first number, the quality whether it is positive. Counts what it samples."""
 
-    steps, rows = 10, 8
+    steps, rows, sampler = 10, 8, "euler"
     latent = torch.zeros(1, 1, 8, 8)
 
     def __init__(self):
@@ -199,6 +199,21 @@ def test_a_search_that_is_better_is_seen_to_be(benchmarks, tmp_path):
     assert "**random, 10 steps**" in text and f"{won.points()}*" in text
 
 
+def test_a_search_is_held_against_the_best_control_of_the_problems_that_it_was_run_on(benchmarks, tmp_path):
+    rows = benchmarks["_frontier_rows"].Rows(tmp_path / "rows.jsonl")
+    row = {"score": 0.0, "nfe": 4, "thumb": ""}
+    for i in range(6):
+        right = {"random, 3 steps": i < 2, "random, 10 steps": i >= 2, "mine": i < 2}
+        for label, good in right.items():
+            if label != "mine" or i < 3:
+                name = {"problem": f"p #{i}", "repeat": 0, "label": label, "budgets": ["4"], "seconds": 1.0}
+                rows.add([{**name, "at": {"4": {**row, "quality": float(good)}}}])
+    results = benchmarks["_frontier_tables"].Results("made up", rows, (4,))
+    assert results.best_control == "random, 10 steps"  # of all six
+    assert results.best_control_of("mine") == "random, 3 steps"  # of the first three
+    assert results.difference("mine").mean == 0.0
+
+
 def test_no_problem_is_both_raced_on_and_tuned_on(benchmarks):
     world = benchmarks["_frontier_worlds"].Mixture()
     raced, tuned = (world.problems(64, tuning) for tuning in (False, True))
@@ -274,7 +289,7 @@ def test_it_races_a_search_of_ones_own_and_goes_on_where_it_was(benchmarks, tmp_
     arguments += ["--search", f"{tmp_path / 'mine.py'}:Mine"]
     benchmarks["frontier"].main([*arguments, "--problems", "2"])
     table = capsys.readouterr().out
-    assert "| Mine |" in table and "| Mine, 5 steps |" in table and "Placebos" in table
+    assert "| Mine |" in table and "| Mine, 5 steps |" in table and "| Mine, 4 steps |" not in table
     lines = (tmp_path / "mixture-race.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     mine = {row["problem"]: row for row in rows if row["label"] == "Mine"}
@@ -286,6 +301,46 @@ def test_it_races_a_search_of_ones_own_and_goes_on_where_it_was(benchmarks, tmp_
     assert again[: len(lines)] == lines and len(again) == len(lines) * 3 / 2
     with pytest.raises(SystemExit, match="has no class Other"):
         benchmarks["frontier"].main([*arguments[:-1], f"{tmp_path / 'mine.py'}:Other"])
+
+
+def test_a_slice_of_the_race_has_placebos_at_nothing_and_other_costs_stand_apart(
+    benchmarks, tmp_path, capsys
+):
+    arguments = ["--worlds", "mixture", "--only", "nothing", "--cache", str(tmp_path)]
+    benchmarks["frontier"].main([*arguments, "--problems", "12"])
+    assert "Placebos" in capsys.readouterr().out
+    rows = benchmarks["_frontier_rows"].Rows(tmp_path / "mixture-race.jsonl")
+    results = benchmarks["_frontier_tables"].Results("mixture", rows, (4, 8, 16, 32))
+    for permuted in (False, True):
+        assert abs(results.placebo(permuted).mean) < 0.01  # a point
+    before = rows.path.read_text()
+    benchmarks["frontier"].main([*arguments, "--start", "8", "--problems", "10", "--budgets", "6"])
+    assert "cost of 6" in capsys.readouterr().out and rows.path.read_text() == before
+    lines = (tmp_path / "mixture-race-6.jsonl").read_text().splitlines()
+    beside = [json.loads(line)["problem"] for line in lines]
+    assert set(beside) == {problem for problem, *_ in list(rows.found) if problem in beside}
+    assert len(set(beside)) == 2
+
+
+def test_search_auto_is_judged_by_problems_that_its_rule_was_not_written_from(benchmarks, tmp_path):
+    tables = benchmarks["_frontier_tables"]
+    rows = benchmarks["_frontier_rows"].Rows(tmp_path / "rows.jsonl")
+    row = {"score": 0.0, "nfe": 4, "thumb": ""}
+    for i in range(50):  # it is ahead on the first ones only
+        for label, quality in (("random, 10 steps", 0.5), (tables.AUTO, 1.0 if i < 41 else 0.5)):
+            name = {"problem": f"p #{7 * i}", "repeat": 0, "label": label, "budgets": ["4"]}
+            rows.add([{**name, "at": {"4": {**row, "quality": quality}}, "seconds": 1.0}])
+    results = tables.Results("made up", rows, (4,))
+    assert results.difference(tables.AUTO).mean == pytest.approx(0.41)
+    assert len(results.later().at[tables.AUTO]) == 9 and results.later().difference(tables.AUTO).mean == 0
+    said = tables.of_auto([results])
+    assert "| all problems | +41.0 [" in said and "50 problems |" in said
+    assert "| the later ones | +0.0 [+0.0, +0.0], 9 problems | +0.0 [+0.0, +0.0] |" in said
+
+
+def test_a_search_that_knows_no_budget_runs_once_for_all_costs(benchmarks):
+    knows = benchmarks["frontier"].knows_budget
+    assert knows(SeedPruning()) and not knows(ZeroOrder()) and not knows(RandomSearch())
 
 
 def test_diversity_is_how_far_apart_the_winners_of_two_seeds_are(benchmarks, tmp_path):

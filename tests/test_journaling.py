@@ -14,6 +14,7 @@ from closed_form import PixelVAE, TargetVerifier, cond, make_model, one_hot
 from graphs import Graph, half_mask, some_latent
 from noisesearch import compat
 from noisesearch.search.algorithms import (
+    Evolution,
     ParticleSearch,
     RandomSearch,
     SearchOverPaths,
@@ -35,6 +36,7 @@ ALGORITHMS = {
     "zero order": ZeroOrder(2, 0.9),
     "paths": SearchOverPaths(2, 2),
     "pruning": SeedPruning(),
+    "evolution": Evolution(3, 2, 2, refined=1),
     "particles": ParticleSearch(0, 1, 8.0, threshold=1.0),
 }
 

@@ -15,6 +15,7 @@ from noisesearch.nodes.search import NoiseSearchKSampler
 from noisesearch.nodes.searching import needed, stops_of
 from noisesearch.sampling.flight import GivenUp
 from noisesearch.search.algorithms import (
+    Evolution,
     ParticleSearch,
     RandomSearch,
     SearchOverPaths,
@@ -27,7 +28,14 @@ from noisesearch.session.pick import read_pick
 from noisesearch.session.run import Wishes, search_images
 from noisesearch.session.stop import Stopper, running, stop
 
-SEARCHES = [RandomSearch(), ZeroOrder(), SearchOverPaths(), SeedPruning(), ParticleSearch()]
+SEARCHES = [
+    RandomSearch(),
+    ZeroOrder(),
+    SearchOverPaths(),
+    SeedPruning(),
+    ParticleSearch(),
+    Evolution(4, 2, 2),
+]
 every = pytest.mark.parametrize("settings", SEARCHES, ids=lambda settings: settings.name)
 
 

@@ -519,6 +519,97 @@ def small_then_large(name, object_info):
     return graph
 
 
+def embedded(graph, world, scorer, text, search, **settings):
+    """KSampler's search on a model that comes with the pack; `search`: (node, output) of its method."""
+    loader = graph.node("NoiseSearchLoadDemoModel", 0, world=world)
+    verifier = graph.node("NoiseSearchLoadVerifier", 0, "The judge", scorer=scorer)
+    method = graph.node(search[0], 0, **search[1])
+    clip = (loader, "clip")
+    positive = graph.node("CLIPTextEncode", 1, "Prompt", text=text, links={"clip": clip})
+    negative = graph.node("CLIPTextEncode", 1, "Negative prompt", text="", links={"clip": clip})
+    latent = graph.node("EmptySD3LatentImage", 1, width=64, height=64)
+    found = graph.node(
+        "NoiseSearchKSampler",
+        2,
+        scheduler="simple",
+        candidates=16,
+        links={
+            "model": (loader, "model"),
+            "positive": (positive, "CONDITIONING"),
+            "negative": (negative, "CONDITIONING"),
+            "latent_image": (latent, "LATENT"),
+            "vae": (loader, "vae"),
+            "verifier": (verifier, "verifier"),
+            "search": (method, "search"),
+        },
+        **settings,
+    )
+    shown(graph, found)
+    return graph
+
+
+def automatic(name, object_info):
+    graph = Graph(
+        name,
+        "Search: Auto (no download)",
+        "The search method is chosen for you, by your budget and your sampler. The report says which it was, and why.",
+        object_info,
+        (330, 330, 340, 440, 400),
+    )
+    text = "a red circle left of a blue star on a grey background"
+    search = ("NoiseSearchAuto", {})
+    settings = {"seed": 7, "steps": 15, "cfg": 1.5, "sampler_name": "euler"}
+    embedded(graph, "scenes", "scene attributes (demo)", text, search, **settings)
+    graph.note(
+        4,
+        "What does it choose?",
+        "Run, and read its line in the report.\n\n- For the cost of 8 to 32 whole images it branches midway (**Search: Branch Midway (Paths)**). Such a winner comes back with **Remake Winner**, not from its seed.\n- For less or more, or with a sampler that draws noise on the way: random seeds, on drafts of few steps where they pay.\n\nTry `candidates` = 4. To choose yourself, connect another Search node.",
+        280,
+    )
+    return graph
+
+
+def evolved(name, object_info):
+    graph = Graph(
+        name,
+        "Search: Evolve Noises, on drafts (no download)",
+        "Many drafts of few steps: random ones first, then more around the best. The best two are rendered with all steps.",
+        object_info,
+        (330, 330, 340, 440, 400),
+    )
+    text = "a yellow heart above a purple ring on a navy background"
+    search = ("NoiseSearchEvolution", {})
+    settings = {"seed": 7, "steps": 15, "cfg": 1.5, "sampler_name": "euler", "draft_steps": 4}
+    embedded(graph, "scenes", "scene attributes (demo)", text, search, **settings)
+    graph.note(
+        4,
+        "When does it pay?",
+        "With many candidates: 16 images of 15 steps pay for about 50 drafts of 4. The first 16 drafts are random seeds; then noises near the best four are tried, further away after a success and nearer after a failure.\n\n- With `candidates` = 4 it is a plain random search.\n- A seed does not bring the winner back. Keep the `recipe`, and use **Remake Winner**.",
+        240,
+    )
+    return graph
+
+
+def varied(name, object_info):
+    graph = Graph(
+        name,
+        "Vary Conditioning, for turbo models (no download)",
+        "Each candidate also gets a little noise on the prompt. For turbo models, which make nearly the same image of every seed.",
+        object_info,
+        (330, 330, 340, 440, 400),
+    )
+    search = ("NoiseSearchVaryConditioning", {"strength": 1.0})
+    settings = {"seed": 7, "steps": 2, "cfg": 1.0, "sampler_name": "lcm", "keep_top": 9}
+    embedded(graph, "digits, two-step", "digit classifier (demo)", "digit two", search, **settings)
+    graph.note(
+        4,
+        "Do you need it?",
+        "The report says how different the candidates look: `spread` 0 = all the same, 1 = nothing in common. A note warns when it is small. Bypass **Search: Vary Conditioning** and run again: that is the spread without it. The seeds of this tiny model differ already, so little changes here.\n\n- Too alike: raise `strength`. Astray from the prompt: lower it, or lower `first_part`.\n- Any other search goes into its `search` input.\n- A seed alone does not bring a winner back. Keep the `recipe`, and use **Remake Winner** with the same prompt.",
+        280,
+    )
+    return graph
+
+
 PROMPTS = """# One prompt a line. Lines that begin with # are left out.
 a lighthouse on a cliff in a storm, oil painting
 a bowl of ramen on a wooden table, steam, close-up
@@ -618,6 +709,9 @@ EXAMPLES = {
     "score_a_folder": folder,
     "sdxl_text_to_image": text_to_image(SDXL, checkpoint(*SDXL_FILE)),
     "sdxl_turbo": turbo,
+    "search_auto": automatic,
+    "evolve_drafts": evolved,
+    "vary_conditioning": varied,
     "sdxl_second_judge": two_judges,
     "vlm_judge": vision_model,
     "search_small_upscale_winner": small_then_large,

@@ -1,6 +1,7 @@
 """One file per algorithm, each a generator that reads like the paper's pseudocode."""
 
 from .auto import Auto
+from .evolution import Evolution
 from .particles import ParticleSearch
 from .paths import SearchOverPaths
 from .pruning import SeedPruning
@@ -11,6 +12,7 @@ from .zero_order import ZeroOrder
 
 __all__ = [
     "Auto",
+    "Evolution",
     "ParticleSearch",
     "RandomSearch",
     "Replay",
