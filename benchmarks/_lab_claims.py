@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from noisesearch.lab import experiments, scaling, upscaling
-from noisesearch.lab import toy as networks_toy
+from noisesearch.lab import toy as toy_runs
 
 MISSING = "not measured yet"
 UNDECIDED, NOT_DONE = "undecided", "not done"
@@ -156,9 +156,7 @@ def consistency(tables):
         "sCT, all on",
         "true at scale (ImageNet 512: 3.76 against 1.88), not on CIFAR-10",
     )
-    discrete = [
-        r["two steps"] for n, r in toy.items() if n.startswith(networks_toy.MATCHED) and "two steps" in r
-    ]
+    discrete = [r["two steps"] for n, r in toy.items() if n.startswith(toy_runs.MATCHED) and "two steps" in r]
     found.append(
         Claim(
             "Continuous time beats discrete time at every N",

@@ -141,13 +141,18 @@ def compute_table(tables):
 def lever_table(tables):
     rows = {}
     for name, row in tables["levers"].items():
-        lever, what = name.rsplit(", ", 1)
-        rows.setdefault(lever, {})[what] = row
+        if match := re.fullmatch(r"(.*), (one step|two steps)(, headline)?", name):
+            rows.setdefault(match[1] + (match[3] or ""), {})[match[2]] = row
     lines = [
         [name, *[fid(row[k]) if k in row else MISSING for k in ("one step", "two steps")]]
         for name, row in rows.items()
     ]
-    return markdown(["changed", "FID, one step", "FID, two steps"], lines)
+    table = markdown(["changed; headline: 10 000 samples", "FID, one step", "FID, two steps"], lines)
+    for name, row in tables["levers"].items():
+        if name.endswith("two steps, right"):
+            lever = name.removesuffix(", two steps, right")
+            table += f"\n\n{lever}: {share(row)} of its two-step samples are right by the judge without any search."
+    return table
 
 
 def derivative_table(tables):

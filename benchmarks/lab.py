@@ -40,7 +40,7 @@ QUICK = {
     "search": dict(prompts=40, steps=(2, 4), counts=(1, 4)),
     "outputs": dict(seeds=(1,), width=32, steps=100, per_digit=20, names=("eps-MSE's weighting",)),
     "reflow": dict(steps=(1, 4), per_digit=20),
-    "levers": dict(names=("as shipped", "prior weight 1 / tan t"), first_look=20),
+    "levers": dict(names=("as shipped", "prior weight 1 / tan t"), first_look=20, headline=40),
     "upscaling": dict(widths=(32, 64), steps=(1, 4), most=200),
 }
 

@@ -118,7 +118,10 @@ LEVERS = {
 }
 
 
-def fill_levers(table, names=tuple(LEVERS), first_look=FIRST_LOOK, seed=1):
+HEADLINE_LEVERS = ("teacher under guidance 1.5",)  # those that are measured as the students are
+
+
+def fill_levers(table, names=tuple(LEVERS), first_look=FIRST_LOOK, headline=HEADLINE, seed=1):
     """One- and two-step quality of students whose recipe differs in one thing."""
     for name in names:
         changes, more = LEVERS[name]
@@ -141,6 +144,21 @@ def fill_levers(table, names=tuple(LEVERS), first_look=FIRST_LOOK, seed=1):
                 f"{name}, {what}",
                 lambda t=trained, a=angles: digits.worth(t(), digits.consistency(*a), first_look, 8),
             )
+            if name in HEADLINE_LEVERS:
+                table.row(
+                    f"{name}, {what}, headline",
+                    lambda t=trained, a=angles: digits.worth(t(), digits.consistency(*a), headline),
+                )
+                table.row(
+                    f"{name}, {what}, right", lambda t=trained, a=angles: _unsearched(t(), a, 4 * first_look)
+                )
+
+
+def _unsearched(model, angles, prompts):
+    """How many samples are right when nothing is searched, by the judge."""
+    found, _ = scaling.candidates(model, digits.consistency(*angles), prompts, 1)
+    row = scaling.best_of(found, 1)
+    return {name: row[name] for name in ("accuracy", "accuracy interval")}
 
 
 def derivatives(model, size=96):

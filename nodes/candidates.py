@@ -212,7 +212,8 @@ class NoiseSearchScoreImages(io.ComfyNode):
         order = [outcome.id for outcome in judge.comparison.best(pool, len(pool))]
         least = -math.inf if min_score[0] == NO_MINIMUM else min_score[0]
         kept = [i for i in order if scores[i][judge.leading] >= least][: keep_top[0] or None]
-        rejected = [i for i in order if i not in kept]
+        chosen = set(kept)
+        rejected = [i for i in order if i not in chosen]
         report = clean(
             {
                 "verifiers": judge.names,

@@ -12,12 +12,8 @@ from ..rollout import Outcome, Rollout
 from ..seeds import mix
 from .base import Asking, Best, Search, fresh
 
-WIDEST, WIDER, NARROWER, NARROWEST = (
-    1.2,
-    1.3,
-    0.7,
-    0.2,
-)  # radians and factors; a region narrower than that is given up
+WIDEST, NARROWEST = 1.2, 0.2  # radians; a region narrower than that is given up
+WIDER, NARROWER = 1.3, 0.7
 
 
 @dataclass(frozen=True)
