@@ -135,7 +135,8 @@ def test_comfyui_writes_it_down_in_a_few_words(value):
 
 
 def test_the_words_say_what_is_plain():
-    assert repr(ZeroOrder(4, 0.7)) == "ZeroOrder(neighbours=4, cosine=0.7, pivot='keep best', chains=1)"
+    words = "ZeroOrder(neighbours=4, cosine=0.7, pivot='keep best', chains=1, index=0)"
+    assert repr(ZeroOrder(4, 0.7)) == words
     assert repr(SearchOverPaths()).startswith("SearchOverPaths(paths=2, width=0, start=0.75, ")
     assert repr(RandomSearch()) == "RandomSearch()"
 
