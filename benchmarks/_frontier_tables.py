@@ -13,6 +13,8 @@ import torch
 from _frontier_race import REFERENCE, best_of, from_thumb
 from _paired import Paired, holm, paired
 
+from noisesearch.search.drafts import rank_correlation
+
 POOLS, RANDOM, LONGER = "pools", "random, ", "one sample, more steps"
 AUTO = "Search: Auto"
 CHOSE = 41  # of each world, the first problems: what the rule of Search: Auto was written from
@@ -380,18 +382,12 @@ def correlations(worlds: list[Results]) -> str:
                 draft, final = pools.get(str(steps)), pools.get(str(world.one))
                 if draft and final and steps != world.one:
                     both = min(len(draft["scores"]), len(final["scores"]))
-                    found.append(spearman(draft["scores"][:both], final["scores"][:both]))
+                    found.append(rank_correlation(draft["scores"][:both], final["scores"][:both]))
             cells.append(f"{math.fsum(found) / len(found):.2f}" if found else "")
         if any(cells):
             lines.append([f"{steps} steps", *cells])
     title = "### Rank correlation of a draft's score with that of its rendering, within a problem"
     return f"{title}\n\n{table(['draft', *(world.name for world in worlds)], lines)}"
-
-
-def spearman(a: list[float], b: list[float]) -> float:
-    ranks = [torch.tensor(v).argsort().argsort().double() for v in (a, b)]
-    x, y = (r - r.mean() for r in ranks)
-    return float((x * y).sum() / (x.norm() * y.norm()))
 
 
 def figure_1(worlds: list[Results]) -> str:

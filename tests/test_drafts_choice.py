@@ -59,6 +59,9 @@ def test_the_rank_correlation_is_that_of_the_textbook():
     assert rank_correlation(a, b) == pytest.approx(1 - 6 * squares / 990)
     assert rank_correlation([1, 2, 2, 3], [1, 2, 3, 4]) == pytest.approx(4.5 / math.sqrt(4.5 * 5))
     assert rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    assert rank_correlation([1.0, 2.0, 30.0], [0.0, 5.0, 6.0]) == pytest.approx(1)  # the order only
+    assert rank_correlation([1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 1.0, 2.0]) == pytest.approx(-0.8)
+    assert rank_correlation([1.0, 2.0, 3.0], [1.0, 3.0, 2.0]) == pytest.approx(0.5)
     assert rank_correlation([1, 1], [1, 2]) == 0
     assert math.isnan(rank_correlation([1], [1]))
     assert ranks([3, -math.inf, 3, 1, math.inf]).tolist() == [3.5, 1, 3.5, 2, 5]

@@ -1,7 +1,6 @@
 """The frontier benchmark: its statistics against numbers of others, its costs, its cache, its placebos, and a race from end to end."""
 
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -354,10 +353,3 @@ def test_diversity_is_how_far_apart_the_winners_of_two_seeds_are(benchmarks, tmp
         rows.add([{**name, "at": {"4": row}, "seconds": 1.0}])
     results = benchmarks["_frontier_tables"].Results("made up", rows, (4,))
     assert results.diversity("mine") == pytest.approx(0.4, abs=1 / 255)
-
-
-def test_spearman_knows_order_only(benchmarks):
-    spearman = benchmarks["_frontier_tables"].spearman
-    assert spearman([1.0, 2.0, 30.0], [0.0, 5.0, 6.0]) == pytest.approx(1.0)
-    assert spearman([1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 1.0, 2.0]) == pytest.approx(-0.8)
-    assert math.isclose(spearman([1.0, 2.0, 3.0], [1.0, 3.0, 2.0]), 0.5)

@@ -10,6 +10,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import _lab_claims as claims  # noqa: E402
 import _lab_report as report  # noqa: E402
+import _lab_tables as tables_of  # noqa: E402
 
 from noisesearch.lab.results import Table  # noqa: E402
 
@@ -37,10 +38,10 @@ def test_every_table_has_its_place():
 def test_a_ratio_has_the_interval_of_seeds_and_samples():
     own = [{"fid": value} for value in (19.0, 20.0, 21.0)]
     # the mean of three seeds: 4.303 * 1 / sqrt(3) = 2.484 on 20; the teacher: 1 on 10
-    assert report.spread([19.0, 20.0, 21.0]) == pytest.approx(2.484, abs=1e-3)
-    assert report.ratio(own, {"fid": 10.0, "fid +-": 1.0}) == "2.00 +- 0.32"
-    assert report.ratio(own[:1], {"fid": 10.0, "fid +-": 1.0}) == "1.90"
-    assert report.ratio(own, {"fid": 10.0}) == "2.00"
+    assert tables_of.spread([19.0, 20.0, 21.0]) == pytest.approx(2.484, abs=1e-3)
+    assert tables_of.ratio(own, {"fid": 10.0, "fid +-": 1.0}) == "2.00 +- 0.32"
+    assert tables_of.ratio(own[:1], {"fid": 10.0, "fid +-": 1.0}) == "1.90"
+    assert tables_of.ratio(own, {"fid": 10.0}) == "2.00"
 
 
 def test_the_goals_take_the_best_teacher_of_as_many_samples():
@@ -51,7 +52,7 @@ def test_the_goals_take_the_best_teacher_of_as_many_samples():
         "shipped, 40 steps, headline": {"fid": 16.0, "samples": 10000},
     }
     students = {"student 1, two steps, headline": {"fid": 24.0, "samples": 10000}}
-    row = report.goal_table({"students": students, "teachers": teachers}).splitlines()[2]
+    row = tables_of.goal_table({"students": students, "teachers": teachers}).splitlines()[2]
     assert "1.20 (goal 1.10)" in row and "1.50 of 40 steps (goal 1.20)" in row
 
 
@@ -61,9 +62,9 @@ def test_the_best_within_a_budget():
         {"nfe": 4, "accuracy": 0.5, "fid": 7.0},
         {"nfe": 8, "accuracy": 0.9, "fid": 8.0},
     ]
-    assert report.best_within(rows, "nfe", 4, "accuracy") is rows[0]  # as good for less
-    assert report.best_within(rows, "nfe", 8, "fid") is rows[1]
-    assert report.best_within(rows, "nfe", 1, "fid") is None
+    assert tables_of.best_within(rows, "nfe", 4, "accuracy") is rows[0]  # as good for less
+    assert tables_of.best_within(rows, "nfe", 8, "fid") is rows[1]
+    assert tables_of.best_within(rows, "nfe", 1, "fid") is None
 
 
 def test_verdicts_follow_from_the_rows(tables):
