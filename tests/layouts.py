@@ -3,6 +3,7 @@
 import comfy.model_patcher
 import comfy.supported_models as models
 import torch
+from comfy.ldm.flux.model import FluxParams
 
 SDXL_UNET = {
     "use_checkpoint": False,
@@ -72,6 +73,8 @@ FLUX_DEV = {
     "qkv_bias": True,
     "guidance_embed": True,
 }
+if "txt_ids_dims" in FluxParams.__dataclass_fields__:  # newer ComfyUIs
+    FLUX_DEV["txt_ids_dims"] = []
 LAYOUTS = {
     "SD1.5": (models.SD15, SD15_UNET),
     "SDXL": (models.SDXL, SDXL_UNET),

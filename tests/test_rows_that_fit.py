@@ -23,6 +23,9 @@ TABLE = {  # (model, weights, pixels): rows on each card
     ("FLUX", FP8, 1024): (1, 1, 1, 3, 21),
     ("FLUX", FP16, 1024): (1, 1, 1, 1, 17),
 }
+if layouts.models.SD3.memory_usage_factor == 1.6:  # newer ComfyUIs say that it needs more than 1.2
+    TABLE["SD3.5 Large", FP8, 1024] = (1, 2, 4, 9, 32)
+    TABLE["SD3.5 Large", FP16, 1024] = (1, 1, 1, 4, 32)
 
 
 @pytest.fixture
