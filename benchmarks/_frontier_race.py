@@ -30,9 +30,10 @@ THUMB = 16  # pixels a side of what is kept of a winner, for diversity
 @dataclass
 class Winner:
     """What a search ends with. noises: finalists, to be rendered at the user's steps; the best of them by the verifier wins. image: of
-    one that is rendered already, with its score. nfe: all that it costs."""
+    one that is rendered already, with its score. nfe: all that it costs. judged: images that the verifier looked at for it."""
 
     nfe: int
+    judged: int
     noises: list[torch.Tensor] = field(default_factory=list)
     image: torch.Tensor | None = None
     score: float = 0.0
@@ -120,7 +121,13 @@ class Bench:
                 winner.image, winner.score = images[best], scores[best]
         images = torch.stack([winner.image for winner in winners])
         return [
-            {"quality": round(q, 4), "score": round(w.score, 4), "nfe": w.nfe, "thumb": thumb(w.image)}
+            {
+                "quality": round(q, 4),
+                "score": round(w.score, 4),
+                "nfe": w.nfe,
+                "judged": w.judged,
+                "thumb": thumb(w.image),
+            }
             for q, w in zip(self.quality(images), winners)
         ]
 
@@ -151,11 +158,13 @@ def top_of(scores: list[float], count: int, k: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Contestant:
-    """label: as the tables say it. run: gives a Winner for each budget, None where it does not fit. control: never left out."""
+    """label: as the tables say it. run: gives a Winner for each budget, None where it does not fit. control: never left out. main: run
+    with every seed."""
 
     label: str
     run: Callable[[Bench], dict[int, Winner | None]]
     control: bool = False
+    main: bool = False
 
 
 def random_search(steps: int | None = None, finalists: int = 1) -> Callable[[Bench], dict]:
@@ -173,7 +182,7 @@ def random_search(steps: int | None = None, finalists: int = 1) -> Callable[[Ben
                 continue
             cost = count * own + (0 if own == bench.one else finalists * bench.one)
             noises = [pool.noises[i] for i in top_of(pool.scores, count, finalists)]
-            found[budget] = Winner(cost, noises)
+            found[budget] = Winner(cost, count + (0 if own == bench.one else finalists), noises)
         return found
 
     return run
@@ -184,7 +193,7 @@ def more_steps(bench: Bench) -> dict[int, Winner]:
     found = {}
     for budget in (1, 2, 4):
         image = bench.sample([bench.noise(0)], budget * bench.one)[0]
-        found[budget] = Winner(bench.nfe(budget), [], image, bench.score(image[None])[0])
+        found[budget] = Winner(bench.nfe(budget), 1, [], image, bench.score(image[None])[0])
     return found
 
 
@@ -239,29 +248,31 @@ def by_the_pack(
                 continue
             one = result.found[0]
             if not anytime:
+                judged = sum(bool(outcome.scores) for outcome in one.result.outcomes.values())
                 if rendering:
-                    found[budget] = Winner(one.search_nfe + rendering, [noise_of(one.recipe, bench)])
+                    noise = noise_of(one.recipe, bench)
+                    found[budget] = Winner(one.search_nfe + rendering, judged + 1, [noise])
                 else:
                     nfe = one.search_nfe + one.final_nfe
-                    found[budget] = Winner(nfe, [], one.images[0][0].cpu(), one.leading)
+                    found[budget] = Winner(nfe, judged, [], one.images[0][0].cpu(), one.leading)
                 continue
             outcomes = [outcome for outcome in one.result.outcomes.values() if outcome.scores]
             for shorter in bench.budgets:
-                spent, best = 0, None
+                spent, judged, best = 0, 0, None
                 for place, outcome in enumerate(outcomes):
                     if spent + outcome.nfe > bench.nfe(shorter) - rendering:
                         break
-                    spent += outcome.nfe
+                    spent, judged = spent + outcome.nfe, judged + 1
                     if best is None or outcome.scores[0] > outcomes[best].scores[0]:
                         best = place
                 if best is None:
                     found[shorter] = None
                 elif rendering:
                     recipe = Recipe((outcomes[best].rollout,))
-                    found[shorter] = Winner(spent + rendering, [noise_of(recipe, bench)])
+                    found[shorter] = Winner(spent + rendering, judged + 1, [noise_of(recipe, bench)])
                 else:
                     image, score = onlooker.images[best], outcomes[best].scores[0]
-                    found[shorter] = Winner(spent, [], image, score)
+                    found[shorter] = Winner(spent, judged, [], image, score)
         return found
 
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from _frontier_race import Contestant, by_the_pack, more_steps, random_search
 
+
 from noisesearch.search.algorithms import (
     Auto,
     Evolution,
@@ -13,6 +14,7 @@ from noisesearch.search.algorithms import (
     SeedPruning,
     ZeroOrder,
 )
+from noisesearch.search.rollout import FREE
 
 STEPS = (3, 4, 5, 7, 10)
 CHEAP = ("digits", "mixture")
@@ -32,10 +34,10 @@ def contestants(name: str, world) -> list[Contestant]:
     ]
     found += [
         Contestant("zero-order N=4, 5 steps", by_the_pack(ZeroOrder(4), 5, anytime=True)),
-        Contestant("Search: Auto", by_the_pack(Auto())),
-        Contestant("evolution, 4 steps", by_the_pack(Evolution(), 4, anytime=True)),
-        Contestant("paths N=2", by_the_pack(SearchOverPaths(2))),
-        Contestant("seeds, then paths N=1", by_the_pack(SearchOverPaths(1, seeds=-1))),
+        Contestant("Search: Auto", by_the_pack(Auto()), main=True),
+        Contestant("evolution, 4 steps", by_the_pack(Evolution(), 4, anytime=True), main=True),
+        Contestant("paths N=2", by_the_pack(SearchOverPaths(2)), main=True),
+        Contestant("seeds, then paths N=1", by_the_pack(SearchOverPaths(1, seeds=-1)), main=True),
         Contestant("seed pruning", by_the_pack(SeedPruning())),
         Contestant("seed pruning, 7 steps", by_the_pack(SeedPruning(), 7)),
         Contestant("particles, euler_ancestral", by_the_pack(ParticleSearch(), sampler="euler_ancestral")),
@@ -44,6 +46,14 @@ def contestants(name: str, world) -> list[Contestant]:
         found += [Contestant("one sample, more steps", more_steps)]
     if name in ("storyboards", "careless"):  # where 16 samples leave something to win
         found += [Contestant(f"paths N={n}", by_the_pack(SearchOverPaths(n))) for n in (1, 4)]
+        # from there to what Search: Auto takes, which also has a finish
+        quick = {"one step a round": {}, "one step a round, free previews": {"preview": FREE}}
+        found += [
+            Contestant(
+                f"seeds, then paths N=1, {said}", by_the_pack(SearchOverPaths(1, seeds=-1, steps=1, **more))
+            )
+            for said, more in quick.items()
+        ]
     if name == "mixture":  # the paper's figure 6, where it costs least
         found += [Contestant(f"zero-order N={n}", by_the_pack(ZeroOrder(n), anytime=True)) for n in (2, 4, 8)]
         found += [Contestant(f"paths N={n}", by_the_pack(SearchOverPaths(n))) for n in (1, 4)]

@@ -4,11 +4,12 @@
     make bench ARGS="frontier -- --minutes 20"                     stop measuring after 20 CPU minutes; the next run goes on
     make bench ARGS="frontier -- --tables"                         only the tables, of what is there
     make bench ARGS="frontier -- --tune"                           the same on the problems that settings are chosen on
-    make bench ARGS="frontier -- --budgets 32 --problems 32"       at other costs; their rows are kept apart
+    make bench ARGS="frontier -- --budgets 32 --problems 64"       at other costs; their rows are kept apart
     make bench ARGS="frontier -- --search my_search.py:MySearch"   yours beside ours
 
 Costs are in samples at the user's steps. Who samples candidates with fewer steps pays for rendering the winner at the user's steps; all
-winners are judged as rendered so. A row that is in the cache (.cache/frontier) is not measured again.
+winners are judged as rendered so. A row that is in the cache (.cache/frontier) is not measured again. Every search is run with one seed,
+the main ones with as many as --seeds says. The race begins at problem FIRST, since earlier ones were looked at while searches were written.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ from noisesearch.search.algorithms.base import Search
 CACHE = ROOT / ".cache" / "frontier"
 BUDGETS = {"mixture": (4, 8, 16, 32), "scenes": (4, 8), "digits": (4, 8)}
 FEWER = (4, 8, 16)  # where a sample is dear; with 16 scenes and digits leave nothing to win
+FIRST = 128
 RACED = ("storyboards", "careless", "scenes", "digits", "mixture")
 MORE = (  # beside the race: worlds, and costs where they are not the world's own
     ("storyboards of 3", ()),
-    ("storyboards", (32,)),
-    ("careless", (32,)),
+    *((name, (cost,)) for name in ("storyboards", "careless") for cost in (2, 32)),
     ("two-step digits", (8, 64)),
 )
 POOLS = "pools"
@@ -48,8 +49,12 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worlds", nargs="+", default=list(RACED), choices=list(MAKERS))
     parser.add_argument("--problems", type=int, default=128, help="problems per world (default: 128)")
-    parser.add_argument("--start", type=int, default=0, help="the first of them (default: 0)")
-    parser.add_argument("--seeds", type=int, default=1, help="searches per problem (default: 1)")
+    parser.add_argument(
+        "--start",
+        type=int,
+        help=f"the first of them (default: {FIRST}; 0 of those that settings are chosen on)",
+    )
+    parser.add_argument("--seeds", type=int, default=2, help="of the main searches per problem (default: 2)")
     parser.add_argument("--minutes", type=float, default=0, help="CPU minutes to measure; 0 = to the end")
     parser.add_argument(
         "--only",
@@ -70,6 +75,8 @@ def main(arguments=None):
     parser.add_argument("--tune", action="store_true", help="the other half of the problems")
     parser.add_argument("--cache", type=Path, default=CACHE)
     options = parser.parse_args(arguments)
+    if options.start is None:
+        options.start = 0 if options.tune else FIRST
     kept = {name: rows_of(name, options, options.budgets) for name in options.worlds}
     if not options.tables:
         measure(options, kept)
@@ -96,10 +103,11 @@ def measure(options, kept):
     worlds = {name: MAKERS[name]() for name in options.worlds}
     began = time.process_time()
     for repeat in range(options.seeds):
-        for first in range(options.start, options.problems, CHUNK):
+        for first in range(0, options.problems, CHUNK):
             for name, world in worlds.items():
-                running = wanted(name, world, options)
-                for problem in world.problems(options.problems, options.tune)[first : first + CHUNK]:
+                running = wanted(name, world, options, repeat)
+                last = options.start + min(first + CHUNK, options.problems)
+                for problem in world.problems(last, options.tune)[options.start + first :]:
                     one(kept[name], world, problem, repeat, budgets_of(name, options), running)
                     if options.minutes and time.process_time() - began > 60 * options.minutes:
                         return
@@ -108,9 +116,11 @@ def measure(options, kept):
             print(say, file=sys.stderr, flush=True)
 
 
-def wanted(name, world, options) -> list[Contestant]:
+def wanted(name, world, options, repeat) -> list[Contestant]:
     found = [
-        c for c in contestants(name, world) if c.control or any(part in c.label for part in options.only)
+        c
+        for c in contestants(name, world)
+        if c.control or any(part in c.label for part in options.only) and (c.main or not repeat)
     ]
     return found + [c for spec in options.search for c in of_others(spec, world, options.steps)]
 

@@ -8,7 +8,7 @@ from ..compat import COMFYUI, advanced, schema
 from ..search.algorithms import RandomSearch, Replay, SearchOverPaths, ZeroOrder
 from ..search.algorithms.paths import AUTO, HALF, PRESETS
 from ..search.algorithms.zero_order import PIVOTS
-from ..search.rollout import PREVIEWS
+from ..search.rollout import DECODERS, PREVIEWS
 from .names import METHODS, NOISE
 from .sockets import SearchType, centre_of, index_input, recipes_at
 
@@ -176,6 +176,24 @@ class NoiseSearchPaths(io.ComfyNode):
                     optional=True,
                     tooltip="Starting points that the judge looks at first; the best of them become the paths. 0 = the paths start unseen (as in the paper). -1 = as many as a third of the budget pays for.",
                 ),
+                io.Float.Input(
+                    "finish",
+                    default=SearchOverPaths.finish,
+                    min=0.0,
+                    max=0.99,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Share of noise (flow time) at which the rounds end. From there the paths that are left are sampled with your schedule's own steps, so that rounds may have few. 0 = the last round goes to the end (as in the paper).",
+                ),
+                advanced(
+                    io.Combo.Input(
+                        "decoder",
+                        options=list(DECODERS),
+                        default=DECODERS[0],
+                        optional=True,
+                        tooltip="What decodes unfinished images. TAESD (a file in models/vae_approx) and latent2rgb are ComfyUI's own, much faster and coarser.",
+                    )
+                ),
             ],
             outputs=[SearchType.Output(display_name="search")],
         )
@@ -188,9 +206,24 @@ class NoiseSearchPaths(io.ComfyNode):
         return True
 
     @classmethod
-    def execute(cls, paths, width, preset, start, forward, backward, steps_per_round, preview, seeds=0):
+    def execute(
+        cls,
+        paths,
+        width,
+        preset,
+        start,
+        forward,
+        backward,
+        steps_per_round,
+        preview,
+        seeds=SearchOverPaths.seeds,
+        finish=SearchOverPaths.finish,
+        decoder=SearchOverPaths.decoder,
+    ):
         times = (start, forward, backward) if preset == CUSTOM else PRESETS[preset]
-        return io.NodeOutput(SearchOverPaths(paths, width, *times, steps_per_round, preview, seeds))
+        return io.NodeOutput(
+            SearchOverPaths(paths, width, *times, steps_per_round, preview, seeds, finish, decoder)
+        )
 
 
 class NoiseSearchReplay(io.ComfyNode):

@@ -15,7 +15,7 @@ import torch
 from comfy.samplers import KSAMPLER
 
 from ..search.journaled import Point
-from ..search.rollout import EXTRA, Outcome, Rollout
+from ..search.rollout import Outcome, Rollout
 from .batches import BatchSize
 from .coupling import Coupling
 from .flight import Flight, GivenUp
@@ -28,7 +28,7 @@ from .renoise import renoise
 from .seeded import quiet_noise, seeded_noise
 from .setup import Judge, Looks, Setup
 from .shelf import Kept, Shelf
-from .solvers import Trace, levels_asked
+from .solvers import Trace, levels_asked, no_predictions
 from .spread import Spread
 from .toy import draws_on_the_way, learn, steps_alone
 from .varying import Varying
@@ -470,9 +470,7 @@ class Evaluator:
     def _predicted(self, kept: Kept) -> torch.Tensor:
         """The x-prediction of an unfinished sample, in model space."""
         if kept.x0 is None:
-            raise ValueError(
-                f'The sampler {self.solver.name} reports no predictions, so its unfinished samples cannot be shown. Use the preview "{EXTRA}", or another sampler.'
-            )
+            raise ValueError(no_predictions(self.solver))
         return kept.x0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..search.noise import NoiseRecipe
-from ..search.rollout import EXTRA, Rollout
+from ..search.rollout import EXTRA, FREE, Rollout
 from ..search.seeds import mix
 from .schedule import SNAP, Schedule
 from .solvers import Solver, count_evaluations
@@ -92,7 +92,8 @@ class Jobs:
     def cost(self, rollout: Rollout, parent: Rollout | None) -> int:
         """NFE that the rollout takes, of which a cache may skip some (`Ledger.asked_nfe`)."""
         sigmas, known = self._sigmas(rollout, parent), self._preview_paid(rollout, parent)
-        if (sigmas, known, rollout.finished) not in self._costs:
+        shows = rollout.score and not rollout.finished and self.preview == FREE
+        if (key := (sigmas, known, rollout.finished, shows)) not in self._costs:
             watch = self.watched(rollout)
             if watch is not None and watch > sigmas[0] * (1 + 1e-5):
                 raise ValueError(
@@ -100,10 +101,10 @@ class Jobs:
                     "Use a search that samples whole images (random or zero-order search), or another verifier."
                 )
             whole = sigmas == tuple(self.schedule.sigmas.tolist())
-            self._costs[sigmas, known, rollout.finished] = count_evaluations(
-                self.solver, torch.tensor(sigmas), self.model_sampling, known, watch, whole
+            self._costs[key] = count_evaluations(
+                self.solver, torch.tensor(sigmas), self.model_sampling, known, watch, whole, shows
             )
-        return self._costs[sigmas, known, rollout.finished] + self.pays_preview(rollout)
+        return self._costs[key] + self.pays_preview(rollout)
 
     def evaluations(self, job: Job) -> int:
         """What the job was priced at."""

@@ -17,6 +17,7 @@ import torch
 from comfy.k_diffusion.sampling import BrownianTreeNoiseSampler, default_noise_sampler
 from comfy.samplers import KSAMPLER, cfg_function
 
+from ..search.rollout import EXTRA
 from .proof import at_home
 
 DETERMINISTIC = frozenset(
@@ -276,6 +277,11 @@ class Nothing:
         return cfg_function(None, zeros, zeros, 1.0, x, sigma, model_options)
 
 
+def no_predictions(solver: Solver) -> str:
+    """What to say where an unfinished sample cannot be shown for free."""
+    return f'The sampler {solver.name} reports no predictions, so its unfinished samples cannot be shown. Use the preview "{EXTRA}", or another sampler.'
+
+
 def levels_asked(solver: Solver, sigmas: torch.Tensor, model_sampling: Any) -> list[float]:
     """The noise levels at which the solver asks the model on its way over `sigmas`, in order."""
     x = torch.zeros(1, 1, 8, 8)
@@ -296,21 +302,25 @@ def count_evaluations(
     known: bool = False,
     watch: float | None = None,
     whole: bool = True,
+    shows: bool = False,
 ) -> int:
     """Denoiser evaluations that the solver spends on `sigmas`, found by running it on one small sample of a model that predicts zeros.
 
     known: the first answer is known already. watch: a level that it must come to. whole: False for a piece of a schedule, which must end
-    at the last of its sigmas: then only noise of that level is left. Raises ValueError for solvers that cannot be foreseen, or end elsewhere.
+    at the last of its sigmas: then only noise of that level is left. shows: its last prediction is wanted. Raises ValueError for solvers that cannot be foreseen, or end elsewhere.
     """
     solver = solver.exact()
     options: dict[str, Any] = {}
+    said: list[bool] = []
     try:
         x, there = [torch.zeros(1, 1, 8, 8)] * 2 if whole else _noise_at(sigmas, model_sampling)
         trace = Trace(
             Nothing(model_sampling), x, sigmas[0], options, torch.zeros_like(x) if known else None, watch
         )
         with torch.random.fork_rng(devices=[]):
-            end = solver.run(trace, x, sigmas.clone(), [0], options)
+            end = solver.run(
+                trace, x, sigmas.clone(), [0], options, callback=lambda step: said.append("denoised" in step)
+            )
     except mm.InterruptProcessingException:
         raise
     except Exception as error:
@@ -325,6 +335,8 @@ def count_evaluations(
         raise ValueError(
             f"The sampler {solver.name} never asked the model anything in a dry run. Choose another sampler."
         )
+    if shows and not any(said):
+        raise ValueError(no_predictions(solver))
     if watch is not None and trace.seen is None:
         raise ValueError(
             f"A self-supervised verifier looks at the prediction near flow time 0.4, but {solver.name} does not stop there. Choose another sampler, such as euler."

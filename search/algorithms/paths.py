@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ..noise import NoiseRecipe
-from ..rollout import EXTRA, MOST_PIECES, PREVIEWS, Rollout
+from ..rollout import BY_VAE, DECODERS, EXTRA, MOST_PIECES, PREVIEWS, Rollout
 from ..seeds import MASK, mix
-from .base import Asking, Best, BudgetTooSmall, Search, Terms, prices
+from .base import FINISH, Asking, Best, BudgetTooSmall, Search, Terms, prices
 
 # (start, forward, backward) in flow time. The paper prints no values; `paper` is what a re-implementation says it took over from its authors.
 PRESETS = {"local": (0.75, 0.20, 0.45), "paper": (0.12, 0.78, 0.81)}
@@ -40,12 +40,14 @@ class Pass(Search):
     """One pass of search over paths, as planned for a budget and a schedule: N = `paths` go from `start` down to exactly 0.
 
     seeds: starting points, of which the best `paths` go on; no more than `paths` = nobody looks at them.
+    The rounds end at flow time `finish`; from there the paths that are left go on over the user's own steps.
     """
 
     paths: int
     start: float
     rounds: tuple[Round, ...]
     seeds: int = 0
+    finish: float = 0.0
     name = "search over paths"
     cuts = reinjects = True
 
@@ -63,6 +65,8 @@ class Pass(Search):
                 for j in range(round.width)
             ]
             survivors = best(children, self.paths)
+        if self.finish:
+            yield [Rollout(parent=path.id) for path in survivors]
 
     def spread(self, noises: int) -> Pass:
         """With so many noises per path over all rounds, as evenly as can be, the first rounds wider by one."""
@@ -72,17 +76,19 @@ class Pass(Search):
             rounds=tuple(replace(round, width=width + (i < more)) for i, round in enumerate(self.rounds)),
         )
 
-    def prices(self, terms: Terms) -> tuple[int, int]:
-        """(NFE of the pass, NFE that must be there so that it can end at any moment with a complete sample)."""
+    def stages(self) -> list[tuple[int, Rollout]]:
+        """How often each rollout is run, one stage after the other."""
         looked = self.seeds > self.paths
-        stages = [
-            (max(self.seeds, self.paths), Rollout(NoiseRecipe(0), stop=self.start, score=looked)),
-        ]
-        stages += [
+        found = [(max(self.seeds, self.paths), Rollout(NoiseRecipe(0), stop=self.start, score=looked))]
+        found += [
             (self.paths * round.width, Rollout(NoiseRecipe(0), 0, round.up, round.down, round.steps))
             for round in self.rounds
         ]
-        return prices(stages, terms)
+        return found + ([(self.paths, FINISH)] if self.finish else [])
+
+    def prices(self, terms: Terms) -> tuple[int, int]:
+        """(NFE of the pass, NFE that must be there so that it can end at any moment with a complete sample)."""
+        return prices(self.stages(), terms)
 
     def announcement(self, terms: Terms) -> str:
         """What the user should know before it runs."""
@@ -111,6 +117,9 @@ class SearchOverPaths(Search):
     preview: how an unfinished sample is shown to the verifier, "extra evaluation" (the paper) or "free" (the solver's last prediction).
     seeds: starting points that the verifier looks at first, of which the best `paths` go on; 0 = none but those, which nobody looks at;
         AUTO = as many as a third of the budget pays for (all that is left, where the width is given).
+    finish: flow time at which the rounds end, however few their steps; the paths left go on from there over the user's own steps.
+        0 = the last round goes to the end.
+    decoder: what decodes unfinished samples for the verifier (`rollout.DECODERS`).
     """
 
     paths: int = 2
@@ -121,6 +130,8 @@ class SearchOverPaths(Search):
     steps: int = HALF
     preview: str = EXTRA
     seeds: int = 0
+    finish: float = 0.0
+    decoder: str = BY_VAE
     name = Pass.name
     cuts = reinjects = True
 
@@ -129,6 +140,8 @@ class SearchOverPaths(Search):
             raise ValueError(
                 f"Search over paths needs no negative number of paths, no negative width, and -1 step and -1 seed or more, but got paths = {self.paths}, width = {self.width}, steps = {self.steps}, seeds = {self.seeds}."
             )
+        if not 0.0 <= self.finish < 1.0:
+            raise ValueError(f"Finish is a flow time of 0 or more and less than 1, but got {self.finish}.")
         if not (0.0 < self.start < 1.0 and 0.0 < self.forward < 1.0 and 0.0 < self.backward <= 1.0):
             raise ValueError(
                 f"Start, forward and backward are flow times between 0 and 1, but got {self.start}, {self.forward}, {self.backward}."
@@ -144,6 +157,8 @@ class SearchOverPaths(Search):
             )
         if self.preview not in PREVIEWS:
             raise ValueError(f"The preview is one of {', '.join(PREVIEWS)}, not {self.preview!r}.")
+        if self.decoder not in DECODERS:
+            raise ValueError(f"The decoder is one of {', '.join(DECODERS)}, not {self.decoder!r}.")
 
     def plan(self, terms: Terms) -> Pass:
         """The pass that the budget pays for, fitted to the schedule. Raises BudgetTooSmall when none fits."""
@@ -195,31 +210,29 @@ class SearchOverPaths(Search):
 
     def lineage_price(self, terms: Terms) -> int:
         """NFE of sampling one winner again, alone and without looking at it on the way."""
-        pieces = [Rollout(NoiseRecipe(0), stop=self._start(terms.top), score=False)]
-        pieces += [
-            Rollout(NoiseRecipe(0), 0, round.up, round.down, round.steps, score=False)
-            for round in self._pass(terms).rounds
-        ]
-        return prices([(1, piece) for piece in pieces], terms)[0]
+        pieces = [(1, replace(piece, score=False)) for _, piece in self._pass(terms).stages()]
+        return prices(pieces, terms)[0]
 
     def _pass(self, terms: Terms) -> Pass:
         """With the given width, or 1."""
         start = self._start(terms.top)
+        finish = self.finish if self.finish < start else 0.0
         rounds = tuple(
-            Round(up, down, self._steps(terms, up, down), self.width or 1) for up, down in self._levels(start)
+            Round(up, down, self._steps(terms, up, down), self.width or 1)
+            for up, down in self._levels(start, finish)
         )
-        return Pass(self.paths, start, rounds, max(self.seeds, 0))
+        return Pass(self.paths, start, rounds, max(self.seeds, 0), finish)
 
     def _start(self, top: float) -> float:
         """Where the search begins on a schedule that begins at flow time `top`: with room above to go up."""
         return min(self.start, max(top - self.forward, top / 2))
 
-    def _levels(self, start: float) -> Iterator[tuple[float, float]]:
-        """(flow time after noising, flow time after denoising) of each round; the last ends at exactly 0."""
+    def _levels(self, start: float, finish: float) -> Iterator[tuple[float, float]]:
+        """(flow time after noising, flow time after denoising) of each round; the last ends at exactly `finish`."""
         level = start
-        while level > 0.0:
+        while level > finish:
             up = level + self.forward
-            level = up - self.backward if up - self.backward > END else 0.0
+            level = up - self.backward if up - self.backward > finish + END else finish
             yield min(up, 1.0), level
 
     def _steps(self, terms: Terms, up: float, down: float) -> int | None:
