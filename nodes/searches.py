@@ -183,7 +183,7 @@ class NoiseSearchPaths(io.ComfyNode):
                     max=0.99,
                     step=0.01,
                     optional=True,
-                    tooltip="Share of noise (flow time) at which the rounds end. From there the paths that are left are sampled with your schedule's own steps, so that rounds may have few. 0 = the last round goes to the end (as in the paper).",
+                    tooltip="Share of noise (flow time) at which the rounds end. From there the best are sampled with your schedule's own steps, so that rounds may have few. 0 = the last round goes to the end (as in the paper).",
                 ),
                 advanced(
                     io.Combo.Input(

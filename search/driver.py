@@ -127,6 +127,7 @@ def terms(evaluator: Evaluator, limits: Limits) -> Terms:
         evaluator.own_steps,
         evaluator.levels,
         evaluator.stochastic,
+        limits.keep,
     )
 
 

@@ -21,6 +21,7 @@ from noisesearch.search.algorithms import (
     Varied,
     ZeroOrder,
 )
+from noisesearch.search.algorithms.auto import PATHS
 from noisesearch.search.algorithms.zero_order import PIVOTS
 from search_contract import SearchContract, digest
 
@@ -36,6 +37,7 @@ SEARCHES = {
     "paths, one narrow": SearchOverPaths(1, 1),
     "paths, the paper's": SearchOverPaths(2, 2, 0.12, 0.78, 0.81),
     "paths, by the budget, from the best seeds": SearchOverPaths(0, seeds=-1, preview="free"),
+    "paths, one step a round, finished well": PATHS,
     "pruning": SeedPruning(),
     "particles": ParticleSearch(),
     "particles, noise put back": ParticleSearch(0, 2, 4.0, "max", "systematic", 1.0, 0.15, "free"),
@@ -60,6 +62,9 @@ NONSENSE = [
     (SearchOverPaths, dict(width=-1)),
     (SearchOverPaths, dict(steps=-2)),
     (SearchOverPaths, dict(preview="none")),
+    (SearchOverPaths, dict(decoder="none")),
+    (SearchOverPaths, dict(finish=-0.1)),
+    (SearchOverPaths, dict(finish=math.nan)),
     (SearchOverPaths, dict(start=0.0)),
     (SearchOverPaths, dict(start=1.0)),
     (SearchOverPaths, dict(start=math.nan)),

@@ -15,6 +15,7 @@ from noisesearch.search.algorithms import (
     SeedPruning,
     ZeroOrder,
 )
+from noisesearch.search.algorithms.auto import FEWEST, MOST, PATHS
 from noisesearch.search.algorithms.base import BudgetTooSmall
 from noisesearch.session.carry import record_of
 from noisesearch.session.pick import read_pick
@@ -371,8 +372,8 @@ def test_auto_has_no_drafts_where_they_do_not_pay():
 @torch.inference_mode()
 def test_the_search_auto_drafts_by_itself():
     graph = graph_of(steps=30)
-    found, image = drafted(graph, Auto(), draft_steps=0)
-    by_hand, _ = drafted(graph, RandomSearch(), draft_steps=-1)
+    found, image = drafted(graph, Auto(), draft_steps=0, candidates=MOST + 1)
+    by_hand, _ = drafted(graph, RandomSearch(), draft_steps=-1, candidates=MOST + 1)
     assert found.recipes == by_hand.recipes and image["drafts"]["finals"]
     assert found.report["search"] == {"name": "auto"} and image["settings"]["name"] == "random search"
     (line,) = [note for note in found.report["notes"] if note.startswith("Search: Auto took random search.")]
@@ -385,14 +386,15 @@ def test_the_search_auto_drafts_by_itself():
 @torch.inference_mode()
 def test_the_search_auto_takes_paths_where_they_have_been_shown_to_win():
     graph = graph_of()
-    found, image = drafted(graph, Auto(), draft_steps=0, candidates=8)
-    by_hand, _ = drafted(graph, SearchOverPaths(2), draft_steps=0, candidates=8)
+    found, image = drafted(graph, Auto(), draft_steps=0, candidates=4)
+    by_hand, _ = drafted(graph, PATHS, draft_steps=0, candidates=4)
     assert found.recipes == by_hand.recipes and "drafts" not in image
-    said = "Search: Auto took search over paths with 2 paths: the budget pays for 8 whole images"
+    assert image["search_nfe"] <= 4 * len(graph.sigmas[1:])
+    said = "Search: Auto took search over paths, one step a round: the budget pays for 4 whole images"
     assert any(note.startswith(said) for note in found.report["notes"])
     again = graph.search(Replay(tuple(found.recipes)))
     torch.testing.assert_close(again.latent["samples"], found.latent["samples"], atol=1e-4, rtol=0)
-    for one, candidates in ((graph, 7), (graph, 33), (graph_of(steps=9), 8)):
+    for one, candidates in ((graph, FEWEST - 1), (graph, MOST + 1), (graph_of(steps=9), 4)):
         _, image = drafted(one, Auto(), draft_steps=0, candidates=candidates)
         assert image["settings"]["name"] == "random search"
 

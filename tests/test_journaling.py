@@ -35,6 +35,7 @@ ALGORITHMS = {
     "random": None,
     "zero order": ZeroOrder(2, 0.9),
     "paths": SearchOverPaths(2, 2),
+    "paths, one step a round": SearchOverPaths(1, 2, steps=1, preview="free", seeds=3, finish=0.2),
     "pruning": SeedPruning(),
     "evolution": Evolution(3, 2, 2, refined=1),
     "particles": ParticleSearch(0, 1, 8.0, threshold=1.0),

@@ -332,7 +332,8 @@ def test_a_draft_that_wins_is_the_stock_image_of_its_seed_with_all_steps(server)
     report, _ = run_search(
         server, {"class_type": "NoiseSearchAuto", "inputs": {}}, "digit four", candidates=5
     )
-    assert any(note.startswith("Search: Auto took random search.") for note in report["notes"])
+    assert any(note.startswith("Search: Auto took search over paths") for note in report["notes"])
+    assert report["images"][0]["search_nfe"] <= 5 * SAMPLING["steps"]
 
 
 @pytest.mark.parametrize("steps, said", [(2, "at least 3"), (12, "fewer steps than the final image")])

@@ -22,6 +22,7 @@ from noisesearch.search.algorithms import (
     SeedPruning,
     ZeroOrder,
 )
+from noisesearch.search.algorithms.auto import PATHS
 from noisesearch.session import carry
 from noisesearch.session.provenance import Origin
 from noisesearch.session.pick import read_pick
@@ -32,11 +33,14 @@ SEARCHES = [
     RandomSearch(),
     ZeroOrder(),
     SearchOverPaths(),
+    PATHS,
     SeedPruning(),
     ParticleSearch(),
     Evolution(4, 2, 2),
 ]
-every = pytest.mark.parametrize("settings", SEARCHES, ids=lambda settings: settings.name)
+every = pytest.mark.parametrize(
+    "settings", SEARCHES, ids=lambda one: "one step a round" if one is PATHS else one.name
+)
 
 
 class StopsAt(Stopper):

@@ -40,7 +40,7 @@ class Pass(Search):
     """One pass of search over paths, as planned for a budget and a schedule: N = `paths` go from `start` down to exactly 0.
 
     seeds: starting points, of which the best `paths` go on; no more than `paths` = nobody looks at them.
-    The rounds end at flow time `finish`; from there the paths that are left go on over the user's own steps.
+    The rounds end at flow time `finish`; from there the best `finalists` go on over the user's own steps.
     """
 
     paths: int
@@ -48,6 +48,7 @@ class Pass(Search):
     rounds: tuple[Round, ...]
     seeds: int = 0
     finish: float = 0.0
+    finalists: int = 0
     name = "search over paths"
     cuts = reinjects = True
 
@@ -66,7 +67,7 @@ class Pass(Search):
             ]
             survivors = best(children, self.paths)
         if self.finish:
-            yield [Rollout(parent=path.id) for path in survivors]
+            yield [Rollout(parent=path.id) for path in best(children, self._finalists)]
 
     def spread(self, noises: int) -> Pass:
         """With so many noises per path over all rounds, as evenly as can be, the first rounds wider by one."""
@@ -84,7 +85,12 @@ class Pass(Search):
             (self.paths * round.width, Rollout(NoiseRecipe(0), 0, round.up, round.down, round.steps))
             for round in self.rounds
         ]
-        return found + ([(self.paths, FINISH)] if self.finish else [])
+        return found + ([(self._finalists, FINISH)] if self.finish else [])
+
+    @property
+    def _finalists(self) -> int:
+        """As many as there are, at most."""
+        return min(self.finalists, self.paths * self.rounds[-1].width)
 
     def prices(self, terms: Terms) -> tuple[int, int]:
         """(NFE of the pass, NFE that must be there so that it can end at any moment with a complete sample)."""
@@ -117,8 +123,8 @@ class SearchOverPaths(Search):
     preview: how an unfinished sample is shown to the verifier, "extra evaluation" (the paper) or "free" (the solver's last prediction).
     seeds: starting points that the verifier looks at first, of which the best `paths` go on; 0 = none but those, which nobody looks at;
         AUTO = as many as a third of the budget pays for (all that is left, where the width is given).
-    finish: flow time at which the rounds end, however few their steps; the paths left go on from there over the user's own steps.
-        0 = the last round goes to the end.
+    finish: flow time at which the rounds end, however few their steps. From there the best, one for each path or wished image, go on over
+        the user's own steps. 0 = the last round goes to the end.
     decoder: what decodes unfinished samples for the verifier (`rollout.DECODERS`).
     """
 
@@ -221,7 +227,7 @@ class SearchOverPaths(Search):
             Round(up, down, self._steps(terms, up, down), self.width or 1)
             for up, down in self._levels(start, finish)
         )
-        return Pass(self.paths, start, rounds, max(self.seeds, 0), finish)
+        return Pass(self.paths, start, rounds, max(self.seeds, 0), finish, max(self.paths, terms.keep))
 
     def _start(self, top: float) -> float:
         """Where the search begins on a schedule that begins at flow time `top`: with room above to go up."""
