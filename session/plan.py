@@ -301,7 +301,9 @@ def _chosen(
     drafts = found if isinstance(found, Drafts) else None
     here = None
     if settings.drafts and not task.wishes.draft_steps and _may_be_cut(task, early):
-        here = terms(Evaluator(setup, Ledger(), Looks(preview=settings.preview)), Limits(budget, keep=wishes.keep_top))
+        here = terms(
+            Evaluator(setup, Ledger(), Looks(preview=settings.preview)), Limits(budget, keep=wishes.keep_top)
+        )
         here = here if here.stochastic is False and here.levels else None
     steps, why = len(task.schedule.sigmas) - 1, found.why if found else ""
     search, said = settings.settled(Ground(budget, whole, steps, why, here))

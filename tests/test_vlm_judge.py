@@ -8,6 +8,7 @@ import comfy.utils
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from stand_in_vlm import PAD, START, StandIn
 from verifier_contract import VerifierContract, pictures
 from verifier_helpers import images, pil
@@ -576,6 +577,22 @@ def test_an_encoder_that_was_cut_off():
         change(clip)
         assert "without its last layers or lm_head it cannot answer" in refusal(clip)
     assert VisionLanguageModel(StandIn(lm_head=False)).kind is QWEN3_VL  # its head is its embedding
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_a_head_that_no_file_holds_is_none_whatever_its_memory_looks_like(tmp_path, as_list):
+    """Newer versions of ComfyUI note the files an encoder came from."""
+    path, clip = tmp_path / "encoder.safetensors", StandIn()
+    files = [str(path)] if as_list else str(path)
+    clip.patcher = types.SimpleNamespace(cached_patcher_init=(None, (files, None)))
+    save_file({"model.layers.0.weight": torch.ones(2)}, path)
+    assert clip.transformer.model.lm_head.weight.any()
+    assert "without its last layers or lm_head it cannot answer" in refusal(clip)
+    save_file({"lm_head.weight": torch.ones(2)}, path)
+    assert VisionLanguageModel(clip).kind is QWEN3_VL
+    for unreadable in (tmp_path / "gone.safetensors", tmp_path):  # then its memory must do
+        clip.patcher.cached_patcher_init = (None, (str(unreadable),))
+        assert VisionLanguageModel(clip).kind is QWEN3_VL
 
 
 def test_a_file_that_lacks_the_part_that_sees():

@@ -12,6 +12,7 @@ import comfy.model_management as mm
 import comfy.utils
 import torch
 from comfy.sd1_clip import SDClipModel
+from safetensors import SafetensorError, safe_open
 
 from ...compat import COMFYUI, takes
 from ...untrusted import Short, excerpt
@@ -192,7 +193,10 @@ class VisionLanguageModel(Short):
         config = getattr(network.model, "config", None)
         head = getattr(network.model, "lm_head", None)
         ends = getattr(config, "final_norm", True) and getattr(config, "stop_tokens", True)
-        if not ends or (head is not None and _is_empty(getattr(head, "weight", None))):
+        headless = head is not None and (
+            _in_no_file(self.clip, "lm_head.") or _is_empty(getattr(head, "weight", None))
+        )
+        if not ends or headless:
             raise ValueError(
                 f"{WHO} was given a {self.kind.name} that was cut off for encoding ({encoder_name(self.clip.tokenizer)}): without its last layers or lm_head it cannot answer. {WHAT_TO_LOAD}."
             )
@@ -293,6 +297,22 @@ def _rows(tokens: Any) -> list[list[tuple]]:
 
 def _whole(token: Any) -> bool:
     return isinstance(token, int) and not isinstance(token, bool)
+
+
+def _in_no_file(clip: Any, part: str) -> bool:
+    """Whether no file that the encoder came from has a tensor of this part. Memory that was used before may look like weights.
+
+    Newer versions of ComfyUI note how it was loaded; where nothing is noted, or not as expected, it is False.
+    """
+    try:
+        paths = clip.patcher.cached_patcher_init[1][0]
+        for path in [paths] if isinstance(paths, str) else paths:
+            with safe_open(path, "pt") as file:
+                if any(part in name for name in file.keys()):
+                    return False
+        return bool(paths)
+    except (AttributeError, IndexError, OSError, SafetensorError, TypeError):
+        return False
 
 
 def _is_empty(weight: Any) -> bool:
