@@ -16,17 +16,16 @@ from noisesearch.search.algorithms import (
 )
 from noisesearch.search.rollout import FREE
 
-STEPS = (3, 4, 5, 7, 10)
+STEPS = (1, 2, 3, 4, 5, 7, 10)
+FEW = 3
 CHEAP = ("digits", "mixture")
 
 
 def contestants(name: str, world) -> list[Contestant]:
     steps = [few for few in STEPS if few < world.steps and (few != 10 or name in (*CHEAP, "scenes"))]
-    if world.steps < min(STEPS):
-        steps = [1]
     found = [Contestant(f"random, {world.steps} steps", random_search(), control=True)]
     found += [Contestant(f"random, {few} steps", random_search(few), control=True) for few in steps]
-    if world.steps < min(STEPS):  # a few-step model: what may win there is a search of many evaluations
+    if world.steps < FEW:  # a few-step model: what may win there is a search of many evaluations
         searches = {"zero-order N=4": ZeroOrder(4), "evolution": Evolution()}
         return found + [Contestant(label, by_the_pack(one, anytime=True)) for label, one in searches.items()]
     found += [

@@ -23,10 +23,10 @@ from pathlib import Path
 from _trials import ROOT
 
 import torch  # isort: skip
-from _frontier_race import Bench, Contestant, by_the_pack, pools_of, race
+from _frontier_race import REFERENCE, Bench, Contestant, by_the_pack, pools_of, race
 from _frontier_rows import Rows
 from _frontier_searches import contestants
-from _frontier_tables import Results, race_table, tables
+from _frontier_tables import Results, goal, race_table, tables
 from _frontier_worlds import MAKERS
 
 from noisesearch.search.algorithms.base import Search
@@ -85,7 +85,9 @@ def main(arguments=None):
         for name, budgets in MORE:
             rows = rows_of(name, options, budgets)
             if rows.found:
-                print(f"\n{race_table(Results(name, rows, budgets or FEWER))}")
+                world = Results(name, rows, budgets or FEWER)
+                cheaper = f"\n\n{goal([world])}" if max(world.budgets) < REFERENCE else ""
+                print(f"\n{race_table(world)}{cheaper}")
 
 
 def rows_of(world: str, options, budgets) -> Rows:
@@ -168,7 +170,8 @@ def one(rows, world, problem, repeat, budgets, running):
     }
     found = [{**name, "label": label, **row} for label, row in race(bench, missing).items()]
     if any(c.control for c in missing):
-        found.append({**name, "label": POOLS, "pools": pools_of(bench), "one": world.steps})
+        before = rows.found.get((name["problem"], repeat, POOLS), {}).get("pools", {})
+        found.append({**name, "label": POOLS, "pools": before | pools_of(bench), "one": world.steps})
     rows.add(found)
 
 

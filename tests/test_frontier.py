@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from noisesearch.search.algorithms import RandomSearch, SeedPruning, ZeroOrder
+from noisesearch.search.algorithms import Auto, RandomSearch, SeedPruning, ZeroOrder
 from noisesearch.verifiers.base import Batch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -164,7 +164,9 @@ def results_of(benchmarks, tmp_path, problems=60, oracle=0.0):
         scores = torch.rand(16, generator=generator).tolist()
         name = {"problem": f"p #{i}", "repeat": 0, "budgets": ["4", "8"]}
         better = 1.0 if i < oracle * problems else 0.0
-        at = {b: {"quality": quality[0], "score": 0.0, "nfe": 4, "thumb": ""} for b in ("4", "8")}
+        at = {
+            b: {"quality": quality[0], "score": 0.0, "nfe": 4, "judged": 4, "thumb": ""} for b in ("4", "8")
+        }
         wins = {b: {**row, "quality": max(better, row["quality"])} for b, row in at.items()}
         rows.add(
             [
@@ -200,7 +202,7 @@ def test_a_search_that_is_better_is_seen_to_be(benchmarks, tmp_path):
 
 def test_a_search_is_held_against_the_best_control_of_the_problems_that_it_was_run_on(benchmarks, tmp_path):
     rows = benchmarks["_frontier_rows"].Rows(tmp_path / "rows.jsonl")
-    row = {"score": 0.0, "nfe": 4, "thumb": ""}
+    row = {"score": 0.0, "nfe": 4, "judged": 4, "thumb": ""}
     for i in range(6):
         right = {"random, 3 steps": i < 2, "random, 10 steps": i >= 2, "mine": i < 2}
         for label, good in right.items():
@@ -313,7 +315,7 @@ def test_a_slice_of_the_race_has_placebos_at_nothing_and_other_costs_stand_apart
     for permuted in (False, True):
         assert abs(results.placebo(permuted).mean) < 0.01  # a point
     before = rows.path.read_text()
-    benchmarks["frontier"].main([*arguments, "--start", "8", "--problems", "10", "--budgets", "6"])
+    benchmarks["frontier"].main([*arguments, "--problems", "2", "--budgets", "6"])
     assert "cost of 6" in capsys.readouterr().out and rows.path.read_text() == before
     lines = (tmp_path / "mixture-race-6.jsonl").read_text().splitlines()
     beside = [json.loads(line)["problem"] for line in lines]
@@ -321,20 +323,58 @@ def test_a_slice_of_the_race_has_placebos_at_nothing_and_other_costs_stand_apart
     assert len(set(beside)) == 2
 
 
-def test_search_auto_is_judged_by_problems_that_its_rule_was_not_written_from(benchmarks, tmp_path):
-    tables = benchmarks["_frontier_tables"]
-    rows = benchmarks["_frontier_rows"].Rows(tmp_path / "rows.jsonl")
-    row = {"score": 0.0, "nfe": 4, "thumb": ""}
-    for i in range(50):  # it is ahead on the first ones only
-        for label, quality in (("random, 10 steps", 0.5), (tables.AUTO, 1.0 if i < 41 else 0.5)):
-            name = {"problem": f"p #{7 * i}", "repeat": 0, "label": label, "budgets": ["4"]}
-            rows.add([{**name, "at": {"4": {**row, "quality": quality}}, "seconds": 1.0}])
-    results = tables.Results("made up", rows, (4,))
-    assert results.difference(tables.AUTO).mean == pytest.approx(0.41)
-    assert len(results.later().at[tables.AUTO]) == 9 and results.later().difference(tables.AUTO).mean == 0
-    said = tables.of_auto([results])
-    assert "| all problems | +41.0 [" in said and "50 problems |" in said
-    assert "| the later ones | +0.0 [+0.0, +0.0], 9 problems | +0.0 [+0.0, +0.0] |" in said
+def test_the_race_begins_behind_the_problems_that_were_looked_at_and_only_the_main_ones_run_twice(
+    benchmarks, tmp_path
+):
+    frontier, cache = benchmarks["frontier"], str(tmp_path)
+    only = ["--only", "Search: Auto", "seed pruning, 7"]
+    frontier.main(["--worlds", "mixture", "--problems", "2", "--budgets", "4", "--cache", cache, *only])
+    rows = benchmarks["_frontier_rows"].Rows(tmp_path / "mixture-race-4.jsonl")
+    raced = benchmarks["_frontier_worlds"].MAKERS["mixture"]().problems(frontier.FIRST + 2)[frontier.FIRST :]
+    assert {problem for problem, *_ in rows.found} == {f"{one.prompt} #{one.place}" for one in raced}
+    runs = [(label, repeat) for _, repeat, label in rows.found]
+    assert runs.count(("Search: Auto", 0)) == runs.count(("Search: Auto", 1)) == 2
+    assert runs.count(("seed pruning, 7 steps", 0)) == 2 and ("seed pruning, 7 steps", 1) not in runs
+    assert runs.count(("random, 3 steps", 1)) == 2
+
+
+def test_what_the_verifier_looks_at_is_counted(benchmarks):
+    race, world = benchmarks["_frontier_race"], benchmarks["_frontier_worlds"].MAKERS["mixture"]()
+    bench = race.Bench(world, world.problems(1)[0], 0, (4,))
+    seen = []
+    score = bench.verifier.score
+    bench.verifier.score = lambda batch: seen.append(len(batch.images)) or score(batch)
+    found = race.race(bench, [race.Contestant("auto", race.by_the_pack(Auto()))])
+    assert sum(seen) == found["auto"]["at"]["4"]["judged"] > 4 * 4
+    bench = race.Bench(world, world.problems(1)[0], 0, (4,))
+    assert (
+        race.race(bench, [race.Contestant("three", race.random_search(3))])["three"]["at"]["4"]["judged"]
+        == 13
+    )
+
+
+def test_controls_that_come_later_join_those_that_are_there(benchmarks, tmp_path, monkeypatch):
+    searches, arguments = (
+        benchmarks["_frontier_searches"],
+        [
+            "--worlds",
+            "mixture",
+            "--problems",
+            "1",
+            "--seeds",
+            "1",
+            "--only",
+            "nothing",
+            "--cache",
+            str(tmp_path),
+        ],
+    )
+    for steps in ((3,), (2, 3)):
+        monkeypatch.setattr(searches, "STEPS", steps)
+        benchmarks["frontier"].main(arguments)
+    rows = benchmarks["_frontier_rows"].Rows(tmp_path / "mixture-race.jsonl")
+    (pools,) = [row["pools"] for (_, _, label), row in rows.found.items() if label == "pools"]
+    assert set(pools) == {"2", "3", "12"}
 
 
 def test_a_search_that_knows_no_budget_runs_once_for_all_costs(benchmarks):
@@ -348,7 +388,13 @@ def test_diversity_is_how_far_apart_the_winners_of_two_seeds_are(benchmarks, tmp
         benchmarks["_frontier_race"].thumb,
     )
     for repeat, shade in enumerate((0.2, 0.6)):
-        row = {"quality": 1.0, "score": 0.0, "nfe": 4, "thumb": thumb(torch.full((32, 32, 3), shade))}
+        row = {
+            "quality": 1.0,
+            "score": 0.0,
+            "nfe": 4,
+            "judged": 4,
+            "thumb": thumb(torch.full((32, 32, 3), shade)),
+        }
         name = {"problem": "p #1", "repeat": repeat, "label": "mine", "budgets": ["4"]}
         rows.add([{**name, "at": {"4": row}, "seconds": 1.0}])
     results = benchmarks["_frontier_tables"].Results("made up", rows, (4,))
