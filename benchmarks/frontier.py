@@ -5,7 +5,7 @@
     make bench ARGS="frontier -- --tables"                         only the tables, of what is there
     make bench ARGS="frontier -- --tune"                           the same on the problems that settings are chosen on
     make bench ARGS="frontier -- --budgets 32 --problems 64"       at other costs; their rows are kept apart
-    make bench ARGS="frontier -- --search my_search.py:MySearch"   yours beside ours
+    make bench ARGS="frontier -- --search my_search.py:MySearch"   yours beside ours; without the class, all that the file makes
 
 Costs are in samples at the user's steps. Who samples candidates with fewer steps pays for rendering the winner at the user's steps; all
 winners are judged as rendered so. A row that is in the cache (.cache/frontier) is not measured again. Every search is run with one seed,
@@ -63,7 +63,7 @@ def main(arguments=None):
         help="contestants whose name contains one of these, and the controls",
     )
     parser.add_argument(
-        "--search", nargs="+", default=[], metavar="FILE.py:CLASS", help="searches of your own"
+        "--search", nargs="+", default=[], metavar="FILE.py[:CLASS]", help="searches of your own"
     )
     parser.add_argument(
         "--steps", nargs="+", type=int, default=[0, 5], help="of their candidates; 0 = the user's"
@@ -128,16 +128,27 @@ def wanted(name, world, options, repeat) -> list[Contestant]:
 
 
 def of_others(spec: str, world, steps: list[int]) -> list[Contestant]:
-    """A class of another file at the user's steps, and with fewer steps a candidate where it puts no noise back."""
-    path, _, name = spec.rpartition(":")
+    """Searches of another file at the user's steps, and with fewer steps a candidate where they put no noise back."""
+    path, _, name = (spec, "", "") if spec.endswith(".py") else spec.rpartition(":")
     if not path or not Path(path).is_file():
         raise SystemExit(f"--search takes FILE.py:CLASS, and {spec!r} names no file that is there.")
     found = spec_from_file_location("search_of_others", path)
     module = module_from_spec(found)
     sys.modules[found.name] = module
     found.loader.exec_module(module)
-    if not hasattr(module, name):
+    if name and not hasattr(module, name):
         raise SystemExit(f"{path} has no class {name}.")
+    own = [
+        one
+        for one, of in vars(module).items()
+        if isinstance(of, type) and of.__module__ == found.name and hasattr(of, "name")
+    ]
+    return [
+        contestant for one in ([name] if name else own) for contestant in of_other(module, one, world, steps)
+    ]
+
+
+def of_other(module, name: str, world, steps: list[int]) -> list[Contestant]:
     settings = getattr(module, name)()
     most = 1 if getattr(settings, "reinjects", False) else world.steps
     return [

@@ -300,6 +300,9 @@ def test_it_races_a_search_of_ones_own_and_goes_on_where_it_was(benchmarks, tmp_
     benchmarks["frontier"].main([*arguments, "--problems", "3"])
     again = (tmp_path / "mixture-race.jsonl").read_text().splitlines()
     assert again[: len(lines)] == lines and len(again) == len(lines) * 3 / 2
+    everything = [*arguments[:-1], str(tmp_path / "mine.py")]
+    benchmarks["frontier"].main([*everything, "--problems", "3"])  # all that the file makes
+    assert (tmp_path / "mixture-race.jsonl").read_text().splitlines() == again
     with pytest.raises(SystemExit, match="has no class Other"):
         benchmarks["frontier"].main([*arguments[:-1], f"{tmp_path / 'mine.py'}:Other"])
 

@@ -16,6 +16,7 @@ PRESETS = {"local": (0.75, 0.20, 0.45), "paper": (0.12, 0.78, 0.81)}
 HALF = -1  # of the user's own steps
 AUTO = -1  # starting points, as many as a third of the budget pays for
 SHARE = 3
+FINISHING = 10  # the part of the budget that goes into images the user wishes to have besides the winner
 BY_BUDGET = (
     4,
     2,
@@ -123,8 +124,8 @@ class SearchOverPaths(Search):
     preview: how an unfinished sample is shown to the verifier, "extra evaluation" (the paper) or "free" (the solver's last prediction).
     seeds: starting points that the verifier looks at first, of which the best `paths` go on; 0 = none but those, which nobody looks at;
         AUTO = as many as a third of the budget pays for (all that is left, where the width is given).
-    finish: flow time at which the rounds end, however few their steps. From there the best, one for each path or wished image, go on over
-        the user's own steps. 0 = the last round goes to the end.
+    finish: flow time at which the rounds end, however few their steps. From there the best go on over the user's own steps: one for
+        each path, and for each wished image that a tenth of the budget pays for. 0 = the last round goes to the end.
     decoder: what decodes unfinished samples for the verifier (`rollout.DECODERS`).
     """
 
@@ -227,7 +228,12 @@ class SearchOverPaths(Search):
             Round(up, down, self._steps(terms, up, down), self.width or 1)
             for up, down in self._levels(start, finish)
         )
-        return Pass(self.paths, start, rounds, max(self.seeds, 0), finish, max(self.paths, terms.keep))
+        planned = Pass(self.paths, start, rounds, max(self.seeds, 0), finish, self.paths)
+        if not finish:
+            return planned
+        (_, before), (_, last) = planned.stages()[-2:]
+        affordable = terms.budget // FINISHING // max(terms.cost(last, before), 1)
+        return replace(planned, finalists=max(self.paths, min(terms.keep, affordable)))
 
     def _start(self, top: float) -> float:
         """Where the search begins on a schedule that begins at flow time `top`: with room above to go up."""
