@@ -27,6 +27,7 @@ from _trials import World, diversity, interval, jackknife, mean
 
 from noisesearch.demo.worlds import held_out_prompts
 from noisesearch.search.algorithms import RandomSearch, SearchOverPaths, ZeroOrder
+from noisesearch.search.algorithms.auto import PATHS
 from noisesearch.search.algorithms.base import BudgetTooSmall
 from noisesearch.search.algorithms.paths import HALF as HALF_THE_STEPS
 from noisesearch.search.algorithms.paths import PRESETS
@@ -159,6 +160,7 @@ def compare(world, problems, only):
         HALF: RandomSearch(),
         **{f"zero-order N={n}": ZeroOrder(n, COSINE) for n in (2, 4, 8)},
         **{f"paths N={n}": SearchOverPaths(n) for n in (1, 2, 4)},
+        "one step a round, as Search: Auto has it": PATHS,
         "paths N=2, the schedule's steps": SearchOverPaths(2, steps=0),
         "paths N=2, preset paper, 4 steps": SearchOverPaths(2, 0, *PRESETS["paper"], 4),
     }

@@ -563,7 +563,7 @@ def automatic(name, object_info):
     graph.note(
         4,
         "What does it choose?",
-        "Run, and read its line in the report.\n\n- For the cost of 8 to 32 whole images it branches midway (**Search: Branch Midway (Paths)**). Such a winner comes back with **Remake Winner**, not from its seed.\n- For less or more, or with a sampler that draws noise on the way: random seeds, on drafts of few steps where they pay.\n\nTry `candidates` = 4. To choose yourself, connect another Search node.",
+        "Run, and read its line in the report.\n\n- For the cost of 2 to 32 whole images it branches midway, one step a round (**Search: Branch Midway (Paths)**). Such a winner comes back with **Remake Winner**, not from its seed.\n- For less or more, or with a sampler that draws noise on the way: random seeds, on drafts of few steps where they pay.\n\nTry `candidates` = 4: four images' worth of work is enough here. To choose yourself, connect another Search node.",
         280,
     )
     return graph
