@@ -44,6 +44,7 @@ def test_the_paths_that_are_left_take_the_own_steps_to_the_end(family, paths, wi
     whole = graph_of(family).evaluator().own_steps(0.2, 0.0)
     assert [candidates[id]["nfe"] for id in last] == [whole] * paths and (whole > 1 or family != "CONST")
     assert image["winner"]["id"] in last
+    assert image["plan"].endswith("3 rounds, from 20% noise on with the own steps")
     assert image["search_nfe"] == sum(one["nfe"] for one in candidates.values())
     assert graph.model.spy.rows == 2 * image["search_nfe"]
     again = graph.search(Replay(tuple(found.recipes)))

@@ -103,7 +103,9 @@ class Pass(Search):
         spent, need = self.prices(terms)
         held = f", and wants {need} to be sure of a complete image at any moment" if need > spent else ""
         out_of = f" (the best of {self.seeds} starting points)" if self.seeds > self.paths else ""
-        return f"one pass costs {spent} NFE{held}: {self.paths} paths{out_of} x {' or '.join(map(str, widths))} noises, {len(self.rounds)} rounds"
+        paths = f"{self.paths} path{'s' * (self.paths > 1)}{out_of}"
+        finish = f", from {self.finish:.0%} noise on with the own steps" if self.finish else ""
+        return f"one pass costs {spent} NFE{held}: {paths} x {' or '.join(map(str, widths))} noises, {len(self.rounds)} rounds{finish}"
 
     def notes(self, wished: Search) -> list[str]:
         if not isinstance(wished, SearchOverPaths) or wished.start == self.start:
