@@ -210,11 +210,28 @@ class Remembering(Verifier):
         return torch.zeros(len(batch.images))
 
 
+class Dice(Verifier):
+    """Says anything."""
+
+    name = "dice"
+
+    def __init__(self, seed: int):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def score(self, batch):
+        return torch.rand(len(batch.images), generator=self.generator)
+
+
 def by_the_pack(
-    settings: Any, steps: int | None = None, anytime: bool = False, sampler: str | None = None, **wishes
+    settings: Any,
+    steps: int | None = None,
+    anytime: bool = False,
+    sampler: str | None = None,
+    blind: bool = False,
+    **wishes,
 ) -> Callable[[Bench], dict]:
     """A search of the pack, as the nodes run it. steps: of a candidate (None = the user's; fewer = the winner is rendered anew).
-    anytime: one run serves all budgets, since a shorter one is its beginning."""
+    anytime: one run serves all budgets, since a shorter one is its beginning. blind: by a judge that throws dice."""
 
     def run(bench):
         budgets = bench.budgets if not anytime else (max(bench.budgets),)
@@ -223,6 +240,7 @@ def by_the_pack(
             own = steps or bench.one
             rendering = 0 if own == bench.one else bench.one
             onlooker = Remembering()
+            verifier = Dice(bench.seed) if blind else bench.verifier
             try:
                 result = search_images(
                     bench.guider,
@@ -231,7 +249,7 @@ def by_the_pack(
                     {"samples": bench.world.latent},
                     bench.seed,
                     settings,
-                    replace(as_ensemble(bench.verifier), held_out=onlooker),
+                    replace(as_ensemble(verifier), held_out=onlooker),
                     bench.world.vae,
                     bench.problem.prompt,
                     Wishes(

@@ -356,6 +356,15 @@ def test_what_the_verifier_looks_at_is_counted(benchmarks):
     )
 
 
+def test_by_dice_a_search_learns_nothing_of_the_problem(benchmarks, monkeypatch):
+    race, world = benchmarks["_frontier_race"], benchmarks["_frontier_worlds"].MAKERS["mixture"]()
+    bench = race.Bench(world, world.problems(1)[0], 0, (4,))
+    monkeypatch.setattr(bench.verifier, "score", lambda batch: pytest.fail("it was asked"))
+    search = race.by_the_pack(Auto(), blind=True)
+    first, again = search(bench)[4], search(bench)[4]
+    assert first.judged > 16 and torch.equal(first.image, again.image) and 0 <= first.score < 1
+
+
 def test_controls_that_come_later_join_those_that_are_there(benchmarks, tmp_path, monkeypatch):
     searches, arguments = (
         benchmarks["_frontier_searches"],
