@@ -5,8 +5,7 @@
     python benchmarks/gpu.py --cpu            shrunk to a minute on the CPU: whether it runs, not how fast
 
 Needs the extra `clip` (open_clip) for the judge's layout, and 4 GB of disk for a moment. NOISESEARCH_COMFYUI names the ComfyUI.
-It has come to its end on an H200 (SDXL), beside other work, so the pack's documentation quotes no time of it. In one evaluation of the
-solver's loop the host waited for the device as often as with the stock sampler: never.
+It has come to its end on an H200 (SDXL) once, beside other work, so the pack's documentation quotes no figure of it.
 
 The table: seconds per candidate of bare batched sampling and of our search over the same candidates in the same batches, interleaved;
 decodes and verdicts apart; and how often the host waits for the device in one evaluation of the solver's loop, by torch's profiler.
