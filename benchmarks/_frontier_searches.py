@@ -45,6 +45,7 @@ def contestants(name: str, world) -> list[Contestant]:
         found += [Contestant("one sample, more steps", more_steps)]
     if name in ("storyboards", "careless"):  # where 16 samples leave something to win
         found += [Contestant(f"paths N={n}", by_the_pack(SearchOverPaths(n))) for n in (1, 4)]
+    if name in ("storyboards", "careless", "mixture"):
         found.append(Contestant("Search: Auto, by dice", by_the_pack(Auto(), blind=True)))
         # from there to what Search: Auto takes, which also has a finish
         quick = {"one step a round": {}, "one step a round, free previews": {"preview": FREE}}

@@ -59,7 +59,10 @@ class Results:
 
     @property
     def controls(self) -> list[str]:
-        return [label for label in self.at if label.startswith(RANDOM) and label.endswith("steps")]
+        """Those that were run on as many problems as any, so that all are compared on the same."""
+        found = [label for label in self.at if label.startswith(RANDOM) and label.endswith("steps")]
+        most = max((len(self.at[label]) for label in found), default=0)
+        return [label for label in found if len(self.at[label]) == most]
 
     def quality(self, label: str, problem: str, budget: int) -> float:
         rows = self.at[label][problem][budget]

@@ -8,8 +8,8 @@
     make bench ARGS="frontier -- --search my_search.py:MySearch"   yours beside ours; without the class, all that the file makes
 
 Costs are in samples at the user's steps. Who samples candidates with fewer steps pays for rendering the winner at the user's steps; all
-winners are judged as rendered so. A row that is in the cache (.cache/frontier) is not measured again. Every search is run with one seed,
-the main ones with as many as --seeds says. The race begins at problem FIRST, since earlier ones were looked at while searches were written.
+winners are judged as rendered so. A row that is in the cache (.cache/frontier) is not measured again. The controls, the main
+searches and yours are run with as many seeds as --seeds says, the other searches with one. The race begins at problem FIRST, since earlier ones were looked at while searches were written.
 """
 
 from __future__ import annotations

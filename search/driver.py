@@ -127,7 +127,6 @@ def terms(evaluator: Evaluator, limits: Limits) -> Terms:
         evaluator.own_steps,
         evaluator.levels,
         evaluator.stochastic,
-        limits.keep,
     )
 
 

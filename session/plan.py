@@ -300,10 +300,8 @@ def _chosen(
     )
     drafts = found if isinstance(found, Drafts) else None
     here = None
-    if settings.drafts and not task.wishes.draft_steps and _may_be_cut(task, early):
-        here = terms(
-            Evaluator(setup, Ledger(), Looks(preview=settings.preview)), Limits(budget, keep=wishes.keep_top)
-        )
+    if settings.drafts and not task.wishes.draft_steps and _may_be_cut(task, setup, early):
+        here = terms(Evaluator(setup, Ledger(), Looks(preview=settings.preview)), Limits(budget))
         here = here if here.stochastic is False and here.levels else None
     steps, why = len(task.schedule.sigmas) - 1, found.why if found else ""
     search, said = settings.settled(Ground(budget, whole, steps, why, here))
@@ -311,9 +309,15 @@ def _chosen(
     return search, None if search.reinjects else drafts, evidence, ((said,) if said else ())
 
 
-def _may_be_cut(task: Task, early: bool) -> bool:
-    """Whether a search may stop samples on the way and put noise back in. early: a judge follows each to its end."""
-    return not (early or task.final or task.wishes.plain or float(task.schedule.sigmas[-1]) > 0)
+def _may_be_cut(task: Task, setup: Setup, early: bool) -> bool:
+    """Whether a search of ours may stop samples on the way and put noise back in. early: a judge follows each to its end.
+
+    Not where a score may end it, since all images are finished last; nor of videos, whose looks are dear.
+    """
+    wishes, latent = task.wishes, setup.sample.latent
+    video = latent.ndim == 5 and latent.shape[2] > 1
+    ends_in_noise = float(task.schedule.sigmas[-1]) > 0
+    return not (early or task.final or wishes.plain or wishes.stop_at_score or video or ends_in_noise)
 
 
 def _check_looks(settings: Search) -> None:

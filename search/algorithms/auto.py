@@ -30,11 +30,11 @@ class Auto(Search):
         why = ground.why
         if ground.terms and FEWEST <= samples <= MOST and ground.steps >= SHORTEST:
             try:
-                PATHS.plan(ground.terms)
-                return PATHS, (
-                    f"Search: Auto took {PATHS.name}, one step a round: the budget pays for {samples} whole images, and there it did best in our measurements. "
-                    "Its winner comes back through its recipe, not through a seed."
-                )
+                if PATHS.plan(ground.terms).finish == PATHS.finish:  # else the schedule begins low
+                    return PATHS, (
+                        f"Search: Auto took {PATHS.name}, one step a round: the budget pays for {samples} whole images, and there it did well in our measurements. "
+                        "The judge looks at nearly every evaluation. The winner comes back through its recipe, not through a seed."
+                    )
             except ValueError as error:  # a sampler that cannot be cut
                 why += f" Search over paths is not possible here: {error}"
         search = RandomSearch()

@@ -47,7 +47,6 @@ class Terms:
     own_steps: how many of the schedule's own steps lie between two flow times (the higher one first). levels: the schedule's own
     flow times, falling, the last one 0; () for a model whose noise levels are unknown. A sample cut at one of them goes on as if it
     had not been cut; any other level costs a step. stochastic: whether the sampler draws noise on the way, None = not known.
-    keep: how many of the best images the user wishes to have.
     """
 
     budget: int
@@ -56,7 +55,6 @@ class Terms:
     own_steps: Callable[[float, float], int]
     levels: tuple[float, ...] = ()
     stochastic: bool | None = None
-    keep: int = 1
 
     Rollout, NoiseRecipe = Rollout, NoiseRecipe  # for searches of other packs, which cannot import ours
 

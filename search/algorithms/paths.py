@@ -16,7 +16,7 @@ PRESETS = {"local": (0.75, 0.20, 0.45), "paper": (0.12, 0.78, 0.81)}
 HALF = -1  # of the user's own steps
 AUTO = -1  # starting points, as many as a third of the budget pays for
 SHARE = 3
-FINISHING = 10  # the part of the budget that goes into images the user wishes to have besides the winner
+FINISHING, FINALISTS = 8, 4  # that part of the budget may go into finishing so many
 BY_BUDGET = (
     4,
     2,
@@ -38,10 +38,10 @@ class Round:
 
 @dataclass(frozen=True)
 class Pass(Search):
-    """One pass of search over paths, as planned for a budget and a schedule: N = `paths` go from `start` down to exactly 0.
+    """One pass of search over paths, as planned for a budget and a schedule: N = `paths` go down from `start`.
 
     seeds: starting points, of which the best `paths` go on; no more than `paths` = nobody looks at them.
-    The rounds end at flow time `finish`; from there the best `finalists` go on over the user's own steps.
+    The rounds end at flow time `finish`; from there the best `finalists` go on over the user's own steps to exactly 0.
     """
 
     paths: int
@@ -104,16 +104,25 @@ class Pass(Search):
         held = f", and wants {need} to be sure of a complete image at any moment" if need > spent else ""
         out_of = f" (the best of {self.seeds} starting points)" if self.seeds > self.paths else ""
         paths = f"{self.paths} path{'s' * (self.paths > 1)}{out_of}"
+        rounds = f"{len(self.rounds)} round{'s' * (len(self.rounds) > 1)}"
         finish = f", from {self.finish:.0%} noise on with the own steps" if self.finish else ""
-        return f"one pass costs {spent} NFE{held}: {paths} x {' or '.join(map(str, widths))} noises, {len(self.rounds)} rounds{finish}"
+        looks = sum(count for count, rollout in self.stages() if rollout.score)
+        return f"one pass costs {spent} NFE{held}: {paths} x {' or '.join(map(str, widths))} noises, {rounds}{finish}; {looks} images judged"
 
     def notes(self, wished: Search) -> list[str]:
-        if not isinstance(wished, SearchOverPaths) or wished.start == self.start:
+        if not isinstance(wished, SearchOverPaths):
             return []
-        return [
-            f"The search over paths starts at flow time {self.start:.3f} instead of {wished.start:.3f}, "
-            "to have room for noise under the top of the schedule."
-        ]
+        found = []
+        if wished.start != self.start:
+            found.append(
+                f"The search over paths starts at flow time {self.start:.3f} instead of {wished.start:.3f}, "
+                "to have room for noise under the top of the schedule."
+            )
+        if wished.finish > END and wished.finish != self.finish:
+            found.append(
+                f"Its rounds end at flow time {self.finish:.3f} instead of {wished.finish:.3f}, since it starts at {self.start:.3f}."
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,7 @@ class SearchOverPaths(Search):
     seeds: starting points that the verifier looks at first, of which the best `paths` go on; 0 = none but those, which nobody looks at;
         AUTO = as many as a third of the budget pays for (all that is left, where the width is given).
     finish: flow time at which the rounds end, however few their steps. From there the best go on over the user's own steps: one for
-        each path, and for each wished image that a tenth of the budget pays for. 0 = the last round goes to the end.
+        each path, and up to FINALISTS where a part of the budget (FINISHING) pays for them. 0 = the last round goes to the end.
     decoder: what decodes unfinished samples for the verifier (`rollout.DECODERS`).
     """
 
@@ -175,6 +184,9 @@ class SearchOverPaths(Search):
             return self._by_budget(terms)
         planned = self._pass(terms)
         spent, need = planned.prices(terms)
+        if need > terms.budget and planned.finalists > self.paths:
+            planned = replace(planned, finalists=self.paths)
+            spent, need = planned.prices(terms)
         if need > terms.budget:
             held = f" and {need} to be sure of a complete image at any moment" if need > spent else ""
             raise BudgetTooSmall(
@@ -225,7 +237,9 @@ class SearchOverPaths(Search):
     def _pass(self, terms: Terms) -> Pass:
         """With the given width, or 1."""
         start = self._start(terms.top)
-        finish = self.finish if self.finish < start else 0.0
+        finish = self.finish if END < self.finish < start else 0.0
+        if self.finish >= start:  # a schedule that begins low
+            finish = start / 2
         rounds = tuple(
             Round(up, down, self._steps(terms, up, down), self.width or 1)
             for up, down in self._levels(start, finish)
@@ -235,7 +249,7 @@ class SearchOverPaths(Search):
             return planned
         (_, before), (_, last) = planned.stages()[-2:]
         affordable = terms.budget // FINISHING // max(terms.cost(last, before), 1)
-        return replace(planned, finalists=max(self.paths, min(terms.keep, affordable)))
+        return replace(planned, finalists=max(self.paths, min(FINALISTS, affordable)))
 
     def _start(self, top: float) -> float:
         """Where the search begins on a schedule that begins at flow time `top`: with room above to go up."""

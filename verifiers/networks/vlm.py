@@ -311,7 +311,7 @@ def _in_no_file(clip: Any, part: str) -> bool:
                 if any(part in name for name in file.keys()):
                     return False
         return bool(paths)
-    except (AttributeError, IndexError, OSError, SafetensorError, TypeError):
+    except (AttributeError, LookupError, OSError, SafetensorError, TypeError):
         return False
 
 
