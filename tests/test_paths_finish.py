@@ -122,7 +122,8 @@ def test_search_auto_leaves_a_schedule_that_begins_low_to_random_search():
 def test_search_auto_takes_random_search_where_a_score_may_end_it_and_for_videos():
     image = graph_of().search(Auto(), candidates=4, stop_at_score=9.0).report["images"][0]
     assert image["settings"]["name"] == "random search"
-    video = Graph.mixture("CONST", steps=12, dims=3)
+    latent = {"samples": torch.zeros(1, 4, 3, 8, 8)}
+    video = Graph.mixture("CONST", steps=12, dims=3, latent=latent)
     assert video.search(Auto(), candidates=4).report["images"][0]["settings"]["name"] == "random search"
 
 
