@@ -14,7 +14,7 @@ SETTINGS = {
     "TwoFree": {"steps": 2, "preview": FREE},
     "One": {"steps": 1},
     "OneFree": QUICK,
-    **{f"Finish{share:02d}": {**QUICK, "finish": share / 100} for share in (10, 20, 25, 30)},
+    **{f"Finish{share:02d}": {**QUICK, "finish": share / 100} for share in (10, 20, 30, 45)},
     "TwoPaths": {**QUICK, "finish": 0.2, "paths": 2},
     "NoSeeds": {**QUICK, "finish": 0.2, "seeds": 0},
     "TwoStepsFinished": {**QUICK, "finish": 0.2, "steps": 2},
