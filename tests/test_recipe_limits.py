@@ -216,12 +216,18 @@ def test_the_longest_walk_of_a_zero_order_search_is_read(neighbours, moves):
 def test_the_longest_search_over_paths_is_read_or_not_begun():
     finest = SearchOverPaths(1, 1, 0.99, 0.01, 0.02)  # what the node's widgets allow
     start = Rollout(NoiseRecipe(1), stop=finest.start)
-    rounds = [Rollout(NoiseRecipe(i), 0, up, down) for i, (up, down) in enumerate(finest._levels(0.99), 2)]
+    rounds = [
+        Rollout(NoiseRecipe(i), 0, up, down) for i, (up, down) in enumerate(finest._levels(0.99, 0.0), 2)
+    ]
     recipe = Recipe((start, *rounds))
     assert len(recipe.pieces) > 90 and recipes_from_json(recipes_to_json([recipe] * 64)) == [recipe] * 64
-    assert len(list(SearchOverPaths(start=0.5, forward=0.2, backward=0.20006)._levels(0.5))) < MOST_PIECES
+    assert (
+        len(list(SearchOverPaths(start=0.5, forward=0.2, backward=0.20006)._levels(0.5, 0.0))) < MOST_PIECES
+    )
     with pytest.raises(ValueError, match="rounds to the end, and 9999 is the most"):
         SearchOverPaths(start=0.5, forward=0.2, backward=0.20004)
+    with pytest.raises(ValueError, match="and 9998 is the most"):  # the finish is a piece too
+        SearchOverPaths(start=0.5, forward=0.2, backward=0.2000500075, finish=0.1)
 
 
 def test_a_batch_of_recipes_as_large_as_a_latent_batch_is_read():

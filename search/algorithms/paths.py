@@ -169,9 +169,10 @@ class SearchOverPaths(Search):
                 f"A round must go further down than up, or the search never ends: backward ({self.backward}) must be larger than forward ({self.forward})."
             )
         rounds = self.start / (self.backward - self.forward)
-        if rounds > MOST_PIECES - 1:
+        most = MOST_PIECES - 1 - bool(self.finish)
+        if rounds > most:
             raise ValueError(
-                f"Each round goes down by {self.backward - self.forward:.3g} only, so that it takes {rounds:.0f} rounds to the end, and {MOST_PIECES - 1} is the most: raise backward or lower forward."
+                f"Each round goes down by {self.backward - self.forward:.3g} only, so that it takes {rounds:.0f} rounds to the end, and {most} is the most: raise backward or lower forward."
             )
         if self.preview not in PREVIEWS:
             raise ValueError(f"The preview is one of {', '.join(PREVIEWS)}, not {self.preview!r}.")
