@@ -9,9 +9,9 @@ from ..search.algorithms import ParticleSearch, RandomSearch, SeedPruning, Varie
 from ..search.algorithms.base import as_search
 from ..search.algorithms.particles import POTENTIALS
 from ..search.algorithms.resampling import RESAMPLINGS
-from ..search.rollout import DECODERS, EXTRA, FREE, PREVIEWS
+from ..search.rollout import EXTRA, FREE, PREVIEWS
 from .names import METHODS
-from .sockets import SearchType
+from .sockets import SearchType, decoder_input
 
 
 def preview_inputs(first: str):
@@ -25,14 +25,7 @@ def preview_inputs(first: str):
                 tooltip="What the verifier sees of an unfinished image. free: what the sampler predicted last. extra evaluation: one more NFE, sharper; an image that goes on is spared it.",
             )
         ),
-        advanced(
-            io.Combo.Input(
-                "decoder",
-                options=list(DECODERS),
-                default=DECODERS[0],
-                tooltip="What decodes unfinished images. TAESD (a file in models/vae_approx) and latent2rgb are ComfyUI's own, much faster and coarser. The report says how well they foresaw the final order.",
-            )
-        ),
+        decoder_input(" The report says how well they foresaw the final order."),
     ]
 
 

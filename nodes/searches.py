@@ -8,9 +8,9 @@ from ..compat import COMFYUI, advanced, schema
 from ..search.algorithms import RandomSearch, Replay, SearchOverPaths, ZeroOrder
 from ..search.algorithms.paths import AUTO, HALF, PRESETS
 from ..search.algorithms.zero_order import PIVOTS
-from ..search.rollout import DECODERS, PREVIEWS
+from ..search.rollout import PREVIEWS
 from .names import METHODS, NOISE
-from .sockets import SearchType, centre_of, index_input, recipes_at
+from .sockets import SearchType, centre_of, decoder_input, index_input, recipes_at
 
 CUSTOM = "custom"
 
@@ -185,15 +185,7 @@ class NoiseSearchPaths(io.ComfyNode):
                     optional=True,
                     tooltip="Share of noise (flow time) at which the rounds end. From there the best are sampled with your schedule's own steps, so that rounds may have few. 0 = the last round goes to the end (as in the paper).",
                 ),
-                advanced(
-                    io.Combo.Input(
-                        "decoder",
-                        options=list(DECODERS),
-                        default=DECODERS[0],
-                        optional=True,
-                        tooltip="What decodes unfinished images. TAESD (a file in models/vae_approx) and latent2rgb are ComfyUI's own, much faster and coarser.",
-                    )
-                ),
+                decoder_input(optional=True),
             ],
             outputs=[SearchType.Output(display_name="search")],
         )

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ..compat import advanced
 from ..sampling.sigmas import MOST_STEPS
-from ..search.rollout import Recipe, recipes_from_json
+from ..search.rollout import DECODERS, Recipe, recipes_from_json
 from ..session.wishes import AUTO, Wishes
 from ..untrusted import Short
 
@@ -241,6 +241,16 @@ def later_outputs():
             tooltip="The winner's seed as text, for the filename_prefix of Save Image. (%seed% there is the seed of the first candidate.)",
         ),
     ]
+
+
+def decoder_input(more="", **options):
+    """more: what else its tooltip says."""
+    tooltip = "What decodes unfinished images. TAESD (a file in models/vae_approx) and latent2rgb are ComfyUI's own, much faster and coarser."
+    return advanced(
+        io.Combo.Input(
+            "decoder", options=list(DECODERS), default=DECODERS[0], tooltip=tooltip + more, **options
+        )
+    )
 
 
 def index_input():
